@@ -1,0 +1,13 @@
+from .descent import descend, descent_step, energy_gradient
+from .energy_head import EnergyHead
+from .energy_restoration import EnergyRestorationAlgorithm
+from .gradient_collection import GradientCollector
+
+__all__ = [
+    'EnergyHead',
+    'EnergyRestorationAlgorithm',
+    'GradientCollector',
+    'descend',
+    'descent_step',
+    'energy_gradient',
+]

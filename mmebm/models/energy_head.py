@@ -1,0 +1,83 @@
+"""The energy head: features of any backbone → one energy per image (section 2.2 of the paper)."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+# B batch, D channels, L tokens, H × W positions.
+
+
+def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
+    """Average the last feature map of a backbone over its tokens or positions.
+
+    Args:
+        features: ``(B, D)``, ``(B, L, D)``, ``(B, D, L)``, ``(B, D, H, W)`` or timm's
+            ``(B, H, W, D)``; of a tuple or list, the last entry counts.
+        channels: D. It tells the layouts apart; where two axes have this size, tokens are read as
+            ``(B, L, D)`` and maps as ``(B, D, H, W)``.
+
+    Returns:
+        ``(B, D)``.
+
+    Raises:
+        ValueError: no axis of the features has the size ``channels``, or the features have a
+            number of axes other than 2, 3 or 4.
+        TypeError: the features are neither a tensor nor a sequence that ends in one.
+    """
+    if isinstance(features, Sequence) and len(features):
+        features = features[-1]
+    if not isinstance(features, Tensor):
+        raise TypeError(
+            'EnergyHead takes a tensor, or a tuple whose last entry is one, as the features of '
+            f'the backbone, got {type(features).__name__}'
+        )
+    shape = tuple(features.shape)
+    axes = {2: (1,), 3: (2, 1), 4: (1, 3)}.get(features.dim(), ())
+    for axis in axes:
+        if shape[axis] == channels:
+            pooled = [a for a in range(1, features.dim()) if a != axis]
+            return features.mean(pooled) if pooled else features
+    if axes:
+        seen = ' or '.join(str(shape[axis]) for axis in axes)
+        raise ValueError(
+            f'EnergyHead(in_channels={channels}) got features of shape {shape}, which have {seen} '
+            f'channels: set in_channels={seen}'
+        )
+    raise ValueError(
+        f'EnergyHead takes features (B, D), (B, L, D), (B, D, L), (B, D, H, W) or (B, H, W, D), '
+        f'got shape {shape}'
+    )
+
+
+@MODELS.register_module()
+class EnergyHead(BaseModule):
+    """``E = h(ψ(x))``: average pooling, then a linear layer with one output and no bias.
+
+    A bias would shift every energy alike and has no gradient with respect to the image, so the
+    paper has none (Listing 1, line 4).
+
+    Args:
+        in_channels: channels D of the backbone's output, a positive integer.
+        init_cfg: how MMEngine initialises the layer. The paper is silent; ours starts at zero, so
+            that the first chain leaves the image as it is and no corruption is made worse while
+            the network is still random (``docs/step_size.md`` has the measurement).
+
+    Raises:
+        TypeError, ValueError: ``in_channels`` is no positive integer.
+    """
+
+    def __init__(self, in_channels: int, init_cfg: dict | list | None = None):
+        if not isinstance(in_channels, int) or isinstance(in_channels, bool):
+            raise TypeError(f'in_channels must be a positive integer, got {in_channels!r}')
+        if in_channels < 1:
+            raise ValueError(f'in_channels must be a positive integer, got {in_channels}')
+        super().__init__(init_cfg or dict(type='Constant', layer='Linear', val=0.0))
+        self.in_channels = in_channels
+        self.fc = nn.Linear(in_channels, 1, bias=False)
+
+    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        """Energies ``(B,)`` of the features; see :func:`pool_features` for their shapes."""
+        return self.fc(pool_features(features, self.in_channels)).squeeze(-1)
