@@ -1,0 +1,66 @@
+"""Mixed precision on any device."""
+
+from contextlib import contextmanager
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
+from torch import nn
+
+_DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+@OPTIM_WRAPPERS.register_module()
+class MixedPrecisionOptimWrapper(AmpOptimWrapper):
+    """MMEngine's ``AmpOptimWrapper``, on the CPU too, and in bfloat16 where the device has it.
+
+    Args:
+        dtype: ``'bfloat16'`` or ``'float16'``. Defaults to bfloat16 where the device computes in
+            it, else float16.
+        loss_scale: as for ``AmpOptimWrapper``; used with float16 only, since bfloat16 has the
+            range of float32. Defaults to ``'dynamic'``.
+        **kwargs: as for MMEngine's ``OptimWrapper``.
+
+    Raises:
+        ValueError: an unknown ``dtype`` or ``loss_scale``.
+    """
+
+    def __init__(
+        self,
+        dtype: str | None = None,
+        loss_scale: str | float | dict = 'dynamic',
+        **kwargs,
+    ):
+        # Past AmpOptimWrapper's own __init__, which refuses a machine without an accelerator.
+        OptimWrapper.__init__(self, **kwargs)
+        if dtype is None:
+            has_bfloat16 = get_device() != 'cuda' or torch.cuda.is_bf16_supported()
+            dtype = 'bfloat16' if has_bfloat16 else 'float16'
+        if dtype not in _DTYPES:
+            raise ValueError(f'dtype must be one of {sorted(_DTYPES)} or None, got {dtype!r}')
+        self.cast_dtype = _DTYPES[dtype]
+        scaler = dict(device=get_device(), enabled=dtype == 'float16')
+        self._scale_update_param = None
+        if loss_scale == 'dynamic':
+            pass
+        elif isinstance(loss_scale, dict):
+            scaler.update(loss_scale)
+        elif isinstance(loss_scale, int | float) and not isinstance(loss_scale, bool):
+            scaler.update(init_scale=float(loss_scale))
+            self._scale_update_param = float(loss_scale)
+        else:
+            raise ValueError(
+                f"loss_scale must be 'dynamic', a number or the options of GradScaler, got "
+                f'{loss_scale!r}'
+            )
+        self.loss_scaler = torch.amp.GradScaler(**scaler)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Autocast, and no gradient synchronisation while gradients are accumulated."""
+        with (
+            OptimWrapper.optim_context(self, model),
+            torch.autocast(get_device(), dtype=self.cast_dtype),
+        ):
+            yield
