@@ -1,0 +1,123 @@
+"""What all corruptions share: the contract with the data pipeline, and the source of randomness."""
+
+import inspect
+from abc import abstractmethod
+from numbers import Integral
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+
+class BaseCorruption(BaseTransform):
+    """An image becomes the pair ``[corrupted, clean]``.
+
+    A subclass implements :meth:`corrupt`; the random numbers, the checks and the packing are here.
+    It stands after the augmentations and before ``PackInputs``.
+
+    **Required keys**: ``img``, (H, W, 3) uint8, any H, W >= 1; ``sample_idx`` if there is a seed.
+
+    **Modified keys**: ``img``: list of the corrupted image, a new array (H, W, 3) of :attr:`dtype`,
+    and of the clean image, the very array that came in, untouched.
+
+    **Added keys**: ``corruption``: class name of the corruption applied (str), for figures per
+    corruption. ``PackInputs(meta_keys=('corruption', ...))`` passes it on to the metrics.
+
+    Args:
+        seed: None draws anew at every call, from a generator seeded by numpy's global state.
+            MMEngine seeds that state per worker, so the seed of a run reproduces the run. A number
+            >= 0 makes the corruption a function of this number and of ``sample_idx``, so that a
+            validation set sees the same corruption of an image at every epoch.
+
+    Raises:
+        TypeError, ValueError: If ``seed`` is neither None nor a whole number >= 0.
+    """
+
+    dtype: type = np.uint8
+    """Type of the corrupted image: uint8, or float32 where values leave 0..255."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool)):
+            raise TypeError(f'seed must be None or an int >= 0, got {seed!r}')
+        if seed is not None and seed < 0:
+            raise ValueError(f'seed must be None or an int >= 0, got {seed!r}')
+        self.seed = seed
+
+    @abstractmethod
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Corrupt one image.
+
+        Args:
+            image: (H, W, 3) uint8 in 0..255, in the loader's channel order. Read-only.
+            rng: The only source of randomness to use.
+
+        Returns:
+            Array (H, W, 3) of :attr:`dtype`, in units of pixels; float32 need not stay in 0..255.
+        """
+
+    def choose(self, rng: np.random.Generator) -> 'BaseCorruption':
+        """Return the corruption for one image: itself, unless it is a mixture."""
+        return self
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``results['img']`` by ``[corrupted, clean]`` and name the corruption.
+
+        Raises:
+            TypeError, ValueError: If the image is not (H, W, 3) uint8, if ``sample_idx`` is missing
+                where a seed needs it, or if :meth:`corrupt` breaks its contract.
+        """
+        image = results.get('img')
+        _check_image(self, image)
+        rng = self._generator(results)
+        chosen = self.choose(rng)
+        # A view that refuses writing: corrupting in place would make the target corrupted too.
+        view = image.view()
+        view.flags.writeable = False
+        corrupted = chosen.corrupt(view, rng)
+        _check_corrupted(chosen, corrupted, image)
+        corrupted = corrupted.astype(self.dtype, copy=np.may_share_memory(corrupted, image))
+        results['img'] = [corrupted, image]
+        results['corruption'] = type(chosen).__name__
+        return results
+
+    def _generator(self, results: dict) -> np.random.Generator:
+        if self.seed is None:
+            return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
+        if 'sample_idx' not in results:
+            raise ValueError(
+                f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, to corrupt an '
+                'image alike at every epoch, but got only the keys '
+                f"{sorted(results)}. MMEngine's BaseDataset writes it; without it use seed=None"
+            )
+        return np.random.default_rng([self.seed, results['sample_idx']])
+
+    def __repr__(self) -> str:
+        """Name and options. Each option is expected in an attribute of its own name."""
+        names = [n for n in inspect.signature(type(self)).parameters if hasattr(self, n)]
+        return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)!r}" for n in names)})'
+
+
+def _check_image(corruption: BaseCorruption, image: np.ndarray) -> None:
+    expected = f"{type(corruption).__name__} expects results['img'] as (H, W, 3) uint8"
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f'{expected}, got {type(image).__name__}. It stands once in the pipeline, after the '
+            'transforms that load and crop, before PackInputs'
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f'{expected}, got shape {image.shape} {image.dtype}')
+    if image.dtype != np.uint8:
+        raise TypeError(f'{expected}, got shape {image.shape} {image.dtype}')
+
+
+def _check_corrupted(corruption: BaseCorruption, corrupted: np.ndarray, image: np.ndarray) -> None:
+    name = f'{type(corruption).__name__}.corrupt'
+    expected = f'{name} must return {image.shape} {np.dtype(corruption.dtype)}'
+    if not isinstance(corrupted, np.ndarray):
+        raise TypeError(f'{expected}, got {type(corrupted).__name__}')
+    if corrupted.shape != image.shape:
+        raise ValueError(f'{expected}, got shape {corrupted.shape} {corrupted.dtype}')
+    if corrupted.dtype != corruption.dtype:
+        raise TypeError(
+            f'{expected}, got shape {corrupted.shape} {corrupted.dtype}; convert the result, or '
+            'give the class another dtype'
+        )

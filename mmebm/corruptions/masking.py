@@ -1,0 +1,161 @@
+"""Masking: parts of the image become blank (section 3.1 and Table 1 of the paper)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+
+from .base import BaseCorruption
+from .options import bounded_number, bounded_numbers, bounded_range, image_order, positive_int
+
+# The mean of ImageNet, (123.675, 116.28, 103.53), in whole pixel values. The paper does not say
+# what a blank pixel is; this one is about zero after normalisation.
+BLANK = (124, 116, 104)
+
+
+def grid_mask(
+    height: int, width: int, patch_size: int, ratio: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Choose cells of a grid that starts at the top left.
+
+    Where ``patch_size`` does not divide, the last row and column of cells are cut off; such a cell
+    counts as one cell.
+
+    Args:
+        height, width: Size of the image in pixels.
+        patch_size: Side of a square cell in pixels.
+        ratio: Share of the cells to choose, in 0..1.
+        rng: Source of randomness.
+
+    Returns:
+        Bool (height, width), True in exactly ``round(ratio * cells)`` cells, all choices of cells
+        equally likely.
+    """
+    rows, columns = -(-height // patch_size), -(-width // patch_size)
+    cells = np.zeros(rows * columns, dtype=bool)
+    cells[rng.permutation(cells.size)[: round(ratio * cells.size)]] = True
+    grid = cells.reshape(rows, columns)
+    return grid.repeat(patch_size, axis=0).repeat(patch_size, axis=1)[:height, :width]
+
+
+def block_mask(
+    height: int,
+    width: int,
+    num_blocks: int,
+    area_range: tuple[float, float],
+    aspect_range: tuple[float, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Place rectangles, which may overlap, fully inside the image.
+
+    The area of a rectangle as a share of the image is uniform in ``area_range``, its width divided
+    by its height uniform in ``aspect_range``, its place uniform. In an image so long that a
+    rectangle would stick out, the aspect gives way and the area stays. Sides are rounded to whole
+    pixels, and to one at least.
+
+    Returns:
+        Bool (height, width), True inside a rectangle.
+    """
+    area = rng.uniform(*area_range, num_blocks) * (height * width)
+    aspect = rng.uniform(*aspect_range, num_blocks)
+    block_width = np.clip(np.sqrt(area * aspect), np.maximum(area / height, 1), width)
+    block_height = np.maximum(np.rint(area / block_width), 1).astype(int)
+    block_width = np.rint(block_width).astype(int)
+    top = rng.integers(0, height - block_height, endpoint=True)
+    left = rng.integers(0, width - block_width, endpoint=True)
+    mask = np.zeros((height, width), dtype=bool)
+    for y, x, h, w in zip(top, left, block_height, block_width, strict=True):
+        mask[y : y + h, x : x + w] = True
+    return mask
+
+
+def _whole_pixel(fill: Sequence[int]) -> tuple[int, ...]:
+    values = bounded_numbers('fill', fill, 3, 0, 255)
+    if any(v != int(v) for v in values):
+        raise ValueError(f'fill must be whole pixel values (R, G, B) in 0..255, got {fill!r}')
+    return tuple(int(v) for v in values)
+
+
+@TRANSFORMS.register_module()
+class GriddedMask(BaseCorruption):
+    """Split the image into squares and blank a random share of them; "Gridded" in Table 1.
+
+    See :func:`grid_mask` for sizes that the squares do not divide.
+
+    Args:
+        patch_size: Side of a square in pixels; the paper uses 16, 24 and 32.
+        ratio: Share of blank squares in 0..1, exact to one square; the paper uses 0.1 to 0.9.
+        fill: Blank pixel (R, G, B) in 0..255. The paper is silent: ImageNet's mean.
+        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        seed: See :class:`BaseCorruption`.
+
+    Raises:
+        TypeError, ValueError: If an option is of another type or outside its range.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        ratio: float,
+        fill: Sequence[int] = BLANK,
+        to_rgb: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.patch_size = positive_int('patch_size', patch_size)
+        self.ratio = bounded_number('ratio', ratio, 0, 1)
+        self.fill = _whole_pixel(fill)
+        self.to_rgb = to_rgb
+        self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a copy of ``image``, (H, W, 3) uint8, with blank squares."""
+        mask = grid_mask(*image.shape[:2], self.patch_size, self.ratio, rng)
+        return np.where(mask[..., None], self._pixel, image)
+
+
+@TRANSFORMS.register_module()
+class RandomBlockMask(BaseCorruption):
+    """Blank rectangles at random places; "Random small" and "Random large" in Table 1.
+
+    The paper's "normalized size" is the area of a rectangle as a share of the image (as a side
+    length it would blank 2 % of the image in all). Random small: 75 rectangles, area 0.01 to 0.025;
+    they blank 68 % of a 224² image on average. Random large: 25, area 0.02 to 0.05; 54 %. Both:
+    aspect 0.5 to 2.
+
+    Args:
+        num_blocks: Number of rectangles, which may overlap.
+        area_range: Smallest and largest share of the image, in 0..1; drawn uniformly.
+        aspect_range: Smallest and largest width / height, in 0.001..1000; drawn uniformly. Which
+            way the ratio is taken, the paper does not say.
+        fill: Blank pixel (R, G, B) in 0..255. The paper is silent: ImageNet's mean.
+        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        seed: See :class:`BaseCorruption`.
+
+    Raises:
+        TypeError, ValueError: If an option is of another type or outside its range.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        area_range: tuple[float, float],
+        aspect_range: tuple[float, float],
+        fill: Sequence[int] = BLANK,
+        to_rgb: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.num_blocks = positive_int('num_blocks', num_blocks)
+        self.area_range = bounded_range('area_range', area_range, 0, 1)
+        self.aspect_range = bounded_range('aspect_range', aspect_range, 0.001, 1000)
+        self.fill = _whole_pixel(fill)
+        self.to_rgb = to_rgb
+        self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a copy of ``image``, (H, W, 3) uint8, with blank rectangles."""
+        mask = block_mask(
+            *image.shape[:2], self.num_blocks, self.area_range, self.aspect_range, rng
+        )
+        return np.where(mask[..., None], self._pixel, image)

@@ -1,0 +1,88 @@
+"""One of several corruptions per image (section 3.2 and Table 3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+
+from .base import BaseCorruption
+from .options import bounded_numbers
+
+
+@TRANSFORMS.register_module()
+class MixedCorruption(BaseCorruption):
+    """Draw one of several corruptions for each image.
+
+    Images of a batch must stack, so the corrupted ones are uint8, or float32 as soon as one of the
+    corruptions is (the noise). Clean images stay uint8. A mixture may contain mixtures.
+
+    Args:
+        corruptions: Configs of transforms, such as ``dict(type='Colorization')``, or corruptions.
+        probs: Probability of each; None is uniform, as in the paper.
+        seed: See :class:`BaseCorruption`. The corruptions have no seeds of their own.
+
+    Raises:
+        TypeError: If an entry is no corruption.
+        ValueError: If there is no entry, a name is unknown, or an entry has a seed of its own; if
+            ``probs`` has another length, a negative entry or a sum other than 1.
+    """
+
+    def __init__(
+        self,
+        corruptions: Sequence[dict | BaseCorruption],
+        probs: Sequence[float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        if not isinstance(corruptions, Sequence) or isinstance(corruptions, str):
+            raise TypeError(f'corruptions must be a list of corruptions, got {corruptions!r}')
+        if not corruptions:
+            raise ValueError('corruptions must name at least one corruption, got an empty list')
+        self.corruptions = [_build(corruption) for corruption in corruptions]
+        for corruption in self.corruptions:
+            if corruption.seed is not None:
+                raise ValueError(
+                    f'{corruption} has a seed of its own; give the seed to MixedCorruption, which '
+                    'draws for all of its corruptions'
+                )
+        self.dtype = np.result_type(*(c.dtype for c in self.corruptions)).type
+        self.probs = probs
+        count = len(self.corruptions)
+        if probs is None:
+            self._probs = np.full(count, 1 / count)
+        else:
+            self._probs = np.array(bounded_numbers('probs', probs, count, 0, 1))
+            if abs(self._probs.sum() - 1) > 1e-6:
+                raise ValueError(f'probs must have the sum 1, got {probs!r}')
+            self._probs /= self._probs.sum()
+
+    def choose(self, rng: np.random.Generator) -> BaseCorruption:
+        """Draw one of the corruptions."""
+        return self.corruptions[rng.choice(len(self._probs), p=self._probs)].choose(rng)
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Corrupt ``image``, (H, W, 3) uint8, by one of the corruptions."""
+        return self.choose(rng).corrupt(image, rng).astype(self.dtype, copy=False)
+
+
+def _build(corruption: dict | BaseCorruption) -> BaseCorruption:
+    """Build a corruption from its config, or return the one given."""
+    if isinstance(corruption, BaseCorruption):
+        return corruption
+    if not isinstance(corruption, dict):
+        raise TypeError(f'corruptions must hold configs or corruptions, got {corruption!r}')
+    kind = corruption.get('type')
+    cls = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    if cls is None:
+        known = sorted(n for n, c in TRANSFORMS.module_dict.items() if _is_corruption(c))
+        raise ValueError(
+            f'{kind!r} in {dict(corruption)} is not a registered corruption; there are: '
+            f'{", ".join(known)}'
+        )
+    if not _is_corruption(cls):
+        raise TypeError(f'{kind!r} in {dict(corruption)} is not a BaseCorruption')
+    return TRANSFORMS.build({**corruption, 'type': cls})
+
+
+def _is_corruption(cls: object) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BaseCorruption)

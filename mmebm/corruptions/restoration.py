@@ -1,0 +1,174 @@
+"""Corruptions of every pixel: super-resolution, noise, colour (section 3.1 and Table 2)."""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import cv2
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from .base import BaseCorruption
+from .options import bounded_numbers, bounded_range, image_order, positive_int
+
+# As in MMPretrain's ImageNet configs, in pixel units, RGB.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def pixelate(image: np.ndarray, scale: int, antialias: bool) -> np.ndarray:
+    """Reduce an image by exactly ``scale`` (bicubic) and enlarge it again (nearest neighbour).
+
+    The result consists of constant ``scale`` x ``scale`` blocks. Where ``scale`` does not divide,
+    the last row and column of blocks are cut off; the image is continued by its border pixels
+    before it is reduced.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: Side of a block in pixels.
+        antialias: Whether the bicubic kernel is widened by ``scale`` (Pillow), or reads 4 x 4
+            pixels whatever the scale (OpenCV).
+
+    Returns:
+        Array (H, W, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    rows, columns = -(-height // scale), -(-width // scale)
+    padded = cv2.copyMakeBorder(
+        image, 0, rows * scale - height, 0, columns * scale - width, cv2.BORDER_REPLICATE
+    )
+    if antialias:
+        small = np.asarray(
+            Image.fromarray(padded).resize((columns, rows), Image.Resampling.BICUBIC)
+        )
+    else:
+        small = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(small.repeat(scale, axis=1).repeat(scale, axis=0)[:height, :width])
+
+
+def blend_with_noise(
+    image: np.ndarray, gamma: float, noise: np.ndarray, mean: np.ndarray, std: np.ndarray
+) -> np.ndarray:
+    """Compute ``√γ x + √(1−γ) ε`` for ``x = (image − mean) / std``, back in units of pixels.
+
+    That is ``√γ image + (1 − √γ) mean + √(1−γ) std ε``.
+
+    Args:
+        image: (H, W, 3) uint8.
+        gamma: γ in 0..1; 1 leaves the image, 0 leaves noise only.
+        noise: ε, (H, W, 3) float32.
+        mean, std: (3,) in pixel units, in the channel order of ``image``.
+
+    Returns:
+        Array (H, W, 3) float32, not clipped.
+    """
+    noise_scale = (sqrt(1 - gamma) * std).astype(np.float32)
+    offset = ((1 - sqrt(gamma)) * mean).astype(np.float32)
+    return image * np.float32(sqrt(gamma)) + offset + noise * noise_scale
+
+
+@TRANSFORMS.register_module()
+class SuperResolution(BaseCorruption):
+    """Bicubic down by ``scale``, nearest neighbour back to full size; "SR s×" in Table 2.
+
+    See :func:`pixelate` for sizes that ``scale`` does not divide. Nothing in it is random.
+
+    Args:
+        scale: Side of a constant block in pixels; the paper uses 8, 12, 14, 16, 24 and 32.
+        antialias: True reduces with Pillow's bicubic, whose kernel covers the whole block. False
+            reduces with OpenCV's, which reads 16 pixels and skips the others. The paper is silent.
+        seed: See :class:`BaseCorruption`.
+
+    Raises:
+        TypeError, ValueError: If an option is of another type or outside its range.
+    """
+
+    def __init__(self, scale: int, antialias: bool = True, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.scale = positive_int('scale', scale)
+        if not isinstance(antialias, bool):
+            raise TypeError(f'antialias must be True or False, got {antialias!r}')
+        self.antialias = antialias
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return ``image``, (H, W, 3) uint8, in constant blocks."""
+        return pixelate(image, self.scale, self.antialias)
+
+
+@TRANSFORMS.register_module()
+class GaussianNoise(BaseCorruption):
+    """Mix the image with Gaussian noise: ``√γ x + √(1−γ) ε``, ε ~ N(0, I); "Denoising" in Table 2.
+
+    x is the normalised image, so ``mean``, ``std`` and ``to_rgb`` must be those of the data
+    preprocessor. The result is float32 in units of pixels, lies partly outside 0..255 and is never
+    clipped: the preprocessor then yields exactly the formula.
+
+    Args:
+        gamma_range: Smallest and largest γ, in 0..1; drawn uniformly for each image.
+        mean: Mean pixel (R, G, B), in 0..255.
+        std: Standard deviation of a pixel (R, G, B), in 0.001..255.
+        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        seed: See :class:`BaseCorruption`.
+
+    Raises:
+        TypeError, ValueError: If an option is of another type or outside its range.
+    """
+
+    dtype = np.float32
+
+    def __init__(
+        self,
+        gamma_range: tuple[float, float] = (0, 1),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        to_rgb: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.gamma_range = bounded_range('gamma_range', gamma_range, 0, 1)
+        self.mean = bounded_numbers('mean', mean, 3, 0, 255)
+        self.std = bounded_numbers('std', std, 3, 0.001, 255)
+        self.to_rgb = to_rgb
+        self._mean = image_order(self.mean, to_rgb)
+        self._std = image_order(self.std, to_rgb)
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the noisy ``image``, (H, W, 3) float32 in units of pixels."""
+        gamma = rng.uniform(*self.gamma_range)
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        return blend_with_noise(image, gamma, noise, self._mean, self._std)
+
+
+@TRANSFORMS.register_module()
+class Colorization(BaseCorruption):
+    """Take the colour away: a grey image in three equal channels; "Colorization" in Table 2.
+
+    Nothing in it is random.
+
+    Args:
+        weights: Shares of red, green and blue in the grey value, in 0..1, with the sum 1. The paper
+            is silent: the luma of ITU-R BT.601, as Pillow and OpenCV have it.
+        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        seed: See :class:`BaseCorruption`.
+
+    Raises:
+        TypeError, ValueError: If an option is of another type or outside its range.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float] = (0.299, 0.587, 0.114),
+        to_rgb: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.weights = bounded_numbers('weights', weights, 3, 0, 1)
+        if abs(sum(self.weights) - 1) > 1e-6:
+            raise ValueError(f'weights must have the sum 1, got {weights!r}')
+        self.to_rgb = to_rgb
+        self._weights = image_order(self.weights, to_rgb)
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the grey value of ``image``, rounded, as (H, W, 3) uint8."""
+        grey = np.rint(image @ self._weights).astype(np.uint8)
+        return cv2.merge([grey] * 3)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from mmpretrain.registry import TRANSFORMS
+
+import mmebm.corruptions  # noqa: F401  registers the corruptions
+
+# One of every kind, with the paper's numbers where it has some.
+EVERY_CORRUPTION = [
+    dict(type='GriddedMask', patch_size=16, ratio=0.5),
+    dict(type='RandomBlockMask', num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0)),
+    dict(type='RandomBlockMask', num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0)),
+    dict(type='SuperResolution', scale=12),
+    dict(type='SuperResolution', scale=8, antialias=False),
+    dict(type='GaussianNoise'),
+    dict(type='Colorization'),
+]
+MIXTURE = dict(type='MixedCorruption', corruptions=EVERY_CORRUPTION)
+# Those whose result depends on the random numbers.
+RANDOM_CORRUPTIONS = [EVERY_CORRUPTION[i] for i in (0, 1, 2, 5)] + [MIXTURE]
+
+
+def build(config, **options):
+    """Build a corruption from its config."""
+    return TRANSFORMS.build({**config, **options})
+
+
+def name_of(config):
+    """Tell parametrised cases apart."""
+    return '-'.join(str(v) for k, v in config.items() if k != 'corruptions')
+
+
+@pytest.fixture
+def image():
+    """Return a seeded image (H, W, 3) uint8: not square, and not a multiple of anything."""
+    return np.random.default_rng(0).integers(0, 256, (45, 67, 3), dtype=np.uint8)

@@ -1,0 +1,283 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset, default_collate, worker_init_fn
+from mmpretrain.registry import MODELS, TRANSFORMS
+
+from mmebm.corruptions import BaseCorruption
+
+from .conftest import EVERY_CORRUPTION, MIXTURE, RANDOM_CORRUPTIONS, build, name_of
+
+EVERYTHING = [*EVERY_CORRUPTION, MIXTURE]
+PACK = dict(type='PackInputs', meta_keys=('sample_idx', 'corruption'))
+
+
+class ArrayDataset(BaseDataset):
+    """Twelve seeded images (40, 56, 3) without files."""
+
+    def load_data_list(self):
+        images = np.random.default_rng(5).integers(0, 256, (12, 40, 56, 3), dtype=np.uint8)
+        return [dict(img=image) for image in images]
+
+
+def dataset_of(*transforms):
+    return ArrayDataset(pipeline=[build(t) for t in transforms])
+
+
+@pytest.fixture
+def salt_and_pepper():
+    """Register the corruption of ``docs/corruptions.md``, and unregister it afterwards."""
+
+    @TRANSFORMS.register_module()
+    class SaltAndPepper(BaseCorruption):
+        def __init__(self, share, seed=None):
+            super().__init__(seed)
+            self.share = share
+
+        def corrupt(self, image, rng):
+            corrupted, draw = image.copy(), rng.random(image.shape[:2])
+            corrupted[draw < self.share] = 255
+            corrupted[draw < self.share / 2] = 0
+            return corrupted
+
+    yield
+    TRANSFORMS._module_dict.pop('SaltAndPepper')
+
+
+# --- the contract with the pipeline
+
+
+@pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
+def test_image_becomes_pair_and_input_is_untouched(config, image):
+    before = image.copy()
+    results = build(config)(dict(img=image, img_shape=(45, 67)))
+    corrupted, clean = results['img']
+    assert clean is image
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, before)
+    assert not np.may_share_memory(corrupted, clean)
+    assert corrupted.flags.writeable
+    assert corrupted.shape == clean.shape == (45, 67, 3)
+    assert (corrupted != clean).any()
+    assert results['img_shape'] == (45, 67)
+    if config is not MIXTURE:
+        assert results['corruption'] == config['type']
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 30), (30, 1), (3, 5), (224, 224), (97, 40)])
+@pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
+def test_any_size(config, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    corrupted, _ = build(config)(dict(img=image))['img']
+    assert corrupted.shape == (*size, 3)
+    assert np.isfinite(corrupted).all()
+
+
+@pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
+def test_array_that_is_not_contiguous(config, image):
+    """Flips and crops deliver views with other strides."""
+    corruption = build(config, seed=0)
+    view, copy = image[:, ::-1], image[:, ::-1].copy()
+    expected = corruption(dict(img=copy, sample_idx=0))['img'][0]
+    np.testing.assert_array_equal(corruption(dict(img=view, sample_idx=0))['img'][0], expected)
+
+
+@pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
+def test_pipeline_to_preprocessor(config):
+    """``PackInputs``, the collate function and the preprocessor take the pair; batches stack."""
+    dataset = dataset_of(config, PACK)
+    batch = default_collate([dataset[i] for i in range(12)])
+    preprocessor = MODELS.build(
+        dict(type='SelfSupDataPreprocessor', mean=[10, 20, 30], std=[2, 4, 5], to_rgb=True)
+    )
+    data = preprocessor(batch)
+    corrupted, clean = data['inputs']
+    assert corrupted.shape == clean.shape == (12, 3, 40, 56)
+    assert corrupted.dtype == clean.dtype == torch.float32
+    images = np.stack([dataset.get_data_info(i)['img'] for i in range(12)])
+    expected = (images[..., ::-1].astype(np.float32) - [10, 20, 30]) / [2, 4, 5]
+    np.testing.assert_allclose(clean.permute(0, 2, 3, 1), expected, rtol=1e-6)
+    names = {sample.corruption for sample in data['data_samples']}
+    assert names <= {c['type'] for c in EVERY_CORRUPTION}
+
+
+@pytest.mark.parametrize(
+    ('img', 'error', 'got'),
+    [
+        (np.zeros((4, 5), np.uint8), ValueError, r'got shape \(4, 5\) uint8'),
+        (np.zeros((4, 5, 1), np.uint8), ValueError, r'got shape \(4, 5, 1\) uint8'),
+        (np.zeros((4, 5, 4), np.uint8), ValueError, r'got shape \(4, 5, 4\) uint8'),
+        (np.zeros((0, 5, 3), np.uint8), ValueError, r'got shape \(0, 5, 3\) uint8'),
+        (np.zeros((4, 5, 3), np.float32), TypeError, r'got shape \(4, 5, 3\) float32'),
+        (np.zeros((4, 5, 3), np.uint16), TypeError, r'got shape \(4, 5, 3\) uint16'),
+        (None, TypeError, r'got NoneType'),
+    ],
+)
+def test_unsuitable_image(img, error, got):
+    corruption = build(dict(type='Colorization'))
+    with pytest.raises(error, match=rf'Colorization expects .*\(H, W, 3\) uint8, {got}'):
+        corruption(dict(img=img))
+
+
+def test_corrupted_twice(image):
+    corruption = build(dict(type='Colorization'))
+    with pytest.raises(TypeError, match=r'got list\. It stands once in the pipeline'):
+        corruption(corruption(dict(img=image)))
+
+
+# --- randomness
+
+
+@pytest.mark.parametrize('config', RANDOM_CORRUPTIONS, ids=name_of)
+def test_without_seed_numpys_state_decides(config, image):
+    corruption = build(config)
+
+    def draw():
+        return [corruption(dict(img=image))['img'][0] for _ in range(4)]
+
+    np.random.seed(1)
+    first = draw()
+    np.random.seed(1)
+    np.testing.assert_array_equal(first, draw())
+    np.random.seed(2)
+    assert not np.array_equal(first, draw())
+    assert not np.array_equal(first[0], first[1]) or not np.array_equal(first[0], first[2])
+
+
+@pytest.mark.parametrize('config', RANDOM_CORRUPTIONS, ids=name_of)
+def test_with_seed_numpys_state_is_neither_used_nor_changed(config, image):
+    corruption = build(config, seed=0)
+    np.random.seed(1)
+    state = np.random.get_state()[1].copy()
+    first = corruption(dict(img=image, sample_idx=7))['img'][0]
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.random.seed(2)
+    again = corruption(dict(img=image, sample_idx=7))['img'][0]
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize('config', RANDOM_CORRUPTIONS, ids=name_of)
+def test_seed_and_index_both_matter(config, image):
+    def draw(seed, index):
+        corruption = build(config, seed=seed)
+        return corruption(dict(img=image, sample_idx=index))['img'][0].astype(np.float32)
+
+    draws = [draw(seed, index) for seed in range(3) for index in range(3)]
+    assert len({d.tobytes() for d in draws}) >= 7  # a mixture may draw colorization twice
+    assert not all(np.array_equal(draws[0], draw(0, index)) for index in range(1, 6))
+
+
+def test_seed_gives_the_same_corruptions_at_every_epoch():
+    dataset = dataset_of(dict(**MIXTURE, seed=0), PACK)
+    epochs = [[dataset[i] for i in order] for order in (range(12), range(12), range(11, -1, -1))]
+    epochs[2].reverse()
+    for first, second, third in zip(*epochs, strict=True):
+        assert torch.equal(first['inputs'][0], second['inputs'][0])
+        assert torch.equal(first['inputs'][0], third['inputs'][0])
+    assert len({item['data_samples'].corruption for item in epochs[0]}) > 2
+
+
+def test_workers_repeat_from_the_seed_of_the_run():
+    dataset = dataset_of(MIXTURE, PACK)
+
+    def load(seed):
+        init = functools.partial(worker_init_fn, num_workers=2, rank=0, seed=seed)
+        loader = torch.utils.data.DataLoader(
+            dataset, 3, num_workers=2, collate_fn=default_collate, worker_init_fn=init
+        )
+        return torch.cat([batch['inputs'][0] for batch in loader])
+
+    first, again, other = load(0), load(0), load(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_seed_needs_sample_idx(image):
+    with pytest.raises(ValueError, match=r"GriddedMask\(seed=3\) needs .*sample_idx.*\['img'\]"):
+        build(EVERY_CORRUPTION[0], seed=3)(dict(img=image))
+
+
+@pytest.mark.parametrize(('seed', 'error'), [(-1, ValueError), (0.5, TypeError), (True, TypeError)])
+def test_seed_is_checked(seed, error):
+    with pytest.raises(error, match=f'seed must be None or an int >= 0, got {seed}'):
+        build(dict(type='Colorization'), seed=seed)
+
+
+# --- a corruption of one's own
+
+
+def test_own_corruption(salt_and_pepper, image):
+    corruption = build(dict(type='SaltAndPepper', share=0.4))
+    assert repr(corruption) == 'SaltAndPepper(share=0.4, seed=None)'
+    for config in (
+        dict(type='SaltAndPepper', share=0.4),
+        dict(type='MixedCorruption', corruptions=[dict(type='SaltAndPepper', share=0.4)]),
+    ):
+        results = build(config, seed=0)(dict(img=image, sample_idx=0))
+        corrupted, clean = results['img']
+        changed = (corrupted != clean).any(axis=2)
+        assert changed.mean() == pytest.approx(0.4, abs=0.04)
+        assert set(np.unique(corrupted[changed])) == {0, 255}
+        assert results['corruption'] == 'SaltAndPepper'
+
+
+def test_own_corruption_cannot_spoil_the_clean_image(image):
+    class Spoil(BaseCorruption):
+        def corrupt(self, image, rng):
+            image[0] = 0
+            return image
+
+    with pytest.raises(ValueError, match='read-only'):
+        Spoil()(dict(img=image))
+
+
+def test_own_corruption_that_returns_a_view_is_copied(image):
+    class Mirror(BaseCorruption):
+        def corrupt(self, image, rng):
+            return image[:, ::-1]
+
+    corrupted, clean = Mirror()(dict(img=image))['img']
+    np.testing.assert_array_equal(corrupted, clean[:, ::-1])
+    assert not np.may_share_memory(corrupted, clean)
+    assert corrupted.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ('function', 'error', 'got'),
+    [
+        (lambda x: x / 2, TypeError, r'got shape \(45, 67, 3\) float64; convert the result'),
+        (lambda x: x[::2], ValueError, r'got shape \(23, 67, 3\) uint8'),
+        (lambda x: None, TypeError, r'got NoneType'),
+    ],
+)
+def test_own_corruption_with_an_unsuitable_result(function, error, got, image):
+    class Own(BaseCorruption):
+        def corrupt(self, image, rng):
+            return function(image)
+
+    with pytest.raises(error, match=rf'Own\.corrupt must return \(45, 67, 3\) uint8, {got}'):
+        Own()(dict(img=image))
+
+
+# --- the rest
+
+
+def test_repr_builds_the_same_corruption():
+    import mmebm.corruptions
+
+    for config in EVERYTHING:
+        corruption = build(config, seed=4)
+        text = repr(corruption)
+        assert text.startswith(config['type'] + '(')
+        assert repr(eval(text, vars(mmebm.corruptions))) == text
+
+
+def test_exports():
+    import mmebm.corruptions
+
+    for name in mmebm.corruptions.__all__:
+        cls = getattr(mmebm.corruptions, name)
+        assert issubclass(cls, BaseCorruption)
+        assert name == 'BaseCorruption' or TRANSFORMS.get(name) is cls

@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+
+from mmebm.corruptions import GriddedMask, RandomBlockMask
+from mmebm.corruptions.masking import block_mask, grid_mask
+
+SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
+LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
+
+
+def cells_of(mask, patch_size):
+    """Return the grid of cells, after checking that each is wholly True or wholly False."""
+    rows = range(0, mask.shape[0], patch_size)
+    columns = range(0, mask.shape[1], patch_size)
+    blocks = [[mask[y : y + patch_size, x : x + patch_size] for x in columns] for y in rows]
+    assert all(block.all() or not block.any() for row in blocks for block in row)
+    return np.array([[block.any() for block in row] for row in blocks])
+
+
+# --- GriddedMask
+
+
+def test_gridded_mask_literal():
+    """3 x 4 cells, the last row and column cut off, six of them blank."""
+    image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    corruption = GriddedMask(2, 0.5, fill=(201, 202, 203), to_rgb=True, seed=0)
+    corrupted = corruption(dict(img=image, sample_idx=3))['img'][0]
+    blank = 203  # blue comes first
+    expected = [
+        [0, 3, 6, 9, blank, blank, blank],
+        [21, 24, 27, 30, blank, blank, blank],
+        [blank, blank, 48, 51, 54, 57, blank],
+        [blank, blank, 69, 72, 75, 78, blank],
+        [blank, blank, blank, blank, 96, 99, 102],
+    ]
+    np.testing.assert_array_equal(corrupted[..., 0], expected)
+    np.testing.assert_array_equal(corrupted[0, 4], [203, 202, 201])
+    np.testing.assert_array_equal(corrupted[0, 0], image[0, 0])
+
+
+@pytest.mark.parametrize('size', [(224, 224), (97, 40), (32, 33), (5, 300)])
+@pytest.mark.parametrize('patch_size', [16, 24, 32])
+@pytest.mark.parametrize('ratio', [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1])
+def test_gridded_share_is_exact(size, patch_size, ratio):
+    mask = grid_mask(*size, patch_size, ratio, np.random.default_rng(0))
+    assert mask.shape == size
+    cells = cells_of(mask, patch_size)
+    assert cells.sum() == round(ratio * cells.size)
+
+
+def test_gridded_grid_of_224():
+    """24 does not divide 224: 10 x 10 cells, the last ones 8 pixels wide."""
+    mask = grid_mask(224, 224, 24, 0.5, np.random.default_rng(0))
+    assert cells_of(mask, 24).shape == (10, 10)
+
+
+def test_gridded_cells_are_chosen_uniformly():
+    rng = np.random.default_rng(0)
+    share = np.mean([grid_mask(3, 4, 1, 0.25, rng) for _ in range(4000)], axis=0)
+    np.testing.assert_allclose(share, 0.25, atol=0.03)  # 4.4 standard deviations
+
+
+def test_gridded_patch_larger_than_the_image(image):
+    """One cell, so half of it is rounded to none, and more to all."""
+    np.testing.assert_array_equal(GriddedMask(500, 0.5)(dict(img=image))['img'][0], image)
+    blank = GriddedMask(500, 0.6)(dict(img=image))['img'][0]
+    assert (blank == [104, 116, 124]).all()
+
+
+# --- RandomBlockMask
+
+
+def test_random_block_mask_literal():
+    """Two rectangles that overlap: 2 rows of 4 pixels, and 4 rows of 2 to the bottom."""
+    mask = block_mask(5, 7, 2, (0.15, 0.3), (0.5, 2), np.random.default_rng(4))
+    expected = [
+        [0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0, 0],
+    ]
+    np.testing.assert_array_equal(mask.astype(int), expected)
+
+
+@pytest.mark.parametrize('options', [SMALL, LARGE])
+def test_single_rectangle_has_the_stated_area_and_aspect(options):
+    rng = np.random.default_rng(0)
+    area_range, aspect_range = options['area_range'], options['aspect_range']
+    areas, aspects = [], []
+    for _ in range(1500):
+        mask = block_mask(600, 400, 1, area_range, aspect_range, rng)
+        height, width = mask.any(axis=1).sum(), mask.any(axis=0).sum()
+        assert mask.sum() == height * width  # one full rectangle
+        areas.append(mask.mean())
+        aspects.append(width / height)
+    for values, (low, high) in ((areas, area_range), (aspects, aspect_range)):
+        quantiles = np.quantile(values, [0.001, 0.25, 0.5, 0.75, 0.999])
+        expected = low + (high - low) * np.array([0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(quantiles, expected, atol=0.05 * (high - low))
+
+
+def expected_coverage(size, num_blocks, area_range, aspect_range):
+    """Blank share expected of rectangles placed uniformly inside a square image, by quadrature."""
+    middle = (np.arange(60) + 0.5) / 60
+    area = (area_range[0] + (area_range[1] - area_range[0]) * middle)[:, None]
+    aspect = (aspect_range[0] + (aspect_range[1] - aspect_range[0]) * middle)[None]
+
+    def covered(side):  # probability that an interval inside 0..size covers pixel i: (60, 60, size)
+        side, i = np.rint(side)[..., None], np.arange(size)
+        first, last = np.maximum(i - side + 1, 0), np.minimum(i, size - side)
+        return ((last - first + 1) / (size - side + 1)).reshape(-1, size)
+
+    vertical = covered(np.sqrt(area * size**2 / aspect))
+    horizontal = covered(np.sqrt(area * size**2 * aspect))
+    hit = np.einsum('ky,kx->yx', vertical, horizontal) / len(vertical)
+    return 1 - ((1 - hit) ** num_blocks).mean()
+
+
+@pytest.mark.parametrize(('options', 'share'), [(SMALL, 0.68), (LARGE, 0.54)])
+def test_blank_share_of_random_small_and_large(options, share):
+    """Were the border hit as often as the middle, it would be 73 and 59 %."""
+    rng = np.random.default_rng(0)
+    masks = [block_mask(224, 224, *options.values(), rng) for _ in range(300)]
+    assert np.mean(masks) == pytest.approx(expected_coverage(224, **options), abs=0.008)
+    assert np.mean(masks) == pytest.approx(share, abs=0.01)
+
+
+def test_random_blocks_are_placed_uniformly_and_reach_every_border():
+    rng = np.random.default_rng(0)
+    corners = []
+    for _ in range(4000):
+        mask = block_mask(6, 9, 1, (4 / 54, 4 / 54), (1, 1), rng)  # always 2 x 2 pixels
+        assert mask.sum() == 4
+        corners.append((mask.any(axis=1).argmax(), mask.any(axis=0).argmax()))
+    counts = np.zeros((5, 8))
+    np.add.at(counts, tuple(np.transpose(corners)), 1)
+    np.testing.assert_allclose(counts, 100, atol=45)  # 4.5 standard deviations
+
+
+@pytest.mark.parametrize('size', [(10, 1000), (1000, 10), (1, 500)])
+def test_random_block_that_does_not_fit_keeps_its_area(size):
+    rng = np.random.default_rng(0)
+    shares = [block_mask(*size, 1, (0.2, 0.4), (0.5, 2.0), rng).mean() for _ in range(400)]
+    assert min(shares) >= 0.199
+    assert max(shares) <= 0.401
+    assert np.mean(shares) == pytest.approx(0.3, abs=0.02)
+
+
+def test_random_block_of_the_whole_image():
+    assert block_mask(9, 14, 1, (1, 1), (0.5, 2.0), np.random.default_rng(0)).all()
+
+
+def test_random_block_is_at_least_one_pixel():
+    mask = block_mask(4, 4, 1, (0, 0), (1, 1), np.random.default_rng(0))
+    assert mask.sum() == 1
+
+
+def test_random_block_mask_leaves_the_rest(image):
+    corrupted, clean = RandomBlockMask(**LARGE)(dict(img=image))['img']
+    blank = (corrupted == [104, 116, 124]).all(axis=2)
+    assert 0.2 < blank.mean() < 0.8
+    np.testing.assert_array_equal(corrupted[~blank], clean[~blank])
+
+
+# --- options
+
+
+@pytest.mark.parametrize('mask', [GriddedMask(16, 1), RandomBlockMask(1, (1, 1), (1, 1))])
+def test_default_fill_is_near_zero_after_normalisation(mask, image):
+    blank = mask(dict(img=image))['img'][0][0, 0, ::-1].astype(float)
+    normalised = (blank - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+    np.testing.assert_allclose(normalised, 0, atol=0.01)
+
+
+@pytest.mark.parametrize('make', [GriddedMask, RandomBlockMask])
+def test_fill_is_rgb_whatever_the_image(make, image):
+    options = (16, 1) if make is GriddedMask else (1, (1, 1), (1, 1))
+    bgr = make(*options, fill=[1, 2, 3])(dict(img=image))['img'][0]
+    rgb = make(*options, fill=[1, 2, 3], to_rgb=False)(dict(img=image))['img'][0]
+    assert (bgr == [3, 2, 1]).all()
+    assert (rgb == [1, 2, 3]).all()
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(ratio=1.2), ValueError, r'ratio must be a number in 0\.\.1, got 1\.2'),
+        (dict(ratio=-0.1), ValueError, r'ratio must be a number in 0\.\.1, got -0\.1'),
+        (dict(ratio=float('nan')), ValueError, r'ratio must be .* got nan'),
+        (dict(ratio='half'), TypeError, r"ratio must be .* got 'half'"),
+        (dict(patch_size=0), ValueError, r'patch_size must be an int >= 1, got 0'),
+        (dict(patch_size=16.0), TypeError, r'patch_size must be an int >= 1, got 16\.0'),
+        (dict(patch_size=True), TypeError, r'patch_size must be an int >= 1, got True'),
+        (dict(fill=(0, 0)), ValueError, r'fill must be 3 numbers in 0\.\.255, got \(0, 0\)'),
+        (dict(fill=(0, 256, 0)), ValueError, r'fill\[1\] must be a number in 0\.\.255, got 256'),
+        (dict(fill=(0, 0.5, 0)), ValueError, r'fill must be whole pixel values .* got \(0, 0\.5'),
+        (dict(to_rgb='yes'), TypeError, r"to_rgb must be .* got 'yes'"),
+    ],
+)
+def test_gridded_mask_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        GriddedMask(**{'patch_size': 16, 'ratio': 0.5, **options})
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(num_blocks=0), ValueError, r'num_blocks must be an int >= 1, got 0'),
+        (dict(num_blocks=True), TypeError, r'num_blocks must be an int >= 1, got True'),
+        (dict(area_range=(0.3, 0.1)), ValueError, r'area_range must be \(smallest, largest\)'),
+        (dict(area_range=(0.1, 1.5)), ValueError, r'area_range\[1\] .* 0\.\.1, got 1\.5'),
+        (dict(area_range=0.1), TypeError, r'area_range must be 2 numbers in 0\.\.1, got 0\.1'),
+        (dict(aspect_range=(2.0, 0.5)), ValueError, r'aspect_range must be \(smallest, largest\)'),
+        (dict(aspect_range=(0, 1)), ValueError, r'aspect_range\[0\] .* 0\.001\.\.1000, got 0'),
+        (dict(aspect_range=(1, float('nan'))), ValueError, r'aspect_range\[1\] .* got nan'),
+        (dict(fill=(-1, 0, 0)), ValueError, r'fill\[0\] must be a number in 0\.\.255, got -1'),
+    ],
+)
+def test_random_block_mask_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        RandomBlockMask(**{**SMALL, **options})
