@@ -1,0 +1,6 @@
+"""Find images, and load them so that neither a broken file nor a restart changes the run."""
+
+from .image_folder import IMAGE_EXTENSIONS, ImageFolder
+from .wrappers import inner_datasets, leaf_datasets
+
+__all__ = ['IMAGE_EXTENSIONS', 'ImageFolder', 'inner_datasets', 'leaf_datasets']

@@ -1,0 +1,17 @@
+"""What MMEngine's runner calls during a run."""
+
+from .hooks import (
+    FiniteLossHook,
+    ReproducibleEpochsHook,
+    RestorationVisualizationHook,
+    UnreadableImagesHook,
+)
+from .optim_wrapper import MixedPrecisionOptimWrapper
+
+__all__ = [
+    'FiniteLossHook',
+    'MixedPrecisionOptimWrapper',
+    'ReproducibleEpochsHook',
+    'RestorationVisualizationHook',
+    'UnreadableImagesHook',
+]

@@ -1,0 +1,6 @@
+"""Metrics: how well the descent restores, and how well the energy tells corrupted from clean."""
+
+from .energy_metric import EnergyMetric
+from .restoration_metric import RestorationMetric
+
+__all__ = ['EnergyMetric', 'RestorationMetric']

@@ -1,0 +1,100 @@
+import math
+from typing import Any
+
+import torch
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stop a run whose loss or weights are no longer finite, before that reaches a checkpoint.
+
+    After each iteration the loss and the other figures that the model returned are checked. The
+    weights, which a gradient that is not finite spoils under a loss that still is, are checked
+    before :class:`mmengine.hooks.CheckpointHook` saves them. Under fp16 loss scaling a step whose
+    gradients overflow is skipped and its loss is finite; the run goes on.
+
+    Reads ``distance_step0``, ``distance_step1``, ... (distance of every descent step to the clean
+    image) and ``step_size`` of
+    :class:`mmebm.models.EnergyRestorationAlgorithm` to name the step where it began.
+    """
+
+    priority = 'ABOVE_NORMAL'  # before CheckpointHook, and before EMAHook takes the weights in
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Check the figures of the iteration.
+
+        Raises:
+            FloatingPointError: If one is NaN or infinite. Names iteration, descent step, step size.
+        """
+        figures = {k: torch.as_tensor(v).detach().item() for k, v in (outputs or {}).items()}
+        if not all(map(math.isfinite, figures.values())):
+            raise FloatingPointError(_describe(figures, runner))
+        if self._checkpoint_due(runner):
+            _check_weights(runner, iteration=runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check the weights.
+
+        Raises:
+            FloatingPointError: If one is NaN or infinite. Names the parameter.
+        """
+        _check_weights(runner, iteration=runner.iter)  # the loop has counted the last one already
+
+    def _checkpoint_due(self, runner: Runner) -> bool:
+        """Whether a CheckpointHook that counts iterations saves after this one."""
+        hooks = (h for h in runner.hooks if isinstance(h, CheckpointHook) and not h.by_epoch)
+        return any(
+            self.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and self.is_last_train_iter(runner))
+            for hook in hooks
+        )
+
+
+def _describe(figures: dict[str, float], runner: Runner) -> str:
+    bad = {name: value for name, value in figures.items() if not math.isfinite(value)}
+    steps = sorted(
+        int(name.removeprefix('distance_step'))
+        for name in bad
+        if name.startswith('distance_step') and name.removeprefix('distance_step').isdigit()
+    )
+    if not steps:
+        where = 'The distances of all descent steps are finite'
+        advice = ''
+    elif steps[0] == 0:
+        where = 'Descent step 0, the corrupted input itself, is where it begins'
+        advice = 'Look at the data: images, corruption and normalisation come before the network. '
+    else:
+        where = f'Descent step {steps[0]} is where it begins'
+        advice = ''
+    if not any(name.startswith('distance_step') for name in figures):
+        where = 'The model reports no distance per descent step'
+    return (
+        f'Not finite at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {_listed(bad)}. '
+        f'{where}; step_size={figures.get("step_size", "not reported")}. {advice}{_ADVICE}'
+    )
+
+
+def _check_weights(runner: Runner, iteration: int) -> None:
+    parameters = runner.model.named_parameters()
+    bad = [name for name, values in parameters if not torch.isfinite(values).all()]
+    if bad:
+        raise FloatingPointError(
+            f'Weights not finite after iteration {iteration} (epoch {runner.epoch + 1}), under a '
+            f'finite loss: {len(bad)} parameters, e.g. {", ".join(bad[:3])}. {_ADVICE}'
+        )
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ', '.join(f'{name}={value}' for name, value in figures.items())
+
+
+_ADVICE = (
+    'The state of this iteration is not saved; earlier checkpoints are sound. Resume from one with '
+    'a lower learning rate (optim_wrapper.optimizer.lr), a smaller step size (model.step_size), or '
+    'bf16 in place of fp16 (optim_wrapper.dtype).'
+)

@@ -1,0 +1,101 @@
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmpretrain.registry import HOOKS
+
+from ...datasets import inner_datasets, leaf_datasets
+from ...utils import derive_seeds
+
+
+@HOOKS.register_module()
+class ReproducibleEpochsHook(Hook):
+    """Make an epoch draw the same random numbers, whether the run was interrupted before or not.
+
+    Before each training epoch the data sets (below wrappers too) are told the epoch and the run's
+    seed (``randomness=dict(seed=...)``), see :meth:`mmebm.datasets.ImageFolder.set_epoch`. At the
+    first iteration of the epoch the main process's generators, from which random layers such as
+    drop path draw, are seeded from seed, epoch and rank. A run that is resumed at an epoch then
+    repeats, on the same number of processes, what the uninterrupted run did, to the bit if the
+    device computes deterministically. Validation and test sets are told epoch 0 always and keep
+    their own seed, so that every validation shows the same crops and corruptions.
+
+    Where data cannot be made to repeat, its samples keep drawing from the workers' generators, and
+    one warning says so:
+
+    - datasets without a ``set_epoch(epoch, seed)``;
+    - wrappers that repeat samples within an epoch (``RepeatDataset``, ``ClassBalancedDataset``),
+      whose repetitions would all draw the same; ``ImageFolder(repeats=...)`` is the way out;
+    - iteration-based loops, whose only epoch shows every image many times. There the main process's
+      generators are seeded from the iteration at which the run starts or resumes.
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+        self._seed_generators = False
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tell the training data its epoch."""
+        self._seed_generators = True
+        dataset = runner.train_dataloader.dataset
+        leaves = leaf_datasets(dataset)
+        obstacle = None
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            obstacle = 'the train loop counts iterations, not epochs'
+        elif (wrapper := _repeating_wrapper(dataset)) is not None:
+            obstacle = (
+                f'{type(wrapper).__name__} shows samples more than once in an epoch '
+                '(ImageFolder(repeats=...) does so reproducibly)'
+            )
+        else:
+            for number, leaf in enumerate(leaves):
+                if hasattr(leaf, 'set_epoch'):
+                    # The number, so that two folders do not draw alike.
+                    leaf.set_epoch(runner.epoch, runner.seed + number)
+                else:
+                    obstacle = f'{type(leaf).__name__} has no set_epoch(epoch, seed)'
+        if obstacle and not self._warned:
+            self._warned = True
+            runner.logger.warning(
+                f'Exact resuming is not available for the training data: {obstacle}. A resumed run '
+                'will crop and corrupt images differently than an uninterrupted one.'
+            )
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed the main process's generators at the first iteration of an epoch."""
+        # Not earlier: making a loader's iterator draws from torch's generator, and with persistent
+        # workers that happens at the first epoch after a start only.
+        if self._seed_generators:
+            self._seed_generators = False
+            by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+            progress = runner.iter if by_iteration else runner.epoch
+            seeds = derive_seeds(runner.seed, progress, get_rank())
+            np.random.seed(seeds[0])
+            random.seed(seeds[1])
+            torch.manual_seed(seeds[2])
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Make every validation draw the same."""
+        _set_first_epoch(runner.val_dataloader.dataset)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Make every test draw the same."""
+        _set_first_epoch(runner.test_dataloader.dataset)
+
+
+def _set_first_epoch(dataset: Any) -> None:
+    for leaf in leaf_datasets(dataset):
+        if hasattr(leaf, 'set_epoch'):
+            leaf.set_epoch(0)
+
+
+def _repeating_wrapper(dataset: Any) -> Any | None:
+    """The first wrapper that is longer than what it wraps."""
+    inner = inner_datasets(dataset)
+    if inner and len(dataset) > sum(len(part) for part in inner):
+        return dataset
+    return next((found for part in inner if (found := _repeating_wrapper(part)) is not None), None)

@@ -1,0 +1,54 @@
+from mmengine.dataset import default_collate
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ...visualization import draw_chains, to_chains
+
+
+@HOOKS.register_module()
+class RestorationVisualizationHook(Hook):
+    """Draw how a few fixed images are restored, into every visualisation backend.
+
+    The images are the first of the validation set (of the training set, where there is no
+    validation), with the corruption they have at the start of the run, so that pictures of
+    different epochs compare.
+
+    Args:
+        num_images: rows of the picture, ≥ 1.
+        interval: epochs between two pictures, ≥ 1. The last epoch is always drawn.
+
+    Raises:
+        ValueError: an option is below 1.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, num_images: int = 4, interval: int = 1):
+        for name, value in (('num_images', num_images), ('interval', interval)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an integer ≥ 1, got {value!r}')
+        self.num_images = num_images
+        self.interval = interval
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        loop = runner.val_loop or runner.train_loop
+        dataset = loop.dataloader.dataset
+        count = min(self.num_images, len(dataset))
+        self._batch = default_collate([dataset[i] for i in range(count)])
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        if not self.every_n_epochs(runner, self.interval) and not self.is_last_train_epoch(runner):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.eval()
+        batch = model.data_preprocessor(self._batch, False)
+        chains = to_chains(model, *batch['inputs'])
+        for chain, sample in zip(chains, batch['data_samples'], strict=True):
+            chain.title = sample.get('corruption', '')
+        model.train()
+        runner.visualizer.add_image('restoration', draw_chains(chains), step=runner.epoch + 1)

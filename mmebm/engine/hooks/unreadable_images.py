@@ -1,0 +1,81 @@
+import os
+from typing import Any
+
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ...datasets import leaf_datasets
+
+
+@HOOKS.register_module()
+class UnreadableImagesHook(Hook):
+    """Report images that could not be read, and stop the run if they are too many.
+
+    After each epoch of training, validation and test the log gets their number and share, over all
+    processes and since the start of the run; their paths stand in ``unreadable_images.txt`` in the
+    work directory, one per line. Works on data sets with ``unreadable_images()`` and ``num_images``
+    (:class:`mmebm.datasets.ImageFolder`), below wrappers too.
+
+    Args:
+        max_share: The run is stopped at the end of an epoch (after its checkpoint was written) if
+            more than this share of the images, and more than one image, is unreadable. In [0, 1].
+
+    Raises:
+        ValueError: If ``max_share`` lies outside [0, 1].
+    """
+
+    priority = 'LOWEST'  # after CheckpointHook: a run stopped here can be resumed
+    filename = 'unreadable_images.txt'
+
+    def __init__(self, max_share: float = 0.05) -> None:
+        if not 0 <= max_share <= 1:
+            raise ValueError(f'max_share must lie in [0, 1], but got {max_share!r}')
+        self.max_share = max_share
+        self._paths: set[str] = set()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Report on the training set.
+
+        Raises:
+            RuntimeError: If more than ``max_share`` of it is unreadable.
+        """
+        self._report(runner, 'training', runner.train_dataloader.dataset)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Report on the validation set; raises as :meth:`after_train_epoch`."""
+        self._report(runner, 'validation', runner.val_dataloader.dataset)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Report on the test set; raises as :meth:`after_train_epoch`."""
+        self._report(runner, 'test', runner.test_dataloader.dataset)
+
+    def _report(self, runner: Runner, name: str, dataset: Any) -> None:
+        leaves = [leaf for leaf in leaf_datasets(dataset) if hasattr(leaf, 'unreadable_images')]
+        total = sum(leaf.num_images for leaf in leaves)
+        if not total:
+            return
+        found = [path for leaf in leaves for path in leaf.unreadable_images()]
+        # Each process has read its part of the data; all must come to the same decision.
+        paths = {path for part in all_gather_object(found) for path in part}
+        self._paths |= paths
+        file = os.path.join(runner.work_dir, self.filename)
+        if is_main_process() and (self._paths or os.path.exists(file)):
+            # File names need not be UTF-8.
+            with open(file, 'w', encoding='utf-8', errors='surrogateescape') as stream:
+                stream.writelines(f'{path}\n' for path in sorted(self._paths))
+        share = len(paths) / total
+        count = f'{len(paths)} of {total} {name} images ({share:.2%})'
+        report = f'Unreadable until iteration {runner.iter}: {count}'
+        if not paths:
+            runner.logger.info(report)
+            return
+        # MMEngine logs a warning of the same text once only; the iteration makes it another one.
+        runner.logger.warning(f'{report}; others took their place. Paths: {file}')
+        if len(paths) > max(1, self.max_share * total):
+            raise RuntimeError(
+                f'{count} are unreadable, more than max_share={self.max_share:.2%} of '
+                f'UnreadableImagesHook allows. Their paths are in {file}. Repair or remove them, '
+                'or raise max_share, and resume.'
+            )

@@ -1,0 +1,89 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmpretrain.registry import METRICS
+from sklearn.metrics import roc_auc_score
+
+from .samples import by_corruption, required
+
+
+@dataclass(frozen=True)
+class ImageEnergies:
+    """The energies of one image, clean and corrupted."""
+
+    corruption: str | None
+    clean: float
+    corrupted: float
+
+
+@METRICS.register_module()
+class EnergyMetric(BaseMetric):
+    """How well the energy tells corrupted images (higher) from clean ones (lower).
+
+    Every data sample holds ``energy_clean`` and ``energy_corrupted``, numbers or one-element
+    tensors, and may hold ``corruption``, the name by which the figures are also broken down.
+
+    Reported under ``energy/``, over all images and as ``<corruption>/...`` over those of one:
+
+    - ``auroc``: the probability that a corrupted image has a higher energy than a clean one, ties
+      counting half. 0.5 is chance, 1 is perfect. NaN where an energy is NaN or infinite;
+    - ``clean``, ``corrupted``: the mean energies.
+
+    Args:
+        collect_device: ``'cpu'`` or ``'gpu'``, through which processes exchange results.
+        prefix: In place of ``energy``.
+        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+    """
+
+    default_prefix = 'energy'
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the energies of each image.
+
+        Raises:
+            ValueError: If a sample lacks an energy.
+        """
+        for sample in data_samples:
+            clean, corrupted = (
+                torch.as_tensor(required(sample, key, type(self).__name__)).detach().item()
+                for key in ('energy_clean', 'energy_corrupted')
+            )
+            self.results.append(ImageEnergies(sample.get('corruption'), clean, corrupted))
+
+    def compute_metrics(self, results: list[ImageEnergies]) -> dict[str, float]:
+        """Rank the energies of all images; nothing for no image."""
+        if not results:
+            return {}
+        metrics = _summary(results)
+        for corruption, images in by_corruption(results).items():
+            if corruption is not None:
+                metrics |= {f'{corruption}/{name}': v for name, v in _summary(images).items()}
+        return metrics
+
+
+def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
+    """Area under the ROC curve of scores that should be low for negatives, high for positives.
+
+    Returns:
+        A value in [0, 1], or NaN if a score is NaN or infinite.
+    """
+    scores = np.concatenate([negative, positive])
+    if not np.isfinite(scores).all():
+        return float('nan')
+    labels = np.concatenate([np.zeros(len(negative)), np.ones(len(positive))])
+    # Not torchmetrics: it puts scores outside 0..1 through a sigmoid, where they saturate to ties.
+    return float(roc_auc_score(labels, scores))
+
+
+def _summary(images: Sequence[ImageEnergies]) -> dict[str, float]:
+    clean = [image.clean for image in images]
+    corrupted = [image.corrupted for image in images]
+    return {
+        'auroc': auroc(clean, corrupted),
+        'clean': float(np.mean(clean)),
+        'corrupted': float(np.mean(corrupted)),
+    }

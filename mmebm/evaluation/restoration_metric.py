@@ -1,0 +1,143 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmpretrain.registry import METRICS
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from .samples import by_corruption, required
+
+DATA_RANGE = 255.0
+GAIN_CEILING = 100.0
+
+
+@dataclass(frozen=True)
+class ImageFigures:
+    """What is kept of one image; the errors are sums of squares over its ``size`` values."""
+
+    corruption: str | None
+    size: int
+    error: float
+    error_corrupted: float
+    ssim: float
+    ssim_corrupted: float
+
+
+@METRICS.register_module()
+class RestorationMetric(BaseMetric):
+    """PSNR and SSIM of restored and of corrupted images, against the clean ones.
+
+    Every data sample holds ``clean``, ``corrupted`` and ``restored``, tensors (C, H, W) in units of
+    pixels (0..255; the latter two may leave that range, nothing is clipped), and may hold
+    ``corruption``, the name by which the figures are also broken down.
+
+    Reported under ``restoration/``:
+
+    - ``psnr``, ``psnr_corrupted`` in dB, from the squared error over all images together; infinite
+      if that is zero;
+    - ``ssim``, ``ssim_corrupted``: mean over the images;
+    - ``<corruption>/psnr`` and so on: the same over the images of one corruption;
+    - ``psnr_gain`` in dB: by how much ``psnr`` exceeds ``psnr_corrupted``, mean over the
+      corruptions; the figure for ``save_best``. PSNRs count as 100 dB at most here (the rounding
+      to 8 bits alone gives 59), so that images restored perfectly do not make it infinite.
+
+    All are NaN where a pixel is NaN or infinite.
+
+    Args:
+        collect_device: ``'cpu'`` or ``'gpu'``, through which processes exchange results.
+        prefix: In place of ``restoration``.
+        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+    """
+
+    default_prefix = 'restoration'
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the figures of each image.
+
+        Raises:
+            ValueError: If a sample lacks a tensor or its three shapes differ.
+        """
+        for sample in data_samples:
+            clean, corrupted, restored = (
+                # Contiguous: cuDNN convolves channels-last images in TF32, too coarse for SSIM.
+                required(sample, key, type(self).__name__).detach().float().contiguous()
+                for key in ('clean', 'corrupted', 'restored')
+            )
+            if clean.ndim != 3 or not clean.shape == corrupted.shape == restored.shape:
+                raise ValueError(
+                    'clean, corrupted and restored must have one shape (C, H, W), but got '
+                    f'{tuple(clean.shape)}, {tuple(corrupted.shape)} and {tuple(restored.shape)}'
+                )
+            figures = ImageFigures(
+                corruption=sample.get('corruption'),
+                size=clean.numel(),
+                error=(restored - clean).square().sum().item(),
+                error_corrupted=(corrupted - clean).square().sum().item(),
+                ssim=ssim(restored, clean),
+                ssim_corrupted=ssim(corrupted, clean),
+            )
+            self.results.append(figures)
+
+    def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
+        """Sum up the figures of all images; nothing for no image."""
+        if not results:
+            return {}
+        metrics = _summary(results)
+        gains = []
+        for corruption, images in by_corruption(results).items():
+            summary = _summary(images)
+            gains.append(
+                np.minimum(summary['psnr'], GAIN_CEILING)
+                - np.minimum(summary['psnr_corrupted'], GAIN_CEILING)
+            )
+            if corruption is not None:
+                metrics |= {f'{corruption}/{name}': value for name, value in summary.items()}
+        metrics['psnr_gain'] = float(np.mean(gains))
+        return metrics
+
+
+def psnr(squared_error: float, size: int) -> float:
+    """Peak signal-to-noise ratio in dB for a data range of 255.
+
+    Args:
+        squared_error: Sum over all values, >= 0.
+        size: Number of values, >= 1.
+
+    Returns:
+        Infinity for no error, NaN for an error that is NaN or infinite.
+    """
+    if not np.isfinite(squared_error):
+        return float('nan')
+    if squared_error == 0:
+        return float('inf')
+    return float(10 * np.log10(DATA_RANGE**2 * size / squared_error))
+
+
+def ssim(image: Tensor, clean: Tensor) -> float:
+    """Structural similarity for a data range of 255, mean over the image.
+
+    The window is a Gaussian of σ = 1.5 cut to 11 × 11 pixels. It does not fit images with a side
+    below 6 pixels, as it is mirrored at the border; for those σ shrinks with the side.
+
+    Args:
+        image, clean: (C, H, W), floating-point.
+    """
+    side = min(clean.shape[-2:])
+    sigma = 1.5 if side >= 6 else max(side - 1, 0.1) / 3.5  # torchmetrics cuts at 3.5 σ
+    value = structural_similarity_index_measure(
+        image[None], clean[None], data_range=DATA_RANGE, sigma=sigma
+    )
+    return value.item()
+
+
+def _summary(images: Sequence[ImageFigures]) -> dict[str, float]:
+    size = sum(image.size for image in images)
+    return {
+        'psnr': psnr(sum(image.error for image in images), size),
+        'psnr_corrupted': psnr(sum(image.error_corrupted for image in images), size),
+        'ssim': float(np.mean([image.ssim for image in images])),
+        'ssim_corrupted': float(np.mean([image.ssim_corrupted for image in images])),
+    }

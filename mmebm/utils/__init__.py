@@ -1,0 +1,5 @@
+"""Small parts without a stage of their own."""
+
+from .random_state import derive_seeds, fixed_random_state
+
+__all__ = ['derive_seeds', 'fixed_random_state']

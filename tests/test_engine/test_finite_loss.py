@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmebm.engine import FiniteLossHook
+
+from .conftest import ToyModel
+
+NAN, INF = float('nan'), float('inf')
+
+
+class Diverging(ToyModel):
+    """Returns the given figures (and, on request, a NaN gradient) from iteration 4 on."""
+
+    def __init__(self, nan_gradient=False, **figures):
+        super().__init__()
+        self.iteration = 0
+        self.figures = figures
+        self.nan_gradient = nan_gradient
+
+    def forward(self, noise, features, mode='tensor', **_):
+        losses = super().forward(noise, features, mode)
+        losses |= dict(distance_step1=torch.tensor(0.5), step_size=torch.tensor(300.0))
+        self.iteration += 1
+        if self.iteration >= 4:
+            losses |= {name: value + 0 * losses['loss'] for name, value in self.figures.items()}
+            if self.nan_gradient:
+                weight = self.linear.weight
+                weight.register_hook(lambda gradient: gradient * NAN)
+        return losses
+
+
+def checkpoints(runner):
+    return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('figures', 'where'),
+    [
+        (dict(loss=NAN), 'distances of all descent steps are finite'),
+        (dict(loss=INF, distance_step1=INF, distance_step2=NAN), 'Descent step 1 is where'),
+        (dict(loss=NAN, distance_step10=NAN, distance_step9=NAN), 'Descent step 9 is where'),
+        (dict(loss=NAN, distance_step0=NAN, distance_step1=NAN), 'corrupted input itself'),
+        (dict(energy_step0=NAN), 'distances of all descent steps are finite'),
+    ],
+)
+def test_run_stops_at_the_iteration_and_saves_nothing_of_it(make_runner, figures, where):
+    # By iterations, so that the checkpoint is due at the very iteration that fails.
+    runner = make_runner(
+        [FiniteLossHook()],
+        model=Diverging(**figures),
+        train_cfg=dict(by_epoch=False, max_iters=6),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=1)
+        ),
+        loader=dict(sampler=dict(type='InfiniteSampler')),
+    )
+    with pytest.raises(FloatingPointError) as error:
+        runner.train()
+    message = str(error.value)
+    assert message.startswith('Not finite at iteration 4 (epoch 1): ')
+    assert where in message
+    assert 'step_size=300.0' in message
+    assert all(f'{name}={value}' in message for name, value in figures.items())
+    assert 'lower learning rate' in message
+    assert 'bf16' in message
+    assert checkpoints(runner) == ['iter_3.pth']
+
+
+def test_epoch_that_diverges_leaves_the_checkpoint_before_it(make_runner):
+    runner = make_runner([FiniteLossHook()], model=Diverging(loss=NAN))
+    with pytest.raises(FloatingPointError, match=r'iteration 4 \(epoch 2\)'):
+        runner.train()
+    assert checkpoints(runner) == ['epoch_1.pth']
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_weights_spoilt_under_a_finite_loss_are_not_saved(make_runner, by_epoch):
+    options = {}
+    if not by_epoch:
+        options = dict(
+            train_cfg=dict(by_epoch=False, max_iters=6),
+            loader=dict(sampler=dict(type='InfiniteSampler')),
+        )
+    checkpoint = dict(
+        type='CheckpointHook', interval=1 if by_epoch else 2, by_epoch=by_epoch, max_keep_ckpts=1
+    )
+    runner = make_runner(
+        [FiniteLossHook()],
+        model=Diverging(nan_gradient=True),
+        default_hooks=dict(checkpoint=checkpoint),
+        **options,
+    )
+    with pytest.raises(FloatingPointError) as error:
+        runner.train()
+    assert 'after iteration 4' in str(error.value)
+    assert 'linear.weight' in str(error.value)
+    assert checkpoints(runner) == ['epoch_1.pth' if by_epoch else 'iter_2.pth']
+
+
+def test_model_without_distances_and_step_size(make_runner):
+    class Other(Diverging):
+        def forward(self, *args, **kwargs):
+            return dict(loss=super().forward(*args, **kwargs)['loss'])
+
+    runner = make_runner([FiniteLossHook()], model=Other(loss=INF))
+    with pytest.raises(FloatingPointError, match='no distance per descent step; step_size=not'):
+        runner.train()
+
+
+def test_finite_run_goes_through(make_runner):
+    runner = make_runner([FiniteLossHook()], model=Diverging(distance_step2=1e30))
+    runner.train()
+    assert checkpoints(runner) == ['epoch_1.pth', 'epoch_2.pth']

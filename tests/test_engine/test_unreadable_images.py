@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+from mmengine.dataset import ConcatDataset
+
+from mmebm.engine import UnreadableImagesHook
+
+
+def spoil(folder, *numbers):
+    for number in numbers:
+        (folder / f'{number}.png').write_bytes(b'no image')
+    return [str(folder / f'{number}.png') for number in numbers]
+
+
+def test_readable_set_is_reported_and_leaves_no_file(make_runner, log_of):
+    runner = make_runner([UnreadableImagesHook()])
+    runner.train()
+    for iteration in (2, 4):
+        report = f'INFO - Unreadable until iteration {iteration}: 0 of 8 training images (0.00%)'
+        assert report in log_of(runner)
+    assert not (Path(runner.work_dir) / 'unreadable_images.txt').exists()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_paths_and_share_are_reported_each_epoch(make_runner, folder, log_of, workers):
+    paths = spoil(folder, 5, 2)
+    loader = dict(num_workers=workers, persistent_workers=workers > 0)
+    runner = make_runner([UnreadableImagesHook(max_share=0.25)], val=True, loader=loader)
+    runner.train()
+    file = Path(runner.work_dir) / 'unreadable_images.txt'
+    assert file.read_text().splitlines() == sorted(paths)
+    log = log_of(runner)
+    for iteration in (2, 4):
+        for name in ('training', 'validation'):
+            report = f'Unreadable until iteration {iteration}: 2 of 8 {name} images (25.00%)'
+            assert f'WARNING - {report}' in log
+    assert str(file) in log
+
+
+def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
+    spoil(folder, 1, 2, 6)
+    runner = make_runner([UnreadableImagesHook(max_share=0.3)])
+    with pytest.raises(RuntimeError) as error:
+        runner.train()
+    work_dir = Path(runner.work_dir)
+    assert '3 of 8 training images (37.50%)' in str(error.value)
+    assert 'max_share=30.00%' in str(error.value)
+    assert str(work_dir / 'unreadable_images.txt') in str(error.value)
+    assert (work_dir / 'epoch_1.pth').exists()
+    assert not (work_dir / 'epoch_2.pth').exists()
+
+
+def test_one_image_never_stops_a_run(make_runner, folder):
+    spoil(folder, 1)
+    runner = make_runner([UnreadableImagesHook(max_share=0.0)])
+    runner.train()
+    assert runner.epoch == 2
+
+
+def test_wrapped_sets_are_counted_together(make_runner, image_folder, folder, log_of):
+    spoil(folder, 1)
+    dataset = ConcatDataset([image_folder(), image_folder(indices=[0, 2, 3])])
+    runner = make_runner([UnreadableImagesHook()], dataset=dataset)
+    runner.train()
+    assert ': 1 of 11 training images' in log_of(runner)
+
+
+def test_marks_of_all_processes_are_united(make_runner, folder, log_of, monkeypatch):
+    paths = spoil(folder, 1)
+    other = [*paths, str(folder / 'read by another process.png')]
+    monkeypatch.setattr(
+        'mmebm.engine.hooks.unreadable_images.all_gather_object', lambda found: [found, other]
+    )
+    runner = make_runner([UnreadableImagesHook(max_share=0.25)])
+    runner.train()
+    assert ': 2 of 8 training images' in log_of(runner)
+    text = (Path(runner.work_dir) / 'unreadable_images.txt').read_text()
+    assert text.splitlines() == other
+
+
+def test_repaired_images_leave_the_file(make_runner):
+    runner = make_runner([UnreadableImagesHook()])
+    file = Path(runner.work_dir) / 'unreadable_images.txt'
+    file.write_text('of an earlier run\n')
+    runner.train()
+    assert file.read_text() == ''
+
+
+@pytest.mark.parametrize('max_share', [-0.1, 1.5, float('nan')])
+def test_impossible_share_is_refused(max_share):
+    with pytest.raises(ValueError, match=r'max_share must lie in \[0, 1\], but got'):
+        UnreadableImagesHook(max_share=max_share)

@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmpretrain.registry import METRICS
+from mmpretrain.structures import DataSample
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+import mmebm.evaluation  # noqa: F401  registers the metric
+
+
+def sample(noise=10.0, residue=3.0, corruption=None, size=(24, 32), seed=0):
+    """A smooth image, one with noise of some σ, and one where a residue of it is left."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    rows = torch.linspace(40, 200, height)[:, None]
+    clean = (rows + torch.linspace(0, 40, width)).expand(3, height, width).clone()
+    direction = torch.randn(clean.shape, generator=generator)
+    fields = dict(
+        clean=clean, corrupted=clean + noise * direction, restored=clean + residue * direction
+    )
+    return fields if corruption is None else fields | dict(corruption=corruption)
+
+
+def evaluate(samples, **options):
+    metric = METRICS.build(dict(type='RestorationMetric', **options))
+    for one in samples:
+        metric.process(None, [one])
+    return metric.evaluate(len(samples))
+
+
+def reference_psnr(images, key):
+    """Independently: 20 log10(255 / RMSE) over the pixels of all images."""
+    errors = [(one[key].double() - one['clean'].double()).numpy().ravel() for one in images]
+    return 20 * math.log10(255 / math.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+
+def test_figures_against_independent_ones():
+    noisy = [sample(10, 3, 'Noise', seed=1), sample(40, 5, 'Noise', size=(48, 16), seed=2)]
+    masked = [sample(80, 90, 'Mask', seed=3)]
+    metrics = evaluate(noisy + masked)
+    gains = []
+    for name, group in {'': noisy + masked, 'Noise/': noisy, 'Mask/': masked}.items():
+        restored, corrupted = (reference_psnr(group, key) for key in ('restored', 'corrupted'))
+        assert metrics[f'restoration/{name}psnr'] == pytest.approx(restored, abs=1e-3)
+        assert metrics[f'restoration/{name}psnr_corrupted'] == pytest.approx(corrupted, abs=1e-3)
+        for key, figure in dict(restored='ssim', corrupted='ssim_corrupted').items():
+            values = []
+            for one in group:
+                ssim = StructuralSimilarityIndexMeasure(data_range=255.0)
+                values.append(ssim(one[key][None], one['clean'][None]).item())
+            expected = np.mean(values)
+            assert metrics[f'restoration/{name}{figure}'] == pytest.approx(expected, abs=1e-5)
+        gains.append(restored - corrupted)
+    assert metrics['restoration/psnr_gain'] == pytest.approx(np.mean(gains[1:]), abs=1e-3)
+    assert metrics['restoration/psnr_gain'] != pytest.approx(gains[0], abs=0.1)
+    assert metrics['restoration/Mask/psnr'] < metrics['restoration/Mask/psnr_corrupted']
+    assert len(metrics) == 3 * 4 + 1
+
+
+def test_closed_form():
+    # A constant error of 255/10 is 20 dB.
+    clean = torch.full((3, 8, 8), 100.0)
+    metrics = evaluate([dict(clean=clean, corrupted=clean + 25.5, restored=clean - 2.55)])
+    assert metrics['restoration/psnr_corrupted'] == pytest.approx(20, abs=1e-4)
+    assert metrics['restoration/psnr'] == pytest.approx(40, abs=1e-4)
+    assert metrics['restoration/psnr_gain'] == pytest.approx(20, abs=1e-4)
+
+
+def test_values_beyond_the_range_are_not_clipped():
+    clean = torch.full((3, 8, 8), 250.0)
+    metrics = evaluate([dict(clean=clean, corrupted=clean + 25.5, restored=clean)])
+    assert metrics['restoration/psnr_corrupted'] == pytest.approx(20, abs=1e-4)
+
+
+def test_without_corruption_names_there_are_overall_figures_only():
+    metrics = evaluate([sample(seed=1), sample(seed=2)])
+    assert sorted(metrics) == [
+        'restoration/psnr',
+        'restoration/psnr_corrupted',
+        'restoration/psnr_gain',
+        'restoration/ssim',
+        'restoration/ssim_corrupted',
+    ]
+
+
+def test_perfect_images_give_infinite_psnr_and_a_finite_gain():
+    untouched = sample(0, 0, 'Identity')
+    perfect = sample(10, 0, 'Solved')
+    spoilt = sample(0, 10, 'Spoilt')
+    metrics = evaluate([untouched, perfect, spoilt])
+    assert metrics['restoration/Identity/psnr'] == math.inf
+    assert metrics['restoration/Identity/ssim'] == pytest.approx(1)
+    gain = 100 - metrics['restoration/Solved/psnr_corrupted']
+    loss = metrics['restoration/Spoilt/psnr'] - 100
+    assert metrics['restoration/psnr_gain'] == pytest.approx((0 + gain + loss) / 3)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_pixels_that_are_not_finite_make_figures_nan(value):
+    broken = sample(corruption='Noise', seed=1)
+    broken['restored'][0, 3, 4] = value
+    metrics = evaluate([broken, sample(corruption='Mask', seed=2)])
+    for name in ('psnr', 'ssim', 'psnr_gain', 'Noise/psnr', 'Noise/ssim'):
+        assert math.isnan(metrics[f'restoration/{name}']), name
+    for name in ('psnr_corrupted', 'Noise/psnr_corrupted', 'Mask/psnr', 'Mask/ssim'):
+        assert math.isfinite(metrics[f'restoration/{name}']), name
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 9), (5, 5), (6, 40)])
+def test_small_images_have_a_ssim(size):
+    small = sample(20, 2, size=size)
+    metrics = evaluate([small])
+    assert 0 < metrics['restoration/ssim'] <= 1
+    assert metrics['restoration/ssim_corrupted'] < metrics['restoration/ssim']
+
+
+def test_layout_and_precision_do_not_matter():
+    def as_stored(image, dtype):
+        return image.to(dtype)[None].contiguous(memory_format=torch.channels_last)[0]
+
+    one = {k: v.round() for k, v in sample().items()}
+    other = {k: as_stored(v, torch.bfloat16 if k == 'clean' else None) for k, v in one.items()}
+    one['clean'] = one['clean'].bfloat16().float()
+    assert evaluate([one]) == pytest.approx(evaluate([other]))
+
+
+def test_evaluator_passes_data_samples_of_mmpretrain():
+    data_sample = DataSample(metainfo=dict(corruption='Noise'))
+    for key, value in sample().items():
+        data_sample.set_field(value, key)
+    evaluator = Evaluator([dict(type='mmpretrain.RestorationMetric', prefix='val')])
+    evaluator.process([data_sample])
+    metrics = evaluator.evaluate(1)
+    assert metrics['val/Noise/psnr'] == metrics['val/psnr']
+
+
+def test_only_numbers_are_kept_of_an_image():
+    metric = METRICS.build(dict(type='RestorationMetric'))
+    metric.process(None, [sample(corruption='Noise')])
+    kept = vars(metric.results[0])
+    assert {type(value) for value in kept.values()} == {str, int, float}
+
+
+def test_no_images_no_figures():
+    assert evaluate([]) == {}
+
+
+def test_missing_field_and_unequal_shapes_are_named():
+    incomplete = sample()
+    del incomplete['restored']
+    with pytest.raises(ValueError, match=r"RestorationMetric needs 'restored'.*'clean'"):
+        evaluate([incomplete])
+    unequal = sample() | dict(clean=torch.zeros(3, 4, 4))
+    with pytest.raises(ValueError, match=r'\(3, 4, 4\), \(3, 24, 32\) and \(3, 24, 32\)'):
+        evaluate([unequal])
