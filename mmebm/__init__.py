@@ -12,6 +12,60 @@ The way of the data, one stage per folder:
 registers everything in MMPretrain's registries.
 """
 
+# ruff: noqa: E402
+from ._compat import check_versions, installed_versions
+
+check_versions(installed_versions())  # before anything below fails on what is missing or too old
+
+from .apis import RestorationInferencer
+from .corruptions import (
+    BaseCorruption,
+    Colorization,
+    GaussianNoise,
+    GriddedMask,
+    MixedCorruption,
+    RandomBlockMask,
+    SuperResolution,
+)
+from .datasets import ImageFolder
+from .engine import (
+    FiniteLossHook,
+    MixedPrecisionOptimWrapper,
+    ReproducibleEpochsHook,
+    RestorationVisualizationHook,
+    UnreadableImagesHook,
+)
+from .evaluation import EnergyMetric, RestorationMetric
+from .models import (
+    EnergyHead,
+    EnergyRestorationAlgorithm,
+    descend,
+    descent_step,
+    energy_gradient,
+)
 from .version import __version__
 
-__all__ = ['__version__']
+__all__ = [
+    'BaseCorruption',
+    'Colorization',
+    'EnergyHead',
+    'EnergyMetric',
+    'EnergyRestorationAlgorithm',
+    'FiniteLossHook',
+    'GaussianNoise',
+    'GriddedMask',
+    'ImageFolder',
+    'MixedCorruption',
+    'MixedPrecisionOptimWrapper',
+    'RandomBlockMask',
+    'ReproducibleEpochsHook',
+    'RestorationInferencer',
+    'RestorationMetric',
+    'RestorationVisualizationHook',
+    'SuperResolution',
+    'UnreadableImagesHook',
+    '__version__',
+    'descend',
+    'descent_step',
+    'energy_gradient',
+]

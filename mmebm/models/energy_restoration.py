@@ -19,9 +19,8 @@ from .gradient_collection import GradientCollector
 
 # What autograd says when an operation has no second derivative, with the operation's name.
 _NO_SECOND_DERIVATIVE = re.compile(
-    r'derivative for (?P<a>\S+) is not implemented'
-    r'|Trying to backward through (?P<b>\S+) that is not double differentiable'
-    r'|(?P<c>differentiate twice a function that was marked with @once_differentiable)'
+    r'derivative for (\S+) is not implemented'
+    r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
 
@@ -42,12 +41,49 @@ def twice_differentiable(backbone: nn.Module):
         found = _NO_SECOND_DERIVATIVE.search(str(error))
         if found is None:
             raise
-        operation = found['a'] or found['b'] or 'an autograd.Function marked @once_differentiable'
-        raise NotImplementedError(
-            f'{type(backbone).__name__} cannot be pretrained by energy restoration: {operation} '
-            'has no second derivative. Replace it by one made of differentiable operations (for '
-            'example, switch off a fused or custom kernel in the config of the backbone).'
-        ) from error
+        raise _no_second_derivative(backbone, found[1] or found[2]) from error
+
+
+def check_graph_of_gradient(backbone: nn.Module, energy: Tensor, gradient: Tensor) -> None:
+    """Refuse functions marked ``once_differentiable``, which cut the graph without a word.
+
+    Args:
+        backbone: to name it.
+        energy: with its graph.
+        gradient: of the energy, with its graph.
+
+    Raises:
+        NotImplementedError: there is such a function; names it.
+    """
+    if any(type(node).__name__ == 'Error' for node in _nodes(gradient.grad_fn)):
+        marked = {
+            type(node).__name__.removesuffix('Backward')
+            for node in _nodes(energy.grad_fn)
+            if hasattr(
+                getattr(getattr(node, '_forward_cls', None), 'backward', None), '__wrapped__'
+            )
+        }
+        names = ', '.join(sorted(marked)) or 'a function'
+        raise _no_second_derivative(backbone, f'{names} (marked @once_differentiable)')
+
+
+def _nodes(root):
+    """All nodes of an autograd graph."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(child for child, _ in node.next_functions)
+    return seen
+
+
+def _no_second_derivative(backbone: nn.Module, operation: str) -> NotImplementedError:
+    return NotImplementedError(
+        f'{type(backbone).__name__} cannot be pretrained by energy restoration: {operation} has no '
+        'second derivative. Replace it by differentiable operations; often an option of the '
+        'backbone switches a fused or custom kernel off.'
+    )
 
 
 @MODELS.register_module()
@@ -113,6 +149,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             self.log_step_size = nn.Parameter(log_step_size)
         else:
             self.register_buffer('log_step_size', log_step_size)
+        self._graph_checked = False  # once per process
         # Where float16 is used: the loss scale that the last backward saw, 2**16 to begin with like
         # torch's GradScaler.
         self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
@@ -185,6 +222,9 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             x = corrupted
             for n in range(1, self.num_steps + 1):
                 x, energy = descent_step(self.energy, x, self.step_size, create_graph=True)
+                if not self._graph_checked:
+                    check_graph_of_gradient(self.backbone, energy, x)
+                    self._graph_checked = True
                 distance = self.restoration_loss(x, clean)
                 collector.add(distance / self.num_steps)
                 x = x.detach()

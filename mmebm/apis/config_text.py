@@ -1,0 +1,67 @@
+"""Read the config text that a checkpoint carries, without running it."""
+
+import ast
+import re
+
+from mmengine.config import ConfigDict
+
+# A registered name may carry its registry's scope; any other dotted type would be imported.
+_SCOPED_NAME = re.compile(r'(mmpretrain|mmseg)\.\w+')
+
+
+def parse_config_text(text: str) -> ConfigDict:
+    """Parse what MMEngine writes into ``checkpoint['meta']['cfg']``: literals and ``dict(...)``.
+
+    MMEngine's own ``Config.fromstring`` executes the text, and a registry imports whatever a dotted
+    ``type`` names; neither is wanted for a file that came from somebody else.
+
+    Args:
+        text: assignments of literals, as in ``Config.pretty_text``.
+
+    Raises:
+        ValueError: the text holds anything else, or a ``type`` that names a module to import.
+    """
+    try:
+        statements = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f'the config in the checkpoint is not readable: {error}') from error
+    config = {}
+    for statement in statements:
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            raise ValueError(
+                f'the config in the checkpoint holds code that is not run: {ast.unparse(statement)}'
+            )
+        config[statement.targets[0].id] = _literal(statement.value)
+    return ConfigDict(config)
+
+
+def _literal(node: ast.expr):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        if node.args or any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError(
+                f'the config in the checkpoint holds code that is not run: {ast.unparse(node)}'
+            )
+        return _checked({keyword.arg: _literal(keyword.value) for keyword in node.keywords})
+    if isinstance(node, ast.Dict):
+        return _checked(
+            {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
+        )
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(
+            f'the config in the checkpoint holds code that is not run: {ast.unparse(node)}'
+        ) from error
+
+
+def _checked(config: dict) -> dict:
+    kind = config.get('type')
+    if isinstance(kind, str) and '.' in kind and not _SCOPED_NAME.fullmatch(kind):
+        raise ValueError(
+            f'the config in the checkpoint names type={kind!r}, an import, not a registered name'
+        )
+    return config

@@ -1,0 +1,183 @@
+"""Restore and score images with a pretrained network."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import MODELS, TRANSFORMS
+
+from ..checkpoint import load_checkpoint_safely
+from ..corruptions import BaseCorruption, MixedCorruption
+from ..datasets import IMAGE_EXTENSIONS
+from ..models import EnergyRestorationAlgorithm
+from ..visualization import Chain, to_chains
+from .config_text import parse_config_text
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """The image itself, or all images below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or no image in the folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f'no such image or folder: {path}')
+    found = sorted(
+        f for f in path.rglob('*') if f.suffix.lower() in IMAGE_EXTENSIONS and f.is_file()
+    )
+    if not found:
+        raise FileNotFoundError(
+            f'no image below {path.resolve()} (extensions: {", ".join(IMAGE_EXTENSIONS)})'
+        )
+    return found
+
+
+class UnreadableImageError(ValueError):
+    """A file that cannot be read as an image."""
+
+
+class RestorationInferencer:
+    """Restores corrupted images, and says how unlikely an image is to the network.
+
+    Args:
+        checkpoint: file written by a pretraining run, or one with its ``state_dict``. Read without
+            unpickling anything but weights and plain values.
+        config: config of the run, or its path. Defaults to the one inside the checkpoint, which is
+            parsed, never executed.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the checkpoint holds no config and none is given; it belongs to another
+            network; the config is not one of restoration pretraining.
+
+    Example:
+        >>> restore = RestorationInferencer('work_dirs/quickstart/epoch_20.pth')
+        >>> chain = restore('photo.jpg', corruption=dict(type='GaussianNoise'))
+        >>> chain.images.shape, chain.psnr, chain.energies
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        device: str | None = None,
+    ):
+        state = load_checkpoint_safely(checkpoint)
+        if config is None:
+            text = state.get('meta', {}).get('cfg')
+            if not isinstance(text, str):
+                raise ValueError(
+                    f'{checkpoint} holds no config: give the one it was trained with before it'
+                )
+            config = parse_config_text(text)
+        elif not isinstance(config, Config):
+            config = Config.fromfile(config)
+        if config.get('model', {}).get('type') != EnergyRestorationAlgorithm.__name__:
+            raise ValueError(
+                'restoring needs a config whose model is an EnergyRestorationAlgorithm, got '
+                f'{config.get("model", {}).get("type")!r}'
+            )
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.model = MODELS.build(config.model)
+        _load_exactly(self.model, state.get('state_dict', state), checkpoint)
+        self.model.to(self.device).eval()
+        self._prepare, self._corruption = _validation_transforms(config)
+        self._pack = TRANSFORMS.build(dict(type='PackInputs'))
+
+    def __call__(
+        self,
+        image: str | Path | np.ndarray,
+        corruption: dict | BaseCorruption | str | None = 'config',
+        num_steps: int | None = None,
+        seed: int = 0,
+        index: int = 0,
+    ) -> Chain:
+        """Corrupt an image and restore it.
+
+        Args:
+            image: a file, or an array ``(H, W, 3)`` uint8 in BGR (as OpenCV reads it). It is
+                resized and cropped as the images of the config's validation set are.
+            corruption: config of a corruption; None takes the image as corrupted already;
+                ``'config'`` takes the one that the network was validated with.
+            num_steps: N ≥ 0. Defaults to the number trained with.
+            seed: of the corruption.
+            index: number of the image in its series, so that each has a corruption of its own.
+
+        Returns:
+            The chain; without a corruption its ``clean`` is None.
+
+        Raises:
+            UnreadableImageError: the file cannot be read as an image.
+            ValueError: an option is out of its range.
+        """
+        results = self._prepare(self._read(image))
+        clean = results['img']  # (H, W, 3)
+        if isinstance(corruption, str) and corruption == 'config':
+            corruption = self._corruption
+        if corruption is None:
+            results['img'] = [clean, clean]
+            name = ''
+        else:
+            results['sample_idx'] = index
+            results = MixedCorruption([corruption], seed=seed)(results)
+            name = results['corruption']
+        batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)
+        (chain,) = to_chains(self.model, *batch['inputs'], num_steps=num_steps)
+        chain.title = name
+        if corruption is None:
+            chain.clean = chain.clean_energy = None
+        return chain
+
+    def _read(self, image: str | Path | np.ndarray) -> dict:
+        if isinstance(image, np.ndarray):
+            return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        if not Path(image).is_file():
+            raise FileNotFoundError(f'no such image: {image}')
+        try:
+            return TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=str(image)))
+        except Exception as error:  # decoders fail in as many ways as there are formats
+            raise UnreadableImageError(f'{image} cannot be read as an image: {error}') from error
+
+
+def _load_exactly(model: torch.nn.Module, state: dict, name: str | Path) -> None:
+    """Load weights, all of them or none."""
+    own = model.state_dict()
+    problems = [f'{key} is missing' for key in own if key not in state]
+    problems += [f'{key} has no place' for key in state if key not in own]
+    problems += [
+        f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if problems:
+        shown = '; '.join(problems[:5]) + ('; ...' if len(problems) > 5 else '')
+        raise ValueError(
+            f'{name} belongs to another network: {len(problems)} of {len(own)} tensors differ: '
+            f'{shown}'
+        )
+    model.load_state_dict(state)
+
+
+def _validation_transforms(config: Config) -> tuple[Compose, dict | None]:
+    """What validation does between loading and corrupting, and the corruption."""
+    pipeline = (config.get('val_dataloader') or {}).get('dataset', {}).get('pipeline')
+    if not pipeline:
+        raise ValueError(
+            'the config has no val_dataloader with a pipeline, so how to resize an image is unknown'
+        )
+    before, corruption = [], None
+    for transform in pipeline:
+        cls = TRANSFORMS.get(transform['type'])
+        if cls is not None and issubclass(cls, BaseCorruption):
+            corruption = {k: v for k, v in transform.items() if k != 'seed'}
+            break
+        if transform['type'] not in ('LoadImageFromFile', 'PackInputs'):
+            before.append(TRANSFORMS.build(transform))
+    return Compose(before), corruption

@@ -1,0 +1,142 @@
+"""Pictures of restoration chains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..models import EnergyRestorationAlgorithm
+
+# B batch, C channels, H × W pixels, N descent steps.
+
+
+@dataclass
+class Chain:
+    """One image on its way from corrupted to restored.
+
+    Attributes:
+        images: x⁰ (the corrupted image) to x^N, ``(N + 1, H, W, 3)`` float, RGB in pixel units;
+            values may lie outside 0..255.
+        energies: of each of them, ``(N + 1,)``.
+        clean: the original ``(H, W, 3)`` in the same units, or None where there is none.
+        clean_energy: its energy, or None.
+        title: what to write beside the row: a file name, a corruption.
+    """
+
+    images: np.ndarray
+    energies: np.ndarray
+    clean: np.ndarray | None = None
+    clean_energy: float | None = None
+    title: str = ''
+
+    @property
+    def psnr(self) -> np.ndarray:
+        """PSNR of each image against the original, ``(N + 1,)`` in dB; NaN without an original.
+
+        Pixels are not clipped, as in :class:`mmebm.RestorationMetric`.
+        """
+        if self.clean is None:
+            return np.full(len(self.images), np.nan)
+        squared_error = ((self.images - self.clean) ** 2).mean((1, 2, 3))
+        with np.errstate(divide='ignore'):
+            return 10 * np.log10(255.0**2 / squared_error)
+
+
+def to_chains(
+    model: EnergyRestorationAlgorithm,
+    corrupted: Tensor,
+    clean: Tensor,
+    num_steps: int | None = None,
+) -> list[Chain]:
+    """Restore a batch and measure its energies.
+
+    Args:
+        model: in the mode (training or evaluation) that it should work in.
+        corrupted: ``(B, C, H, W)``, normalised.
+        clean: likewise.
+        num_steps: N ≥ 0. Defaults to the number trained with.
+
+    Returns:
+        B chains, in pixel units, without titles.
+    """
+    images = torch.cat([model.restore(corrupted, num_steps), clean[None]])  # (N + 2, B, C, H, W)
+    with torch.no_grad():
+        energies = torch.stack([model.energy(x).float() for x in images]).cpu().numpy()
+    pixels = model.to_pixels(images).permute(1, 0, 3, 4, 2).cpu().numpy()  # (B, N + 2, H, W, C)
+    return [
+        Chain(p[:-1], e[:-1], clean=p[-1], clean_energy=float(e[-1]))
+        for p, e in zip(pixels, energies.T, strict=True)
+    ]
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Round and clip pixels ``(..., 3)`` to 0..255 for display."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def draw_chains(chains: Sequence[Chain], cell: float = 1.5) -> np.ndarray:
+    """Draw each chain as a row: original, corrupted, every descent step, figures underneath.
+
+    Args:
+        chains: one per row, all with the same number of steps.
+        cell: side of a picture in inches, at 150 dots per inch.
+
+    Returns:
+        The drawing, ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: there is no chain.
+    """
+    if not chains:
+        raise ValueError('draw_chains needs at least one chain')
+    with_clean = any(chain.clean is not None for chain in chains)
+    columns = len(chains[0].images) + with_clean
+    rows = len(chains)
+    caption, margin = 0.36, 0.4  # inches below a picture, and for the headings
+    figure = Figure((columns * cell, rows * (cell + caption) + margin), dpi=150)
+    height = figure.get_figheight()
+    with matplotlib.rc_context({'font.size': 7}):
+        for row, chain in enumerate(chains):
+            for column, (heading, image, below) in enumerate(_cells(chain, with_clean)):
+                bottom = height - margin - row * (cell + caption) - cell
+                box = (
+                    column / columns + 0.004,
+                    bottom / height,
+                    1 / columns - 0.008,
+                    cell / height,
+                )
+                axes = figure.add_axes(box)
+                axes.set_axis_off()
+                if image is not None:
+                    axes.imshow(to_uint8(image), interpolation='nearest')
+                axes.text(0.5, -0.03, below, transform=axes.transAxes, ha='center', va='top')
+                if row == 0:
+                    axes.text(
+                        0.5, 1.05, heading, transform=axes.transAxes, ha='center', va='bottom',
+                        weight='bold',
+                    )  # fmt: skip
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _cells(chain: Chain, with_clean: bool):
+    """Heading, picture and caption of each cell of a row."""
+    if with_clean:
+        energy = '' if chain.clean_energy is None else f'E {chain.clean_energy:.3g}'
+        yield 'original', chain.clean, f'{chain.title}\n{energy}'
+    for n, (image, energy, psnr) in enumerate(
+        zip(chain.images, chain.energies, chain.psnr, strict=True)
+    ):
+        heading = 'corrupted' if n == 0 else f'step {n}'
+        if not with_clean and n == 0:
+            heading = chain.title or 'input'
+        below = f'E {energy:.3g}'
+        if not np.isnan(psnr):
+            below = f'{psnr:.2f} dB\n{below}'
+        yield heading, image, below

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mmebm import EnergyHead
+from mmebm.models.energy_head import pool_features
+
+D = 6
+
+
+@pytest.fixture
+def head():
+    head = EnergyHead(in_channels=D)
+    torch.nn.init.normal_(head.fc.weight)
+    return head
+
+
+@pytest.mark.parametrize(
+    ('shape', 'pooled_axes'),
+    [
+        ((4, D), ()),
+        ((4, 9, D), (1,)),
+        ((4, D, 9), (2,)),
+        ((4, D, 3, 5), (2, 3)),
+        ((4, 3, 5, D), (1, 2)),
+        ((4, D, 3, D), (2, 3)),  # ambiguous: a map is (B, D, H, W) first
+        ((4, D, D), (1,)),  # ambiguous: tokens are (B, L, D) first
+    ],
+)
+def test_energy_is_the_linear_function_of_the_mean_features(head, shape, pooled_axes):
+    features = torch.randn(shape)
+    mean = features.mean(pooled_axes) if pooled_axes else features
+    expected = (mean * head.fc.weight[0]).sum(-1)
+    for given in (features, (torch.zeros(1), features), [features]):
+        energy = head(given)
+        assert energy.shape == (4,)
+        torch.testing.assert_close(energy, expected)
+
+
+def test_head_is_registered_bias_free_and_starts_at_zero():
+    head = MODELS.build(dict(type='EnergyHead', in_channels=D))
+    head.init_weights()
+    assert head.fc.bias is None
+    assert [tuple(p.shape) for p in head.parameters()] == [(1, D)]
+    assert torch.count_nonzero(head.fc.weight) == 0
+
+
+def test_init_cfg_overrides_the_zero_start():
+    head = EnergyHead(D, init_cfg=dict(type='Normal', layer='Linear', std=0.5))
+    head.init_weights()
+    assert torch.count_nonzero(head.fc.weight) == D
+
+
+@pytest.mark.parametrize('shape', [(4, 7), (4, 9, 7), (4, 7, 3, 7)])
+def test_wrong_in_channels_names_the_size_it_saw(head, shape):
+    with pytest.raises(ValueError, match=r'in_channels=6.*7'):
+        head(torch.randn(shape))
+
+
+def test_features_of_no_known_kind(head):
+    with pytest.raises(ValueError, match=r'\(1, 2, 3, 4, 6\)'):
+        head(torch.randn(1, 2, 3, 4, D))
+    with pytest.raises(TypeError, match='dict'):
+        head({'x': torch.randn(1, D)})
+    with pytest.raises(TypeError, match='tuple'):
+        pool_features((), D)
+
+
+@pytest.mark.parametrize('value', [0, -1])
+def test_in_channels_must_be_positive(value):
+    with pytest.raises(ValueError, match=str(value)):
+        EnergyHead(in_channels=value)
+
+
+@pytest.mark.parametrize('value', [1.5, True, '8', None])
+def test_in_channels_must_be_an_integer(value):
+    with pytest.raises(TypeError, match=repr(value)):
+        EnergyHead(in_channels=value)

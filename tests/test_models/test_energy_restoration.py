@@ -1,0 +1,262 @@
+"""The algorithm against an independent reference: the paper's Listing 1, plain torch, float64."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmebm import EnergyRestorationAlgorithm
+from tests.backbones import BACKBONES, build_algorithm
+
+
+def images(batch=2, size=32, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(batch, 3, size, size, dtype=dtype, generator=generator) for _ in range(2)]
+
+
+def reference(model, corrupted, clean, num_steps, distance):
+    """Listing 1: energies, gradients of pixels, criterion; pooled here by hand."""
+    loss, x = 0, corrupted
+    with sdpa_kernel(SDPBackend.MATH):
+        for _ in range(num_steps):
+            x = x.detach().requires_grad_()
+            features = model.backbone(x)[-1]
+            channels = model.head.fc.in_features
+            if features.dim() == 4:
+                features = features.mean((2, 3) if features.shape[1] == channels else (1, 2))
+            elif features.dim() == 3:
+                features = features.mean(1)
+            score = features @ model.head.fc.weight.T
+            (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+            x = x - model.log_step_size.exp() * gradient
+            loss = loss + distance(x, clean) / num_steps
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return loss, dict(zip(parameters, gradients, strict=True))
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_loss_and_every_gradient_equal_the_reference(name):
+    model = build_algorithm(name, step_size=20.0).double()
+    corrupted, clean = images()
+    loss, gradients = reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    outputs = model([corrupted, clean], mode='loss')
+    outputs['loss'].backward()
+    assert torch.isfinite(loss)
+    torch.testing.assert_close(outputs['loss'], loss, rtol=1e-10, atol=0)
+    reached = 0
+    for key, parameter in model.named_parameters():
+        expected = gradients[key]
+        if expected is None:
+            expected = torch.zeros_like(parameter)
+        torch.testing.assert_close(
+            parameter.grad, expected, rtol=1e-7, atol=1e-12, msg=lambda m, k=key: f'{k}: {m}'
+        )
+        reached += bool(expected.abs().sum() > 0)
+    assert reached > len(gradients) / 4  # of a ReLU network, most biases have no influence on ∇E
+
+
+@pytest.mark.parametrize('num_steps', [1, 3])
+@pytest.mark.parametrize(
+    ('config', 'distance'),
+    [
+        (dict(type='MSELoss'), F.mse_loss),
+        (dict(type='SmoothL1Loss', beta=0.5), lambda a, b: F.smooth_l1_loss(a, b, beta=0.5)),
+    ],
+)
+def test_steps_and_distances(num_steps, config, distance):
+    model = build_algorithm(num_steps=num_steps, restoration_loss=config, step_size=50.0).double()
+    corrupted, clean = images()
+    loss, gradients = reference(model, corrupted, clean, num_steps, distance)
+    outputs = model([corrupted, clean], mode='loss')
+    outputs['loss'].backward()
+    torch.testing.assert_close(outputs['loss'], loss)
+    torch.testing.assert_close(model.log_step_size.grad, gradients['log_step_size'])
+    torch.testing.assert_close(outputs['distance_step0'], distance(corrupted, clean))
+    distances = [outputs[f'distance_step{n}'] for n in range(1, num_steps + 1)]
+    torch.testing.assert_close(torch.stack(distances).mean(), loss)
+    assert f'distance_step{num_steps + 1}' not in outputs
+
+
+def test_restore_is_the_chain_that_the_loss_measures():
+    model = build_algorithm(num_steps=2, step_size=50.0).double()
+    corrupted, clean = images()
+    outputs = model([corrupted, clean], mode='loss')
+    chain = model.restore(corrupted)
+    assert chain.shape == (3, 2, 3, 32, 32)
+    assert torch.equal(chain[0], corrupted)
+    assert not chain.requires_grad
+    for n in (1, 2):
+        torch.testing.assert_close(F.smooth_l1_loss(chain[n], clean), outputs[f'distance_step{n}'])
+    with torch.no_grad():
+        torch.testing.assert_close(model.restore(corrupted), chain)
+        torch.testing.assert_close(model.energy(corrupted).mean(), outputs['energy_step0'])
+    with torch.inference_mode():
+        torch.testing.assert_close(model.restore(corrupted), chain)
+    assert model.restore(corrupted, num_steps=0).shape[0] == 1
+    assert model.restore(corrupted, num_steps=5).shape[0] == 6
+    with pytest.raises(ValueError, match='-1'):
+        model.restore(corrupted, num_steps=-1)
+
+
+def test_a_small_step_lowers_the_energy():
+    model = build_algorithm(step_size=0.1).double()
+    corrupted, _ = images()
+    before, after = (model.energy(x) for x in model.restore(corrupted, 1))
+    assert (after < before).all()
+
+
+def test_the_zero_head_leaves_images_alone_and_still_learns():
+    model = build_algorithm(head_std=0.0).double()
+    corrupted, clean = images()
+    assert torch.equal(model.restore(corrupted)[-1], corrupted)
+    model([corrupted, clean], mode='loss')['loss'].backward()
+    assert model.head.fc.weight.grad.abs().sum() > 0
+
+
+def test_no_steps_is_the_logistic_loss_of_figure_a():
+    model = build_algorithm(num_steps=0).double()
+    corrupted, clean = images()
+    outputs = model([corrupted, clean], mode='loss')
+    with torch.no_grad():
+        logits = torch.cat([model.energy(corrupted), model.energy(clean)])
+    targets = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(outputs['loss'], F.binary_cross_entropy_with_logits(logits, targets))
+    outputs['loss'].backward()
+    assert model.head.fc.weight.grad.abs().sum() > 0
+    assert model.log_step_size.grad == 0  # not reached, but not None: see GradientCollector
+
+
+def test_step_size_is_learnt_by_its_logarithm_or_fixed():
+    model = build_algorithm(step_size=20.0)
+    corrupted, clean = images(dtype=torch.float32)
+    optimizer = torch.optim.AdamW([model.log_step_size], lr=0.1, weight_decay=0.0)
+    model([corrupted, clean], mode='loss')['loss'].backward()
+    optimizer.step()
+    # AdamW's first step is lr, up or down, in the logarithm
+    assert abs(torch.log(model.step_size / 20.0).item()) == pytest.approx(0.1, rel=1e-3)
+    fixed = build_algorithm(step_size=20.0, learnable_step_size=False)
+    assert 'log_step_size' not in dict(fixed.named_parameters())
+    assert 'log_step_size' in fixed.state_dict()
+    assert fixed.step_size.item() == pytest.approx(20.0)
+    fixed([corrupted, clean], mode='loss')['loss'].backward()
+
+
+def test_predict_gives_pixels_and_energies():
+    model = build_algorithm(step_size=20.0)
+    generator = torch.Generator().manual_seed(0)
+    pixels = [torch.randint(0, 256, (2, 3, 32, 32), generator=generator) for _ in range(2)]
+    batch = model.data_preprocessor(dict(inputs=pixels, data_samples=None), False)
+    with torch.no_grad():
+        samples = model(**batch, mode='predict')
+    assert len(samples) == 2
+    for i, sample in enumerate(samples):
+        rgb = [p[i].flip(0).float() for p in pixels]
+        torch.testing.assert_close(sample.corrupted, rgb[0], rtol=0, atol=1e-3)
+        torch.testing.assert_close(sample.clean, rgb[1], rtol=0, atol=1e-3)
+        expected = model.to_pixels(model.restore(batch['inputs'][0])[-1][i])
+        torch.testing.assert_close(sample.restored, expected)
+        torch.testing.assert_close(
+            sample.energy_clean, model.energy(batch['inputs'][1])[i].detach()
+        )
+    assert model.extract_feat(batch['inputs'][0])[0].shape == (2, 32)
+
+
+def test_a_neck_stands_between_backbone_and_head():
+    neck = torch.nn.Identity()
+    calls = []
+    neck.register_forward_hook(lambda *_: calls.append(1))
+    model = build_algorithm(neck=neck)
+    model.energy(images(dtype=torch.float32)[0])
+    assert calls == [1]
+
+
+class OnceOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        return grad_output * 2
+
+
+class FusedAttention(torch.nn.Module):
+    """Attention through the fused kernel, whatever the context says."""
+
+    def forward(self, x):
+        q = x.flatten(2).transpose(1, 2)[:, None]  # (B, 1, L, 3)
+        out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[0]
+        return (out[:, 0],)
+
+
+class Once(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return (OnceOnly.apply(x) ** 2 * self.weight.view(1, 3, 1, 1),)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'operation'),
+    [
+        (FusedAttention(), '_scaled_dot_product_flash_attention_for_cpu'),
+        (Once(), r'OnceOnly \(marked @once_differentiable\)'),
+    ],
+)
+def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operation):
+    model = EnergyRestorationAlgorithm(
+        backbone=backbone, head=dict(type='EnergyHead', in_channels=3)
+    )
+    torch.nn.init.ones_(model.head.fc.weight)
+    model.weight = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(NotImplementedError, match=operation) as error:
+        model(images(size=4, dtype=torch.float32), mode='loss')['loss'].backward()
+    assert type(backbone).__name__ in str(error.value)
+
+
+def test_fused_attention_is_back_after_the_loss():
+    model = build_algorithm()
+    enabled = torch.backends.cuda.flash_sdp_enabled()
+    model(images(dtype=torch.float32), mode='loss')
+    assert torch.backends.cuda.flash_sdp_enabled() == enabled
+    q = torch.randn(1, 1, 8, 8, requires_grad=True)
+    out = F.scaled_dot_product_attention(q, q, q)
+    assert 'Flash' in type(out.grad_fn).__name__
+
+
+def test_other_errors_pass_through():
+    model = build_algorithm()
+    with pytest.raises(RuntimeError, match='size') as error:
+        model([torch.randn(2, 4, 32, 32), torch.randn(2, 3, 32, 32)], mode='loss')
+    assert not isinstance(error.value, NotImplementedError)
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'match'),
+    [
+        (dict(num_steps=-1), ValueError, 'num_steps.*-1'),
+        (dict(num_steps=1.5), TypeError, 'num_steps.*1.5'),
+        (dict(num_steps=True), TypeError, 'num_steps.*True'),
+        (dict(step_size=0), ValueError, 'step_size.*0'),
+        (dict(step_size=-2.0), ValueError, 'step_size.*-2'),
+        (dict(step_size=float('nan')), ValueError, 'step_size.*nan'),
+        (dict(step_size='auto'), TypeError, 'step_size.*auto'),
+        (dict(restoration_loss=dict(type='CrossEntropy')), ValueError, 'SmoothL1Loss.*CrossEnt'),
+    ],
+)
+def test_impossible_options(options, error, match):
+    with pytest.raises(error, match=match):
+        build_algorithm(**options)
+
+
+def test_inputs_without_a_corruption():
+    model = build_algorithm()
+    corrupted, clean = images(dtype=torch.float32)
+    with pytest.raises(TypeError, match=r'Tensor.*corruption missing'):
+        model(corrupted, mode='loss')
+    with pytest.raises(TypeError, match='3 of them'):
+        model([corrupted, clean, clean], mode='loss')

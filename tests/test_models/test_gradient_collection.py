@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from mmebm.models import GradientCollector
+
+
+def make():
+    torch.manual_seed(0)
+    a = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    unreached = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    losses = (lambda: (b @ a).square().sum(), lambda: a.exp().sum(), lambda: (b**3).mean())
+    return [a, b, unreached], losses
+
+
+def test_equals_the_gradient_of_the_sum():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    for loss in losses:
+        collector.add(loss())
+    total = collector.total()
+    expected = sum(loss() for loss in losses)
+    torch.testing.assert_close(total, expected)
+    (2.5 * total).backward()  # loss scaling and gradient accumulation multiply the loss
+    reference = torch.autograd.grad(2.5 * expected, parameters[:2])
+    torch.testing.assert_close(parameters[0].grad, reference[0])
+    torch.testing.assert_close(parameters[1].grad, reference[1])
+
+
+def test_unreached_parameters_get_zeros():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    collector.add(losses[0]())
+    collector.total().backward()
+    assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))
+
+
+def test_accumulates_onto_existing_gradients():
+    parameters, losses = make()
+    for _ in range(2):
+        collector = GradientCollector(parameters)
+        collector.add(losses[1]())
+        (collector.total() / 2).backward()
+    torch.testing.assert_close(parameters[0].grad, parameters[0].detach().exp())
+
+
+def test_a_second_backward_is_an_error():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    collector.add(losses[0]())
+    total = collector.total()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match='handed out already'):
+        total.backward()
+
+
+def test_loss_scale_follows_the_run_and_cancels():
+    parameters, losses = make()
+    loss_scale = torch.tensor(8.0, dtype=torch.float64)
+    reference = torch.autograd.grad(losses[1](), parameters[0])[0]
+    for scaler in (1024.0, 512.0):
+        parameters[0].grad = None
+        collector = GradientCollector(parameters, loss_scale)
+        collector.add(losses[1]())
+        (scaler * collector.total()).backward()
+        torch.testing.assert_close(parameters[0].grad, scaler * reference)
+        assert loss_scale.item() == scaler
+
+
+def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
+    """A float16 gradient of 1e-9 rounds to zero; with the scale it arrives."""
+    weight = torch.ones((), requires_grad=True)
+
+    def loss():
+        return (weight.half() * 1).float() * 1e-9
+
+    for loss_scale, expected in ((None, 0.0), (torch.tensor(2.0**16), 1e-9)):
+        weight.grad = None
+        collector = GradientCollector([weight], loss_scale)
+        collector.add(loss())
+        collector.total().backward()
+        assert weight.grad.item() == pytest.approx(expected, rel=1e-2)

@@ -1,0 +1,129 @@
+"""Restore images with a pretrained network: pictures of every descent step, and a table.
+
+python tools/restore.py [CONFIG] CHECKPOINT IMAGE|FOLDER [--corruption NAME [KEY=VALUE ...]]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import DictAction
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mmebm.apis import RestorationInferencer, UnreadableImageError, find_images
+from mmebm.corruptions import MixedCorruption
+from mmebm.visualization import Chain, draw_chains, to_uint8
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Corrupt images, restore them by descent on the energy, and draw the chains.',
+        usage='%(prog)s [CONFIG] CHECKPOINT IMAGE|FOLDER [options]',
+    )
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        metavar='[CONFIG] CHECKPOINT IMAGE|FOLDER',
+        help='the config is needed only where the checkpoint holds none',
+    )
+    parser.add_argument(
+        '--corruption',
+        metavar='NAME',
+        default='config',
+        help='a registered corruption, such as GaussianNoise; "none" takes the images as corrupted '
+        'already. Defaults to the one that the network was validated with',
+    )
+    parser.add_argument(
+        '--corruption-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='its options, such as patch_size=16 ratio=0.5',
+    )
+    parser.add_argument('--num-steps', type=int, help='defaults to the number trained with')
+    parser.add_argument('--out-dir', default='restored', help='where the pictures go')
+    parser.add_argument('--seed', type=int, default=0, help='of the corruption')
+    parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
+    args = parser.parse_args(argv)
+    if len(args.paths) not in (2, 3):
+        parser.error(f'give [CONFIG] CHECKPOINT IMAGE|FOLDER, got {len(args.paths)} paths')
+    *config, args.checkpoint, args.images = args.paths
+    args.config = config[0] if config else None
+    if args.num_steps is not None and args.num_steps < 0:
+        parser.error(f'--num-steps must be ≥ 0, got {args.num_steps}')
+    if args.corruption_options and args.corruption in ('config', 'none'):
+        parser.error('--corruption-options needs --corruption NAME')
+    return args
+
+
+def chosen_corruption(name: str, options: dict) -> MixedCorruption | str | None:
+    """The corruption to apply, None for none, ``'config'`` for the network's own."""
+    if name == 'config':
+        return name
+    if name.lower() == 'none':
+        return None
+    return MixedCorruption([dict(type=name, **options)]).corruptions[0]
+
+
+def add_row(table: Table, name: str, chain: Chain) -> None:
+    psnr = [f'{value:.2f}' for value in (chain.psnr[0], chain.psnr[-1])]
+    if chain.clean is None:
+        psnr = ['–', '–']
+    clean_energy = '–' if chain.clean_energy is None else f'{chain.clean_energy:.3g}'
+    energies = [f'{value:.3g}' for value in (chain.energies[0], chain.energies[-1])]
+    table.add_row(name, chain.title or '–', *psnr, clean_energy, *energies)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    console = Console()
+    try:
+        images = find_images(args.images)
+        corruption = chosen_corruption(args.corruption, args.corruption_options)
+        restore = RestorationInferencer(args.checkpoint, args.config, args.device)
+    except (OSError, ValueError, TypeError) as error:
+        print(f'restore.py: {error}', file=sys.stderr)
+        return 2
+    root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
+    out_dir = Path(args.out_dir)
+    table = Table(title='PSNR in dB; energy is low for images like those trained on')
+    for column in ('image', 'corruption', 'PSNR corrupted', 'restored', 'E original', 'corrupted',
+                   'restored'):  # fmt: skip
+        table.add_column(column, justify='left' if column in ('image', 'corruption') else 'right')
+    chains, unreadable = [], []
+    for index, image in enumerate(track(images, 'restoring', console=console)):
+        try:
+            chain = restore(image, corruption, args.num_steps, args.seed, index)
+        except UnreadableImageError as error:
+            unreadable.append(str(error))
+            continue
+        chains.append(chain)
+        name = image.relative_to(root)
+        target = out_dir / name.parent / f'{name.name}.chain.png'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_chains([chain], cell=2.2)).save(target)
+        Image.fromarray(to_uint8(chain.images[-1])).save(
+            target.with_name(f'{name.name}.restored.png')
+        )
+        add_row(table, str(name), chain)
+    if chains:
+        if chains[0].clean is not None and len(chains) > 1:
+            means = (np.mean([c.psnr[i] for c in chains]) for i in (0, -1))
+            table.add_section()
+            table.add_row(f'mean of {len(chains)}', '', *(f'{mean:.2f}' for mean in means))
+        console.print(table)
+        console.print(f'Pictures: {out_dir.resolve()}', soft_wrap=True)
+    for message in unreadable:
+        print(f'skipped: {message}', file=sys.stderr)
+    if unreadable:
+        print(f'{len(unreadable)} of {len(images)} images could not be read', file=sys.stderr)
+    return 0 if chains else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
