@@ -1,0 +1,100 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: from a command line to a runner."""
+
+import argparse
+import datetime
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from .checkpoint import load_checkpoint_safely, register_safe_loader
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
+    )
+    # torch.distributed.launch, which mim calls, passes it; torchrun sets the variable itself
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config file with the common arguments merged in.
+
+    Raises:
+        FileNotFoundError: the config, or one that it inherits from, does not exist.
+        ValueError: an entry of ``--cfg-options`` does not fit the config.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'config {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'--cfg-options does not fit the config: {error}') from error
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    return cfg
+
+
+def check_checkpoint(cfg: Config) -> None:
+    """Looks at the checkpoint that the runner will load, before anything is built.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it would run code, is damaged, or is no checkpoint.
+    """
+    checkpoint = cfg.get('load_from')
+    pointer = Path(cfg.work_dir, 'last_checkpoint')  # what MMEngine resumes from by itself
+    if checkpoint is None and cfg.get('resume') and pointer.is_file():
+        checkpoint = pointer.read_text().strip()
+    if checkpoint is not None and '://' not in checkpoint:
+        load_checkpoint_safely(checkpoint, mmap=True)
+
+
+def build_runner(cfg: Config, local_rank: int) -> Runner:
+    """Builds the runner that the config describes."""
+    register_safe_loader()
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    if cfg.launcher == 'pytorch':
+        _use_cpu_without_gpu(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _use_cpu_without_gpu(cfg: Config) -> None:
+    """Lets torchrun's processes train on a machine without GPU, over gloo."""
+    if torch.cuda.is_available():
+        return
+    # MMEngine selects a GPU before it opens the process group, so it is opened here
+    dist_cfg = cfg.setdefault('env_cfg', ConfigDict()).setdefault('dist_cfg', ConfigDict())
+    dist_cfg.backend = 'gloo'
+    timeout = dist_cfg.get('timeout')
+    torch.distributed.init_process_group(
+        'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
+    )
+    # MMEngine hands its model wrapper a GPU's number otherwise
+    wrapper = cfg.get('model_wrapper_cfg') or ConfigDict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
+    if torch.distributed.get_rank() == 0:
+        print('No GPU found: the processes train on the CPU and talk over gloo, not nccl.')

@@ -1,0 +1,131 @@
+"""Reads checkpoint files without running code that they may hold.
+
+A checkpoint is a pickle, and unpickling calls whatever functions the file names. MMEngine's own
+loader tries torch's restricted unpickler first, but falls back to the unrestricted one with a
+warning, and lets files call ``getattr``, through which a crafted file reaches ``exec``. Here a file
+may name tensors, numpy's numbers and arrays and MMEngine's ``HistoryBuffer``, which is what
+``Runner.save_checkpoint`` writes, and anything else is refused.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+
+def load_checkpoint_safely(
+    path: str | Path, map_location: str | torch.device | None = 'cpu', mmap: bool = False
+) -> dict[str, Any]:
+    """Loads a local checkpoint that holds nothing but data.
+
+    Args:
+        path: the file.
+        map_location: as in ``torch.load``.
+        mmap: leave the tensors on disk until they are read. Makes looking at a large file cheap;
+            not for a file that may be overwritten while the result is in use.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file would run code, is damaged, or is no checkpoint.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    with path.open('rb') as file:
+        is_zip = file.read(4) == b'PK\x03\x04'  # older files have no layout that could be mapped
+    try:
+        with _only_these_globals(_harmless_globals()):
+            checkpoint = torch.load(
+                str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
+            )
+    except Exception as error:  # damaged bytes make the unpickler fail in any way
+        raise ValueError(_explain(path, error)) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path} is no checkpoint: it holds a {type(checkpoint).__name__} where a dict of '
+            'weights is expected'
+        )
+    return checkpoint
+
+
+def register_safe_loader() -> None:
+    """Makes MMEngine load local files with :func:`load_checkpoint_safely` in this process.
+
+    For tools: it covers what a runner resumes from and what ``init_cfg`` in a config names.
+    """
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+
+
+# MMEngine derives the backend's name in its log line from this function's name
+def load_from_local(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
+    return load_checkpoint_safely(filename, map_location)
+
+
+def _explain(path: Path, error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, UnpicklingError):
+        name = re.search(r'GLOBAL (\S+)|unrecognized function (.+)|REFUSED (.+)', text)
+        if name is not None:
+            return (
+                f'{path} is refused: it is a pickle that names '
+                f'{next(filter(None, name.groups()))}, and loading it could run code. Only tensors '
+                "and plain values are loaded. If you trust the file's origin, save it again as "
+                'torch.save(dict(state_dict=...)).'
+            )
+    reason = text.splitlines()[0] if text else type(error).__name__
+    return f'{path} is damaged, incomplete or no checkpoint ({reason}); copy it again'
+
+
+def _harmless_globals() -> list[Callable]:
+    """What a checkpoint of MMEngine's runner names beyond tensors."""
+    # these two live under another path in numpy 2, but a file may come from either
+    reconstruct = np.zeros(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    functions = [
+        _under_name(function, f'{core}.multiarray', name)
+        for core in ('numpy.core', 'numpy._core')
+        for name, function in (('_reconstruct', reconstruct), ('scalar', scalar))
+    ]
+    # torch pickles a method as getattr(class, name); the real getattr reaches everything
+    functions.append(_under_name(_history_buffer_method, 'builtins', 'getattr'))
+    dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
+    functions.append(codecs.encode)  # bytes are written as encoded text; torch 2.4 does not list it
+    return [*functions, HistoryBuffer, np.ndarray, np.dtype, slice, *dtypes]
+
+
+def _history_buffer_method(owner: Any, name: Any) -> Callable:
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(f'REFUSED getattr({owner!r}, {name!r})')
+
+
+def _under_name(function: Callable, module: str, name: str) -> Callable:
+    """A function that the unpickler finds as ``module.name``."""
+
+    def renamed(*args: Any) -> Any:
+        return function(*args)
+
+    renamed.__module__, renamed.__name__, renamed.__qualname__ = module, name, name
+    return renamed
+
+
+@contextmanager
+def _only_these_globals(allowed: list[Callable]) -> Iterator[None]:
+    # torch's list is of the whole process; what others added to it is not allowed here
+    before = get_safe_globals()
+    clear_safe_globals()
+    add_safe_globals(allowed)
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)

@@ -1,0 +1,58 @@
+"""Installs the package, and inside it (mmebm/.mim) the configs, tools and model index, which is
+where OpenMIM looks for them, as in MMPretrain.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+MIM_FILES = ('configs', 'tools', 'model-index.yml')
+
+
+def read_requirements(name: str) -> list[str]:
+    lines = Path('requirements', name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def read_version() -> str:
+    scope: dict[str, str] = {}
+    exec(Path('mmebm/version.py').read_text(), scope)
+    return scope['__version__']
+
+
+class BuildWithMim(build_py):
+    """Adds ``mmebm/.mim``: links in an editable install, copies in a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        mim = Path('mmebm' if self.editable_mode else f'{self.build_lib}/mmebm', '.mim')
+        shutil.rmtree(mim, ignore_errors=True)  # a file that is gone must not stay in the copy
+        mim.mkdir(parents=True)
+        for name in MIM_FILES:
+            if self.editable_mode and os.name != 'nt':
+                (mim / name).symlink_to(Path('..', '..', name))
+            elif Path(name).is_dir():
+                shutil.copytree(name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(name, mim / name)
+
+
+setup(
+    name='mmebm',
+    version=read_version(),
+    description='Energy-based self-supervised pretraining as a plugin of MMPretrain',
+    long_description=Path('README.md').read_text() if Path('README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    packages=find_packages(include=['mmebm', 'mmebm.*']),
+    python_requires='>=3.10',
+    install_requires=read_requirements('runtime.txt'),
+    extras_require={
+        'onedl': read_requirements('onedl.txt'),
+        'tests': read_requirements('tests.txt'),
+    },
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)

@@ -1,0 +1,289 @@
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+
+from mmebm._launch import load_config
+from mmebm.checkpoint import load_checkpoint_safely
+
+ROOT = Path(__file__).parents[2]
+
+# The smallest thing that trains: the model and the data are MMPretrain's
+CONFIG = """
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['tiny_parts'], allow_failed_imports=False)
+model = dict(type='TinyModel')
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(type='TinyData'),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+)
+train_cfg = dict(by_epoch=True, max_epochs=2)
+val_dataloader = test_dataloader = None
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01), clip_grad=dict(max_norm=1))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+env_cfg = dict(dist_cfg=dict(backend='nccl', timeout=60))
+"""
+
+PARTS = """
+import torch
+from mmengine.model import BaseModel
+from mmpretrain.registry import DATASETS, MODELS
+from torch import nn
+from torch.utils.data import Dataset
+
+
+@MODELS.register_module()
+class TinyModel(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, *images, mode):
+        return dict(loss=self.linear(torch.stack(images)).square().mean())
+
+
+@DATASETS.register_module()
+class TinyData(Dataset):
+    metainfo = {}
+
+    def full_init(self):
+        pass
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.ones(3) * index
+"""
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train = load_tool('train')
+evaluate = load_tool('test')
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / 'tiny config.py'
+    path.write_text(CONFIG)
+    (tmp_path / 'tiny_parts.py').write_text(PARTS)
+    return str(path)
+
+
+def merged(config, *arguments):
+    args = train.build_parser().parse_args([config, *arguments])
+    cfg = load_config(args)
+    train.merge_arguments(cfg, args)
+    return cfg
+
+
+def error_of(tool, capsys, *arguments):
+    """The error message of a tool that refuses its arguments."""
+    with pytest.raises(SystemExit) as raised:
+        tool.main([str(argument) for argument in arguments])
+    assert raised.value.code == 2
+    return capsys.readouterr().err
+
+
+class TestMerging:
+    def test_nothing_given_changes_only_the_launcher_and_the_work_dir(self, config):
+        cfg, plain = merged(config), Config.fromfile(config)
+        assert cfg.pop('work_dir') == os.path.join('work_dirs', 'tiny config')
+        assert cfg.pop('launcher') == 'none'
+        assert cfg.to_dict() == plain.to_dict()
+
+    def test_work_dir(self, config):
+        assert merged(config, '--work-dir', 'here').work_dir == 'here'
+        Path(config).write_text(CONFIG + "work_dir = 'of the config'\n")
+        assert merged(config).work_dir == 'of the config'
+
+    def test_resume(self, config):
+        assert merged(config).get('resume') is None
+        for arguments in (['--resume'], ['--resume', 'auto']):
+            cfg = merged(config, *arguments, '--cfg-options', 'load_from=other.pth')
+            assert cfg.resume is True
+            assert cfg.load_from is None
+        cfg = merged(config, '--resume', 'epoch_1.pth')
+        assert (cfg.resume, cfg.load_from) == (True, 'epoch_1.pth')
+
+    @pytest.mark.parametrize('before', ['OptimWrapper', 'AmpOptimWrapper'])
+    def test_amp_keeps_the_other_keys(self, config, before):
+        cfg = merged(config, '--amp', '--cfg-options', f'optim_wrapper.type={before}')
+        assert cfg.optim_wrapper.to_dict() == dict(
+            type='MixedPrecisionOptimWrapper',
+            optimizer=dict(type='SGD', lr=0.01),
+            clip_grad=dict(max_norm=1),
+        )
+
+    def test_no_validate(self, config):
+        cfg = merged(config, '--no-validate', '--cfg-options', 'val_cfg.fp16=False')
+        assert cfg.val_cfg is None
+        assert cfg.val_dataloader is None
+        assert cfg.val_evaluator is None
+
+    def test_auto_scale_lr(self, config):
+        cfg = merged(config, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.base_batch_size=64')
+        assert cfg.auto_scale_lr.to_dict() == dict(base_batch_size=64, enable=True)
+
+    def test_cfg_options(self, config):
+        cfg = merged(config, '--cfg-options', 'optim_wrapper.optimizer.lr=1', 'a.b=[1,2]')
+        assert cfg.optim_wrapper.optimizer.lr == 1
+        assert cfg.a.b == [1, 2]
+
+
+class TestErrors:
+    def test_missing_base_config(self, config, capsys):
+        Path(config).write_text("_base_ = 'gone.py'\n")
+        assert 'gone.py' in error_of(train, capsys, config)
+
+    def test_cfg_options_that_do_not_fit(self, config, capsys):
+        assert 'does not fit the config' in error_of(
+            train, capsys, config, '--cfg-options', 'test_dataloader.batch_size=2'
+        )
+
+    def test_auto_scale_lr_without_base(self, config, capsys):
+        assert 'auto_scale_lr = dict(base_batch_size=' in error_of(
+            train, capsys, config, '--auto-scale-lr'
+        )
+
+    def test_amp_with_another_wrapper(self, config, capsys):
+        arguments = ['--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper']
+        assert 'ApexOptimWrapper' in error_of(train, capsys, config, *arguments)
+
+    def test_resume_from_a_missing_file(self, config, capsys):
+        assert 'gone.pth does not exist' in error_of(train, capsys, config, '--resume', 'gone.pth')
+
+    def test_resume_where_the_last_checkpoint_is_gone(self, config, tmp_path, capsys):
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_7.pth'))
+        assert 'epoch_7.pth does not exist' in error_of(
+            train, capsys, config, '--resume', '--work-dir', tmp_path
+        )
+
+    @pytest.mark.parametrize('by', ['resume', 'auto resume', 'load_from', 'test'])
+    def test_a_pickle_is_refused_without_running(self, config, tmp_path, capsys, by):
+        class Payload:
+            def __reduce__(self):
+                return os.system, (f'touch "{tmp_path}/pwned"',)
+
+        checkpoint = tmp_path / 'bad.pth'
+        torch.save(dict(state_dict={}, meta=Payload()), checkpoint)
+        (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
+        tool, *arguments = {
+            'resume': (train, config, '--resume', checkpoint),
+            'auto resume': (train, config, '--resume', '--work-dir', tmp_path),
+            'load_from': (train, config, '--cfg-options', f'load_from={checkpoint}'),
+            'test': (evaluate, config, checkpoint, '--cfg-options', 'test_dataloader=1'),
+        }[by]
+        assert 'bad.pth is refused: it is a pickle' in error_of(tool, capsys, *arguments)
+        assert not (tmp_path / 'pwned').exists()
+
+    def test_test_without_test_set(self, config, capsys):
+        assert 'has no test set' in error_of(evaluate, capsys, config, 'any.pth')
+
+
+def run(*command, cwd=None, **environment):
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT), **environment},
+    )
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return str(server.getsockname()[1])
+
+
+def test_missing_config(tmp_path):
+    done = run(sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'gone.py')
+    assert done.returncode == 2
+    assert f'error: config {tmp_path / "gone.py"} does not exist' in done.stdout
+    assert 'Traceback' not in done.stdout
+
+
+def test_two_cpu_processes_train_and_one_resumes(config, tmp_path, monkeypatch):
+    """tools/dist_train.sh without GPU, then tools/train.py on the checkpoint that it left."""
+    done = run(
+        *('bash', ROOT / 'tools' / 'dist_train.sh', config, 2, '--work-dir', 'out', '--amp'),
+        cwd=tmp_path,
+        PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}',
+        OMP_NUM_THREADS='1',
+        PORT=free_port(),
+        CUDA_VISIBLE_DEVICES='',
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count('talk over gloo') == 1
+    out = tmp_path / 'out'
+    assert (out / 'last_checkpoint').read_text().strip().endswith('epoch_2.pth')
+    assert load_checkpoint_safely(out / 'epoch_2.pth')['meta']['iter'] == 4  # 8 images, 2 × 2 each
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    more = ['--resume', '--amp', '--cfg-options', 'train_cfg.max_epochs=3']
+    train.main([config, '--work-dir', 'out', *more])
+    assert load_checkpoint_safely(out / 'epoch_3.pth')['meta']['iter'] == 4 + 4
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_say_how_they_are_used(script):
+    done = run('bash', ROOT / 'tools' / script)
+    assert done.returncode == 2
+    assert done.stdout.startswith('usage: ')
+
+
+def test_slurm_script_hands_everything_to_srun(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "port $MASTER_PORT" "$@"\n')
+    srun.chmod(0o755)
+    done = run(
+        *('bash', ROOT / 'tools' / 'slurm_train.sh', 'part', 'job', 'a config.py', 'out', '--amp'),
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        GPUS='4',
+        SRUN_ARGS='--time=1:00 --qos=x',
+        PORT='12345',
+        PYTHON='py',
+    )
+    assert done.stdout.splitlines() == [
+        'port 12345',
+        '--partition=part',
+        '--job-name=job',
+        '--gres=gpu:4',
+        '--ntasks=4',
+        '--ntasks-per-node=4',
+        '--cpus-per-task=8',
+        '--kill-on-bad-exit=1',
+        '--time=1:00',
+        '--qos=x',
+        'py',
+        '-u',
+        str(ROOT / 'tools' / 'train.py'),
+        'a config.py',
+        '--work-dir',
+        'out',
+        '--launcher',
+        'slurm',
+        '--amp',
+    ]

@@ -1,0 +1,39 @@
+"""Runs a config's test set through a checkpoint and prints its metrics.
+
+python tools/test.py CONFIG CHECKPOINT
+"""
+
+import argparse
+from collections.abc import Sequence
+
+# importing mmebm registers its parts, also for a config that forgets custom_imports
+from mmebm._launch import add_common_arguments, build_runner, check_checkpoint, load_config
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Test a checkpoint.')
+    parser.add_argument('config', help='the config file')
+    parser.add_argument('checkpoint', help='the checkpoint file')
+    add_common_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        cfg = load_config(args)
+        cfg.resume, cfg.load_from = False, args.checkpoint
+        if cfg.get('test_dataloader') is None:
+            raise ValueError(
+                f'{args.config} has no test set: set test_dataloader, test_cfg and test_evaluator '
+                '(for example to the ones of the validation)'
+            )
+        check_checkpoint(cfg)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    build_runner(cfg, args.local_rank).test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,79 @@
+"""Trains what a config describes.
+
+    python tools/train.py CONFIG --work-dir work_dirs/first
+    python tools/train.py CONFIG --resume        # go on from the last checkpoint in the work dir
+    python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64
+
+Several GPUs: tools/dist_train.sh, tools/slurm_train.sh.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+# importing mmebm registers its parts, also for a config that forgets custom_imports
+from mmebm._launch import add_common_arguments, build_runner, check_checkpoint, load_config
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Train what a config describes.')
+    parser.add_argument('config', help='the config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='go on from this checkpoint; without PATH (or with "auto") from the last one in the '
+        'work dir, or from the start if there is none',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='skip the validation')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the real batch size over the config's base_batch_size",
+    )
+    add_common_arguments(parser)
+    return parser
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Writes the arguments of this tool into the config.
+
+    Raises:
+        ValueError: the config lacks what an argument asks for.
+    """
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if wrapper not in ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper'):
+            raise ValueError(f'--amp replaces an OptimWrapper, but the config has {wrapper}')
+        cfg.optim_wrapper.type = 'MixedPrecisionOptimWrapper'
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(
+                '--auto-scale-lr needs the batch size that the learning rate was chosen for: '
+                'set auto_scale_lr = dict(base_batch_size=...) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        cfg = load_config(args)
+        merge_arguments(cfg, args)
+        check_checkpoint(cfg)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    build_runner(cfg, args.local_rank).train()
+
+
+if __name__ == '__main__':
+    main()
