@@ -62,7 +62,7 @@ def runner_checkpoint(tmp_path_factory):
         ),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=2, convert_to_iter_based=True),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        default_scope='mmengine',
+        default_scope='mmpretrain',
         experiment_name='test_checkpoint',
     )
     runner.message_hub.update_info('best', np.float32(1.5))
