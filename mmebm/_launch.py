@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import gc
 import os
 from pathlib import Path
 
@@ -76,6 +77,17 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
     if cfg.launcher == 'pytorch':
         _use_cpu_without_gpu(cfg)
     return Runner.from_cfg(cfg)
+
+
+def close_process_group() -> None:
+    """Ends a distributed run.
+
+    Without it gloo's threads outlive the interpreter, and now and then one of them aborts the
+    finished process (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()  # the runner, a cycle, holds the model and with it the group
+        torch.distributed.destroy_process_group()
 
 
 def _use_cpu_without_gpu(cfg: Config) -> None:

@@ -7,7 +7,13 @@ import argparse
 from collections.abc import Sequence
 
 # importing mmebm registers its parts, also for a config that forgets custom_imports
-from mmebm._launch import add_common_arguments, build_runner, check_checkpoint, load_config
+from mmebm._launch import (
+    add_common_arguments,
+    build_runner,
+    check_checkpoint,
+    close_process_group,
+    load_config,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     build_runner(cfg, args.local_rank).test()
+    close_process_group()
 
 
 if __name__ == '__main__':
