@@ -35,8 +35,9 @@ env_cfg = dict(dist_cfg=dict(backend='nccl', timeout=60))
 
 PARTS = """
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -48,6 +49,8 @@ class TinyModel(BaseModel):
         self.linear = nn.Linear(3, 1)
 
     def forward(self, *images, mode):
+        if mode == 'predict':
+            return [self.linear(image) for image in images]
         return dict(loss=self.linear(torch.stack(images)).square().mean())
 
 
@@ -63,6 +66,15 @@ class TinyData(Dataset):
 
     def __getitem__(self, index):
         return torch.ones(3) * index
+
+
+@METRICS.register_module()
+class TinyMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.extend(float(output) for output in data_samples)
+
+    def compute_metrics(self, results):
+        return dict(highest=max(results))
 """
 
 
@@ -245,6 +257,22 @@ def test_two_cpu_processes_train_and_one_resumes(config, tmp_path, monkeypatch):
     more = ['--resume', '--amp', '--cfg-options', 'train_cfg.max_epochs=3']
     train.main([config, '--work-dir', 'out', *more])
     assert load_checkpoint_safely(out / 'epoch_3.pth')['meta']['iter'] == 4 + 4
+
+
+def test_test_runs_the_weights_of_the_checkpoint(config, tmp_path, monkeypatch, capsys):
+    with Path(config).open('a') as file:
+        file.write(
+            'test_cfg = dict()\n'
+            "test_evaluator = dict(type='TinyMetric')\n"
+            "test_dataloader = dict(batch_size=2, dataset=dict(type='TinyData'),\n"
+            "    sampler=dict(type='DefaultSampler', shuffle=False))\n"
+        )
+    weights = {'linear.weight': torch.ones(1, 3), 'linear.bias': torch.tensor([0.5])}
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    evaluate.main([config, str(tmp_path / 'weights.pth'), '--work-dir', str(tmp_path / 'out')])
+    assert 'highest: 21.5000' in capsys.readouterr().out  # image 7: three pixels of 7, plus 0.5
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
