@@ -1,5 +1,10 @@
 """Small backbones of each kind of feature, shared by the tests."""
 
+import torch
+from mmpretrain.registry import MODELS
+
+import mmebm  # noqa: F401  registers what the configs below name
+
 VIT = dict(
     type='VisionTransformer',
     arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
@@ -48,9 +53,6 @@ NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
 
 def build_algorithm(name='ViT', head_std=0.5, **options):
     """An algorithm on a small backbone, with a head that is not zero unless ``head_std`` is."""
-    import torch
-    from mmpretrain.registry import MODELS
-
     backbone, channels = BACKBONES[name]
     torch.manual_seed(0)
     model = MODELS.build(

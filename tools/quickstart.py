@@ -25,7 +25,7 @@ from mmebm.evaluation import RestorationMetric
 from mmebm.visualization import draw_chains, to_chains
 
 CONFIG = (
-    Path(__file__).parent.parent / 'configs/quickstart/energy-mixed_vit-nano-p8_1xb64-12e_photos.py'
+    Path(__file__).parent.parent / 'configs/quickstart/energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
 )
 SHORT_SIDE = 320  # pixels, of a photograph before it is cut into tiles
 TRAIN_TILE = 128  # side in pixels

@@ -213,7 +213,8 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             [p for p in self.parameters() if p.requires_grad],
             self._loss_scale if _autocast_dtype(corrupted) is torch.float16 else None,
         )
-        log = {'distance_step0': self.restoration_loss(corrupted, clean)}
+        # Clones, since smooth_l1_loss returns its mean in a buffer as large as the images.
+        log = {'distance_step0': self.restoration_loss(corrupted, clean).clone()}
         with twice_differentiable(self.backbone):
             if self.num_steps == 0:
                 energies = self.energy(corrupted), self.energy(clean)
@@ -228,7 +229,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
                 distance = self.restoration_loss(x, clean)
                 collector.add(distance / self.num_steps)
                 x = x.detach()
-                log[f'distance_step{n}'] = distance.detach()
+                log[f'distance_step{n}'] = distance.detach().clone()
                 log[f'energy_step{n - 1}'] = energy.detach().mean()
         log['step_size'] = self.step_size.detach()
         return dict(loss=collector.total(), **log)

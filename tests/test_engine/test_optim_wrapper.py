@@ -1,0 +1,114 @@
+"""Half precision follows float32."""
+
+import pytest
+import torch
+from mmpretrain.registry import OPTIM_WRAPPERS
+
+from tests.backbones import build_algorithm
+
+ITERATIONS = 50
+
+
+def losses(wrapper: dict) -> list[float]:
+    """Loss of each iteration of a short run on smooth images with noise."""
+    model = build_algorithm(head_std=0.0, step_size=300.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    wrapper = OPTIM_WRAPPERS.build(dict(**wrapper, optimizer=optimizer))
+    wrapper.initialize_count_status(model, 0, ITERATIONS)
+    generator = torch.Generator().manual_seed(0)
+    out = []
+    for _ in range(ITERATIONS):
+        small = torch.rand(8, 3, 4, 4, generator=generator) * 255
+        clean = torch.nn.functional.interpolate(small, size=32, mode='bilinear')
+        corrupted = clean + 60 * torch.randn(clean.shape, generator=generator)
+        batch = dict(inputs=[corrupted, clean], data_samples=None)
+        out.append(model.train_step(batch, wrapper)['loss'].item())
+    return out
+
+
+@pytest.fixture(scope='module')
+def float32_losses():
+    return losses(dict(type='OptimWrapper'))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(dtype='bfloat16'), dict(dtype='float16'), dict(dtype='float16', loss_scale=256)],
+)
+def test_half_precision_stays_within_two_percent(float32_losses, options):
+    half = losses(dict(type='MixedPrecisionOptimWrapper', **options))
+    assert float32_losses[-1] < 0.9 * float32_losses[0]  # there is something to follow
+    deviation = [abs(a - b) / b for a, b in zip(half, float32_losses, strict=True)]
+    assert max(deviation) < 0.02
+    assert half != float32_losses
+
+
+def test_overflow_skips_the_step_and_lowers_the_scale():
+    model = build_algorithm()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(
+            type='MixedPrecisionOptimWrapper',
+            dtype='float16',
+            loss_scale=dict(init_scale=2.0**40),
+            optimizer=optimizer,
+        )
+    )
+    wrapper.initialize_count_status(model, 0, 100)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    batch = dict(inputs=[torch.rand(4, 3, 32, 32) * 255 for _ in range(2)], data_samples=None)
+    moves = []
+    for _ in range(40):
+        outputs = model.train_step(batch, wrapper)
+        assert torch.isfinite(outputs['loss'])
+        assert all(torch.isfinite(v).all() for v in model.state_dict().values())
+        moves.append(any(not torch.equal(before[k], v) for k, v in model.state_dict().items()))
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert not all(moves)  # the scale was too high for some steps, which were skipped
+    assert all(moves[-5:])  # and then it was low enough
+    assert wrapper.loss_scaler.get_scale() < 2.0**40
+
+
+def test_state_survives_a_checkpoint():
+    def build():
+        model = build_algorithm()
+        optimizer = torch.optim.AdamW(model.parameters())
+        return OPTIM_WRAPPERS.build(
+            dict(
+                type='MixedPrecisionOptimWrapper',
+                dtype='float16',
+                loss_scale=dict(init_scale=512.0),
+                optimizer=optimizer,
+            )
+        )
+
+    first, second = build(), build()
+    first.loss_scaler.scale(torch.ones(()))
+    state = first.state_dict()
+    assert state['loss_scaler']['scale'] == 512.0
+    state['loss_scaler']['scale'] = 64.0
+    second.load_state_dict(state)
+    assert second.loss_scaler.get_scale() == 64.0
+
+
+def test_defaults_to_bfloat16_without_loss_scaling():
+    model = build_algorithm()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = OPTIM_WRAPPERS.build(dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer))
+    assert wrapper.cast_dtype is torch.bfloat16
+    assert not wrapper.loss_scaler.is_enabled()
+    wrapper.initialize_count_status(model, 0, 1)
+    with wrapper.optim_context(model):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [(dict(dtype='int8'), "dtype.*'int8'"), (dict(loss_scale='none'), "loss_scale.*'none'")],
+)
+def test_unknown_options(options, match):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    with pytest.raises(ValueError, match=match):
+        OPTIM_WRAPPERS.build(
+            dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer, **options)
+        )
