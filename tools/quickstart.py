@@ -24,9 +24,8 @@ from mmebm.apis import find_images
 from mmebm.evaluation import RestorationMetric
 from mmebm.visualization import draw_chains, to_chains
 
-CONFIG = (
-    Path(__file__).parent.parent / 'configs/quickstart/energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
-)
+CONFIG_FOLDER = Path(__file__).parent.parent / 'configs/quickstart'
+CONFIG = CONFIG_FOLDER / 'energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
 SHORT_SIDE = 320  # pixels, of a photograph before it is cut into tiles
 TRAIN_TILE = 128  # side in pixels
 HELD_OUT_TILE = 80  # fits the right quarter of a square photograph
