@@ -1,0 +1,94 @@
+"""A run killed in mid-epoch and resumed ends bit for bit like one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+QUICKSTART = next((ROOT / 'configs/quickstart').glob('*.py'))
+KILL_HOOK = """
+import os, signal
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    def after_train_iter(self, runner, **kwargs):
+        if runner.iter == int(os.environ.get('KILL_AT', -1)):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+CONFIG = """
+_base_ = {base!r}
+custom_imports = dict(imports=['mmebm', 'kill_hook'], allow_failed_imports=False)
+custom_hooks = [*_base_.custom_hooks, dict(type='KillHook')]
+model = dict(
+    backbone=dict(
+        arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16),
+        drop_path_rate=0.2,
+    ),
+    head=dict(in_channels=16),
+)
+train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(data_root={data!r}))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root={data!r}))
+train_cfg = dict(max_epochs=3)
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+def train(config: Path, work_dir: Path, *options: str, kill_at: int = -1) -> int:
+    environment = dict(
+        os.environ, KILL_AT=str(kill_at), PYTHONPATH=f'{config.parent}{os.pathsep}{ROOT}'
+    )
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+    command += ['--work-dir', str(work_dir), *options]
+    return subprocess.run(command, env=environment, capture_output=True).returncode
+
+
+def losses(work_dir: Path) -> dict[int, float]:
+    """Iteration → loss, the last word on each, of all runs in a work_dir."""
+    found = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            values = json.loads(line)
+            if 'loss' in values:
+                found[values['iter']] = values['loss']
+    return found
+
+
+def test_sigkill_and_resume(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ('train', 'held_out'):
+        (tmp_path / 'data' / part).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 256, (60, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / 'data' / part / f'{i}.png')
+    (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG.format(base=str(QUICKSTART), data=str(tmp_path / 'data')))
+
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    assert train(config, whole) == 0
+    # 3 iterations per epoch: iteration 4 is the middle of the second epoch
+    assert train(config, killed, kill_at=4) == -signal.SIGKILL
+    assert (killed / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert train(config, killed, '--resume') == 0
+
+    expected, got = (
+        torch.load(folder / 'epoch_3.pth', weights_only=False) for folder in (whole, killed)
+    )
+    assert expected['state_dict'].keys() == got['state_dict'].keys()
+    for key, value in expected['state_dict'].items():
+        assert torch.equal(value, got['state_dict'][key]), key
+    moments = expected['optimizer']['state'], got['optimizer']['state']
+    for parameter, values in moments[0].items():
+        for name, value in values.items():
+            assert torch.equal(value, moments[1][parameter][name])
+    assert losses(whole) == losses(killed)
+    assert len(losses(whole)) == 9
