@@ -2,7 +2,9 @@
 
 make quickstart                      # or: python tools/quickstart.py [--data FOLDER]
 
-No row of the paper: a first look. Expect on held-out crops ...
+No row of the paper: a first look. Measured on held-out crops (two cores of an AMD EPYC, shared with
+other work): masking 13.1 → 19.6 dB, noise 14.1 → 18.7, colour 18.7 → 20.5, but super-resolution
+24.7 → 24.1: it does not yet learn to leave well enough alone.
 """
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/schedules/adamw_bs256_100e.py']
