@@ -33,6 +33,7 @@ from .engine import (
     MixedPrecisionOptimWrapper,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
+    SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
 from .evaluation import EnergyMetric, RestorationMetric
@@ -62,6 +63,7 @@ __all__ = [
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'SinCosPositionEmbeddingHook',
     'SuperResolution',
     'UnreadableImagesHook',
     '__version__',

@@ -7,6 +7,7 @@ python tools/quickstart.py --data FOLDER   # your own images
 import argparse
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import skimage.data
 import sklearn.datasets
 from mmengine.config import Config, DictAction
 from mmengine.dataset import default_collate
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, TextColumn, track
 from rich.table import Table
 
+from mmebm._launch import build_runner, check_checkpoint
 from mmebm.apis import find_images
 from mmebm.evaluation import RestorationMetric
 from mmebm.visualization import draw_chains, to_chains
@@ -28,7 +31,7 @@ CONFIG_FOLDER = Path(__file__).parent.parent / 'configs/quickstart'
 CONFIG = CONFIG_FOLDER / 'energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
 SHORT_SIDE = 320  # pixels, of a photograph before it is cut into tiles
 TRAIN_TILE = 128  # side in pixels
-HELD_OUT_TILE = 80  # fits the right quarter of a square photograph
+HELD_OUT_TILE = 80  # fits a quarter of a square photograph
 WHOLE_IMAGES_FROM = 40  # images: with as many, every tenth is held out; with fewer, a part of each
 MAX_IMAGES = 500  # of a folder, evenly spread: enough for minutes of training
 
@@ -86,17 +89,17 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
             console.print(f'skipped {source}: {error}', markup=False, soft_wrap=True)
             continue
         width, height = image.size
-        parts = {'held_out': image} if number % 10 == 0 else {'train': image}
-        if not whole:
-            cut = width * 3 // 4
-            parts = {
-                'train': image.crop((0, 0, max(cut, 1), height)),
-                'held_out': image.crop((min(cut, width - 1), 0, width, height)),
-            }
-        for part, pixels in parts.items():
+        parts = [('held_out' if number % 10 == 0 else 'train', image)]
+        if not whole:  # the third quarter of the width is held out
+            cuts = [0, width // 2, width * 3 // 4, width]
+            strips = [image.crop((a, 0, max(b, a + 1), height)) for a, b in pairwise(cuts)]
+            parts = list(zip(('train', 'held_out', 'train'), strips, strict=True))
+        count = 0
+        for part, pixels in parts:
             side = TRAIN_TILE if part == 'train' else HELD_OUT_TILE
-            for i, tile in enumerate(tiles(pixels, side, side // 2)):
-                tile.save(folder / part / f'{number:04d}_{Path(name).stem}_{i:02d}.png')
+            for tile in tiles(pixels, side, side // 2):
+                tile.save(folder / part / f'{number:04d}_{Path(name).stem}_{count:03d}.png')
+                count += 1
     if unreadable:
         console.print(f'{unreadable} of {len(images)} images could not be read')
     if unreadable == len(images):
@@ -106,6 +109,7 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
 def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
     """The quickstart's config on the tiles in ``folder``."""
     config = Config.fromfile(CONFIG)
+    config.launcher = 'none'
     config.work_dir = str(work_dir)
     config.train_dataloader.dataset.data_root = str(folder)
     config.val_dataloader.dataset.data_root = str(folder)
@@ -117,12 +121,51 @@ def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
     return config
 
 
-def evaluate(runner: Runner, config: Config, rows: int) -> tuple[dict, list]:
+class ProgressHook(Hook):
+    """Move a bar with the time left; print what each epoch has reached on the held-out tiles."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def before_train(self, runner: Runner) -> None:
+        self.task = self.progress.add_task(
+            'training', total=runner.max_iters, completed=runner.iter, loss=''
+        )
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        loss = f'loss {outputs["loss"].item():.3f}'
+        self.progress.update(self.task, completed=runner.iter + 1, loss=loss)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        gain = metrics['restoration/psnr_gain']
+        self.progress.console.print(
+            f'epoch {runner.epoch:2} of {runner.max_epochs}: {gain:+.2f} dB on held-out tiles'
+        )
+
+
+def most_detailed(files: list[Path], count: int) -> list[int]:
+    """Of each photograph the tile with the most contrast; indices of ``count`` of them.
+
+    Flat sky shows little. With fewer photographs than ``count`` some come again.
+    """
+    best = {}
+    for index, file in enumerate(files):
+        contrast = float(np.asarray(Image.open(file).convert('L')).std())
+        photograph = file.name.split('_')[0]
+        best[photograph] = max(best.get(photograph, (-1.0, 0)), (contrast, index))
+    indices = [index for _, index in best.values()]
+    return [indices[i * len(indices) // count % len(indices)] for i in range(count)]
+
+
+def evaluate(runner: Runner, config: Config, per_corruption: int) -> tuple[dict, list]:
     """Metrics per corruption over all held-out tiles, and a few chains to draw of each."""
     model = runner.model.eval()
     metrics, chains = {}, []
     mixture = next(t for t in config.val_dataloader.dataset.pipeline if 'corruptions' in t)
-    for corruption in mixture.corruptions:
+    held_out = runner.val_dataloader.dataset
+    files = [Path(held_out.get_data_info(i)['img_path']) for i in range(len(held_out))]
+    picks = most_detailed(files, per_corruption * len(mixture.corruptions))
+    for number, corruption in enumerate(mixture.corruptions):
         loader = config.val_dataloader.copy()
         pipeline = [
             dict(**corruption, seed=0) if 'corruptions' in transform else transform
@@ -134,8 +177,8 @@ def evaluate(runner: Runner, config: Config, rows: int) -> tuple[dict, list]:
         for batch in loader:
             metric.process(batch, [sample.to_dict() for sample in model.val_step(batch)])
         metrics[corruption.type] = metric.evaluate(len(loader.dataset))
-        picks = np.linspace(0, len(loader.dataset) - 1, rows + 2).round().astype(int)[1:-1]
-        samples = default_collate([loader.dataset[int(i)] for i in picks])
+        mine = picks[number * per_corruption : (number + 1) * per_corruption]
+        samples = default_collate([loader.dataset[i] for i in mine])
         inputs = model.data_preprocessor(samples, False)['inputs']
         for chain in to_chains(model, *inputs):
             chain.title = corruption.type
@@ -162,6 +205,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', help='folder of images; sample photographs by default')
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
     parser.add_argument(
+        '--resume', action='store_true', help='go on with an interrupted run in the work dir'
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
     )
     return parser.parse_args(argv)
@@ -186,11 +232,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f'quickstart.py: {error}', file=sys.stderr)
         return 2
     config = training_config(folder, work_dir, args.cfg_options)
-    runner = Runner.from_cfg(config)
-    runner.train()
-    metrics, chains = evaluate(runner, config, rows=2)
+    config.resume = args.resume
+    config.log_level = 'WARNING'  # the bar tells enough; figures go to vis_data/
+    check_checkpoint(config)
+    runner = build_runner(config, local_rank=0)
+    columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]
+    try:
+        with Progress(*columns, console=console) as progress:
+            runner.register_hook(ProgressHook(progress))
+            runner.train()
+    except KeyboardInterrupt:
+        console.print('Interrupted. With --resume it goes on after the last whole epoch.')
+        return 130
+    metrics, chains = evaluate(runner, config, per_corruption=2)
     picture = work_dir / 'restored.png'
-    Image.fromarray(draw_chains(chains)).save(picture)
+    Image.fromarray(draw_chains(chains, across=2)).save(picture)
     show(metrics, console)
     console.print(f'Look at {picture}', soft_wrap=True)
     return 0

@@ -4,6 +4,7 @@ from .hooks import (
     FiniteLossHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
+    SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
 from .optim_wrapper import MixedPrecisionOptimWrapper
@@ -13,5 +14,6 @@ __all__ = [
     'MixedPrecisionOptimWrapper',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
+    'SinCosPositionEmbeddingHook',
     'UnreadableImagesHook',
 ]

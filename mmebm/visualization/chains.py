@@ -79,37 +79,39 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def draw_chains(chains: Sequence[Chain], cell: float = 1.5) -> np.ndarray:
-    """Draw each chain as a row: original, corrupted, every descent step, figures underneath.
+def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> np.ndarray:
+    """Draw chains: original, corrupted, every descent step side by side, figures underneath.
 
     Args:
-        chains: one per row, all with the same number of steps.
+        chains: at least one, all with the same number of steps.
+        across: chains beside each other in a row, ≥ 1.
         cell: side of a picture in inches, at 150 dots per inch.
 
     Returns:
         The drawing, ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        ValueError: there is no chain.
+        ValueError: there is no chain, or ``across`` is below 1.
     """
     if not chains:
         raise ValueError('draw_chains needs at least one chain')
+    if across < 1:
+        raise ValueError(f'across must be ≥ 1, got {across}')
     with_clean = any(chain.clean is not None for chain in chains)
     columns = len(chains[0].images) + with_clean
-    rows = len(chains)
-    caption, margin = 0.36, 0.4  # inches below a picture, and for the headings
-    figure = Figure((columns * cell, rows * (cell + caption) + margin), dpi=150)
-    height = figure.get_figheight()
+    blocks = min(across, len(chains))
+    rows = -(-len(chains) // blocks)
+    caption, heading_height, gap = 0.36, 0.4, 0.3  # inches: below a picture, above all, between
+    width = blocks * columns * cell + (blocks - 1) * gap
+    height = rows * (cell + caption) + heading_height
+    figure = Figure((width, height), dpi=150)
     with matplotlib.rc_context({'font.size': 7}):
-        for row, chain in enumerate(chains):
+        for number, chain in enumerate(chains):
+            row, block = divmod(number, blocks)
+            bottom = height - heading_height - row * (cell + caption) - cell
             for column, (heading, image, below) in enumerate(_cells(chain, with_clean)):
-                bottom = height - margin - row * (cell + caption) - cell
-                box = (
-                    column / columns + 0.004,
-                    bottom / height,
-                    1 / columns - 0.008,
-                    cell / height,
-                )
+                left = block * (columns * cell + gap) + column * cell
+                box = ((left + 0.03) / width, bottom / height, (cell - 0.06) / width, cell / height)
                 axes = figure.add_axes(box)
                 axes.set_axis_off()
                 if image is not None:

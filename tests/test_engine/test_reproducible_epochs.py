@@ -66,7 +66,7 @@ def test_validation_shows_the_same_every_time(make_runner):
 
 
 def test_concatenated_folders_draw_differently(make_runner, image_folder, log_of):
-    dataset = ConcatDataset([image_folder(), image_folder()])
+    dataset = ConcatDataset([DATASETS.build(image_folder()) for _ in range(2)])
     runner = make_runner([ReproducibleEpochsHook()], dataset=dataset)
     runner.train()
     assert len(set(runner.model.seen)) == 32

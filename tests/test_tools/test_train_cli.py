@@ -93,7 +93,8 @@ evaluate = load_tool('test')
 def config(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / 'tiny config.py'
-    path.write_text(CONFIG)
+    # MMEngine keeps one logger per name and second, and tests run in one process
+    path.write_text(f'{CONFIG}experiment_name = {tmp_path.name!r}\n')
     (tmp_path / 'tiny_parts.py').write_text(PARTS)
     return str(path)
 

@@ -1,0 +1,33 @@
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ...models.position_embedding import set_sincos_position_embedding
+
+
+@HOOKS.register_module()
+class SinCosPositionEmbeddingHook(Hook):
+    """Start a vision transformer with the 2-D sin-cos position embedding of MoCo v3, trainable.
+
+    Which patches are neighbours is then known from the first iteration on, instead of having to be
+    learnt. Weights that are loaded keep the embedding that they bring: a checkpoint (``load_from``
+    or ``resume``) and a ``Pretrained`` initialisation of the backbone.
+
+    Raises:
+        ValueError: the backbone has no absolute position embedding.
+    """
+
+    def __init__(self):
+        self._loaded = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._loaded = True
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        init_cfg = getattr(model.backbone, 'init_cfg', None) or {}
+        init_cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+        pretrained = any(cfg.get('type') == 'Pretrained' for cfg in init_cfgs)
+        if not self._loaded and not pretrained:
+            set_sincos_position_embedding(model.backbone)

@@ -1,0 +1,93 @@
+"""The absolute position embedding of a vision transformer, wherever the backbone keeps it."""
+
+from typing import NamedTuple
+
+import torch
+from mmpretrain.models.utils import build_2d_sincos_position_embedding
+from torch import Tensor, nn
+
+# L tokens of a (gh, gw) grid of patches, after T extra tokens (class token); D channels.
+
+
+class PositionEmbedding(NamedTuple):
+    """Where a backbone keeps its position embedding.
+
+    Attributes:
+        name: of the parameter, as in ``backbone.named_parameters()``.
+        value: the parameter, ``(1, T + L, D)``.
+        grid: ``(gh, gw)``, rows and columns of patches; L = gh · gw.
+        num_extra_tokens: T, tokens before those of the patches.
+    """
+
+    name: str
+    value: nn.Parameter
+    grid: tuple[int, int]
+    num_extra_tokens: int
+
+
+def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
+    """Find the absolute position embedding of MMPretrain's and timm's vision transformers.
+
+    It is the one parameter called ``pos_embed``, beside a patch embedding that knows its grid.
+
+    Args:
+        backbone: any module.
+
+    Raises:
+        ValueError: there is none (convolutional networks, relative or rotary positions), there are
+            several (pyramids), or it is not one embedding per patch.
+    """
+    found = [n for n, _ in backbone.named_parameters() if n.split('.')[-1] == 'pos_embed']
+    if len(found) != 1:
+        raise ValueError(
+            f'{type(backbone).__name__} has {len(found) or "no"} absolute position embedding'
+            f'{"s" if found else ""} (parameters called pos_embed), but one is needed: take a '
+            'plain vision transformer, such as VisionTransformer'
+        )
+    value = backbone.get_parameter(found[0])
+    owner = backbone.get_submodule(found[0].rpartition('.')[0])
+    patch_embed = getattr(owner, 'patch_embed', None)
+    # MMPretrain says init_out_size, timm grid_size
+    grid = getattr(patch_embed, 'init_out_size', None) or getattr(patch_embed, 'grid_size', None)
+    if grid is None or value.dim() != 3 or value.shape[1] < grid[0] * grid[1]:
+        raise ValueError(
+            f'the position embedding {found[0]} {tuple(value.shape)} of {type(backbone).__name__} '
+            f'is not one embedding per patch (1, tokens, channels) of its grid {grid}'
+        )
+    grid = (int(grid[0]), int(grid[1]))
+    return PositionEmbedding(found[0], value, grid, value.shape[1] - grid[0] * grid[1])
+
+
+def sincos_position_embedding(grid: tuple[int, int], channels: int) -> Tensor:
+    """The fixed 2-D sin-cos embedding of MoCo v3 (appendix A.2).
+
+    Args:
+        grid: ``(gh, gw)``.
+        channels: D, a multiple of 4.
+
+    Returns:
+        ``(gh · gw, D)``, row by row; values within ±1.
+
+    Raises:
+        ValueError: ``channels`` is not a multiple of 4.
+    """
+    if channels % 4:
+        raise ValueError(
+            f'a 2-D sin-cos embedding needs a multiple of 4 channels, the backbone has {channels}'
+        )
+    # MMPretrain's runs through the grid column by column; turned, it is row by row.
+    return build_2d_sincos_position_embedding(grid[::-1], channels)[0]
+
+
+@torch.no_grad()
+def set_sincos_position_embedding(backbone: nn.Module) -> None:
+    """Write the sin-cos embedding into a backbone; extra tokens get zeros, as in MoCo v3.
+
+    Raises:
+        ValueError: the backbone has no absolute position embedding, or its channels are no multiple
+            of 4.
+    """
+    found = find_position_embedding(backbone)
+    patches = sincos_position_embedding(found.grid, found.value.shape[-1]).to(found.value)
+    found.value[:, : found.num_extra_tokens] = 0
+    found.value[:, found.num_extra_tokens :] = patches
