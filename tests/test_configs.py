@@ -17,14 +17,14 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
     p.relative_to(ROOT).as_posix() for p in ROOT.glob('configs/*/*.py') if '_base_' not in p.parts
 )
-MILLIONS = {'small': 21.7, 'base': 85.8, 'large': 303.3, 'nano': 0.8}  # parameters
+MILLIONS = {'small': 21.7, 'base': 85.8, 'large': 303.3, 'nano': 0.42, 'micro': 2.7}  # parameters
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
     rng = np.random.default_rng(0)
-    for part in ('train', 'val', 'held_out'):
+    for part in ('train', 'val', 'test', 'held_out'):
         (folder / part).mkdir()
         for i in range(2):
             pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
