@@ -5,8 +5,8 @@ The way of the data, one stage per folder:
 1. ``corruptions``    an image becomes ``[corrupted, clean]``
 2. ``models``         the energy ``E(x)``, its descent, the loss over the chain
 3. ``engine``         hooks and optimizer parts that MMEngine's runner calls
-4. ``evaluation``     PSNR, SSIM and AUROC of what the descent restored
-5. ``apis``           restore and score images with a trained network
+4. ``evaluation``     PSNR, SSIM and AUROC of what the descent restored; nearest neighbours
+5. ``apis``           restore and score images, or take features, with a trained network
 
 ``datasets`` finds and loads the images, ``visualization`` draws the chains. Importing this package
 registers everything in MMPretrain's registries.
@@ -31,18 +31,20 @@ from .datasets import ImageFolder
 from .engine import (
     FiniteLossHook,
     MixedPrecisionOptimWrapper,
+    PretrainedBackboneHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
     SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
-from .evaluation import EnergyMetric, RestorationMetric
+from .evaluation import EnergyMetric, RestorationMetric, knn_predict
 from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
     descend,
     descent_step,
     energy_gradient,
+    load_backbone,
 )
 from .version import __version__
 
@@ -58,6 +60,7 @@ __all__ = [
     'ImageFolder',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
+    'PretrainedBackboneHook',
     'RandomBlockMask',
     'ReproducibleEpochsHook',
     'RestorationInferencer',
@@ -70,4 +73,6 @@ __all__ = [
     'descend',
     'descent_step',
     'energy_gradient',
+    'knn_predict',
+    'load_backbone',
 ]

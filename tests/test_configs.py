@@ -15,7 +15,10 @@ import mmebm  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
-    p.relative_to(ROOT).as_posix() for p in ROOT.glob('configs/*/*.py') if '_base_' not in p.parts
+    p.relative_to(ROOT).as_posix()
+    for p in ROOT.glob('configs/*/*.py')
+    if '_base_' not in p.parts
+    and not p.name.startswith(('finetune_', 'linear_', 'scratch_'))  # test_evaluation_configs.py
 )
 MILLIONS = {'small': 21.7, 'base': 85.8, 'large': 303.3, 'nano': 0.42, 'micro': 2.7}  # parameters
 

@@ -20,6 +20,7 @@ from mmebm._launch import (
     close_process_group,
     load_config,
 )
+from mmebm.engine.hooks import check_pretrained_backbone
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = load_config(args)
         merge_arguments(cfg, args)
         check_checkpoint(cfg)
+        check_pretrained_backbone(cfg)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     build_runner(cfg, args.local_rank).train()

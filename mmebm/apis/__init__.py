@@ -1,4 +1,12 @@
 from .config_text import parse_config_text
+from .features import FeatureExtractor, read_config
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 
-__all__ = ['RestorationInferencer', 'UnreadableImageError', 'find_images', 'parse_config_text']
+__all__ = [
+    'FeatureExtractor',
+    'RestorationInferencer',
+    'UnreadableImageError',
+    'find_images',
+    'parse_config_text',
+    'read_config',
+]

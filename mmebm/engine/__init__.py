@@ -2,6 +2,7 @@
 
 from .hooks import (
     FiniteLossHook,
+    PretrainedBackboneHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
     SinCosPositionEmbeddingHook,
@@ -12,6 +13,7 @@ from .optim_wrapper import MixedPrecisionOptimWrapper
 __all__ = [
     'FiniteLossHook',
     'MixedPrecisionOptimWrapper',
+    'PretrainedBackboneHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

@@ -1,3 +1,4 @@
+from .backbone_weights import Filled, load_backbone
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
@@ -6,8 +7,10 @@ from .gradient_collection import GradientCollector
 __all__ = [
     'EnergyHead',
     'EnergyRestorationAlgorithm',
+    'Filled',
     'GradientCollector',
     'descend',
     'descent_step',
     'energy_gradient',
+    'load_backbone',
 ]

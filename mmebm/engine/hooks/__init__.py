@@ -1,6 +1,7 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
 from .finite_loss import FiniteLossHook
+from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -8,8 +9,10 @@ from .unreadable_images import UnreadableImagesHook
 
 __all__ = [
     'FiniteLossHook',
+    'PretrainedBackboneHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
     'UnreadableImagesHook',
+    'check_pretrained_backbone',
 ]

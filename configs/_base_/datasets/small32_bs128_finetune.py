@@ -1,0 +1,61 @@
+# Labelled images of 32² in class sub-folders, such as CIFAR-10: DATA_ROOT/{train,test}/CLASS/IMAGE.
+# NUM_CLASSES=... where there are not ten. Fewer labels: a file of lines "CLASS/IMAGE LABEL",
+#   --cfg-options train_dataloader.dataset.ann_file=FILE   (relative to DATA_ROOT)
+# Ours: crops as in pretraining, and RandAug of half Table A's magnitude.
+data_root = '{{$DATA_ROOT:data/cifar10}}'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomCrop', crop_size=32, padding=4, padding_mode='reflect'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=4.5,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(32, 32)),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='ImageFolder',
+        data_root=data_root,
+        data_prefix='train',
+        with_label=True,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='ImageFolder',
+        data_root=data_root,
+        data_prefix='test',
+        with_label=True,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1,))
+val_cfg = dict()
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+test_cfg = dict()

@@ -1,0 +1,14 @@
+# A linear classifier on the frozen ViT-B/16, as MAE: batch normalisation without parameters, then
+# one layer. Ours: the features are the average over the patches, which is what was pretrained; MAE
+# takes the class token.
+_base_ = './classifier_vit-base-p16.py'
+
+model = dict(
+    backbone=dict(drop_path_rate=0.0, frozen_stages=12),
+    neck=dict(type='ClsBatchNormNeck', input_features=768),
+    head=dict(
+        loss=dict(_delete_=True, type='CrossEntropyLoss'),
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.01),
+    ),
+    train_cfg=None,
+)

@@ -1,0 +1,13 @@
+"""Linear probe of the small ViT that BEiT pretrained, 32² images, 40 epochs.
+
+DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
+    configs/small/linear_beit-micro-p4_1xb512-amp-coslr-40e_small32.py
+
+BEiT's network has layer scales and biases by relative position; otherwise as linear_vit-micro.
+
+Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+"""
+
+_base_ = './linear_vit-micro-p4_1xb512-amp-coslr-40e_small32.py'
+
+model = dict(backbone=dict(type='BEiTViT'))

@@ -1,0 +1,115 @@
+"""Features of a frozen backbone, pooled."""
+
+import copy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..checkpoint import load_checkpoint_safely
+from ..models.backbone_weights import load_backbone
+from ..models.energy_head import EnergyHead, pool_features
+from .config_text import parse_config_text
+
+
+class FeatureExtractor:
+    """The pooled output of a frozen backbone, of our pretraining, MMPretrain's, or a classifier.
+
+    Tokens or positions are averaged as the network's own energy head does it; where there is none,
+    over all but the class token.
+
+    Args:
+        config: config of the run, or its path. None takes the one inside the checkpoint, which is
+            parsed, never executed.
+        checkpoint: fills the backbone, see :func:`mmebm.models.load_backbone`. None leaves it
+            random.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
+        seed: of the random weights that the checkpoint overwrites.
+
+    Attributes:
+        filled: :class:`mmebm.models.Filled`, or None for a random network.
+        image_size: side of the images that the backbone is made for, in pixels; None if it does not
+            say.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: there is no config, or the checkpoint belongs to another network.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config | None,
+        checkpoint: str | Path | None = None,
+        device: str | None = None,
+        seed: int = 0,
+    ):
+        config = read_config(config, checkpoint)
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self._preprocess = _preprocessor(config).to(self.device).eval()
+        model_config = copy.deepcopy(config.model)
+        init_cfg = model_config.backbone.get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+            model_config.backbone.pop('init_cfg')  # the weights are this class's to load
+        torch.manual_seed(seed)
+        self.model: nn.Module = MODELS.build(model_config)
+        self.model.backbone.init_weights()
+        self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
+        self.model.to(self.device).eval()
+        size = getattr(self.model.backbone, 'img_size', None)
+        self.image_size = max(size) if isinstance(size, tuple | list) else size
+
+    @torch.no_grad()
+    def __call__(self, batch: dict) -> Tensor:
+        """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, 0..255, BGR."""
+        images = self._preprocess(batch)['inputs']
+        if isinstance(self.model, ImageClassifier):
+            features = self.model.extract_feat(images, stage='backbone')
+        else:
+            features = self.model.extract_feat(images)
+        head = getattr(self.model, 'head', None)
+        if isinstance(head, EnergyHead):
+            return pool_features(features, head.in_channels).float()
+        return _pool(features, getattr(self.model.backbone, 'num_extra_tokens', 0)).float()
+
+
+def read_config(config: str | Path | Config | None, checkpoint: str | Path | None) -> Config:
+    """The config given, or the one inside the checkpoint.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: there is no config, or it has no model with a backbone.
+    """
+    if config is None:
+        text = load_checkpoint_safely(checkpoint, mmap=True).get('meta', {}).get('cfg')
+        if not isinstance(text, str):
+            raise ValueError(f'{checkpoint} holds no config: give one before it')
+        config = parse_config_text(text)
+    elif isinstance(config, str | Path):
+        config = Config.fromfile(config)
+    if 'backbone' not in (config.get('model') or {}):
+        raise ValueError('the config has no model with a backbone')
+    return config
+
+
+def _preprocessor(config: Config) -> ClsDataPreprocessor:
+    """The normalisation of any method, for single images."""
+    options = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    return ClsDataPreprocessor(
+        mean=options.get('mean'),
+        std=options.get('std'),
+        to_rgb=options.get('to_rgb', False) or options.get('bgr_to_rgb', False),
+    )
+
+
+def _pool(features: Tensor | tuple, num_extra_tokens: int) -> Tensor:
+    features = features[-1] if isinstance(features, tuple | list) else features
+    if features.dim() == 3:  # (B, T + L, D)
+        return features[:, num_extra_tokens:].mean(1)
+    if features.dim() == 4:  # (B, D, H, W)
+        return features.mean((2, 3))
+    if features.dim() == 2:
+        return features
+    raise ValueError(f'features must be (B, D), (B, L, D) or (B, D, H, W), got {features.shape}')

@@ -1,0 +1,100 @@
+"""Checkpoints of each pretraining method, as its runs write them, on small networks."""
+
+from pathlib import Path
+
+import torch
+from mmpretrain.registry import MODELS
+
+import mmebm  # noqa: F401  registers what the configs below name
+
+ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+METHODS = ('energy', 'mae', 'beit', 'bare')
+
+
+def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: int = 8):
+    """A pretraining model with random, but nowhere zero, weights."""
+    size = dict(arch=arch, img_size=img_size, patch_size=patch_size)
+    dims = arch['embed_dims']
+    config = {
+        'energy': dict(
+            type='EnergyRestorationAlgorithm',
+            backbone=dict(
+                type='VisionTransformer', out_type='avg_featmap', final_norm=False, **size
+            ),
+            head=dict(type='EnergyHead', in_channels=dims),
+        ),
+        'mae': dict(
+            type='MAE',
+            backbone=dict(type='MAEViT', mask_ratio=0.5, **size),
+            neck=dict(
+                type='MAEPretrainDecoder',
+                num_patches=(img_size // patch_size) ** 2,
+                patch_size=patch_size,
+                embed_dim=dims,
+                decoder_embed_dim=8,
+                decoder_depth=1,
+                decoder_num_heads=2,
+            ),
+            head=dict(
+                type='MAEPretrainHead',
+                patch_size=patch_size,
+                loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+            ),
+        ),
+        'beit': dict(
+            type='BEiT',
+            backbone=dict(type='BEiTPretrainViT', **size),
+            head=dict(
+                type='BEiTV1Head',
+                embed_dims=dims,
+                num_embed=8,
+                loss=dict(type='CrossEntropyLoss'),
+            ),
+        ),
+    }
+    torch.manual_seed(1)
+    model = MODELS.build(config['energy' if method == 'bare' else method])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.5, 0.1)
+    return model.backbone if method == 'bare' else model
+
+
+def save_pretrained(method: str, path: Path, **size) -> dict[str, torch.Tensor]:
+    """Write a checkpoint; returns the tensors of its backbone."""
+    model = build_pretraining(method, **size)
+    state = model.state_dict()
+    if method == 'bare':
+        torch.save(state, path)
+        return state
+    torch.save(dict(meta=dict(epoch=1), state_dict=state), path)
+    return model.backbone.state_dict()
+
+
+def build_finetuning(method: str, img_size: int = 32, arch=ARCH) -> torch.nn.Module:
+    """The backbone that a finetuning config has for a method."""
+    return MODELS.build(
+        dict(
+            type='BEiTViT' if method == 'beit' else 'VisionTransformer',
+            arch=arch,
+            img_size=img_size,
+            patch_size=8,
+            out_type='avg_featmap',
+            final_norm=False,
+        )
+    )
+
+
+def expected_start(method: str, pretrained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """By name, the tensors that finetuning must start from: all that both networks have."""
+    expected = {
+        name: value
+        for name, value in pretrained.items()
+        if value.is_floating_point() and not name.startswith(('ln1.', 'mask_token', 'rel_pos_bias'))
+    }
+    if method == 'beit':  # a bias for all layers in pretraining, one for each in finetuning
+        shared = pretrained['rel_pos_bias.relative_position_bias_table']
+        layers = {name.split('.')[1] for name in pretrained if name.startswith('layers.')}
+        for layer in layers:
+            expected[f'layers.{layer}.attn.relative_position_bias_table'] = shared
+    return expected

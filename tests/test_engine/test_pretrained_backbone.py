@@ -1,0 +1,180 @@
+"""The hook on runs of a tiny classifier: what a run starts from, and when it refuses to start."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, DefaultScope
+from mmengine.runner import Runner
+from PIL import Image
+
+from mmebm.engine import PretrainedBackboneHook
+from mmebm.engine.hooks import check_pretrained_backbone
+from tests.pretrained import ARCH, save_pretrained
+
+
+class Start(Hook):
+    """Remembers the weights before the first iteration."""
+
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not hasattr(self, 'weights'):
+            self.weights = {k: v.clone() for k, v in runner.model.backbone.state_dict().items()}
+            self.iter = runner.iter
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('images')
+    for name in ('a', 'b'):
+        (folder / name).mkdir()
+        for i in range(2):
+            Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8)).save(folder / name / f'{i}.png')
+    return str(folder)
+
+
+@pytest.fixture
+def make_runner(images, tmp_path, request):
+    def make(hook=None, max_epochs=1, custom_hooks=(), **options):
+        start = Start()
+        config = Config(
+            dict(
+                model=dict(
+                    type='ImageClassifier',
+                    backbone=dict(
+                        type='VisionTransformer',
+                        arch=ARCH,
+                        img_size=32,
+                        patch_size=8,
+                        out_type='avg_featmap',
+                        final_norm=False,
+                    ),
+                    head=dict(
+                        type='LinearClsHead',
+                        num_classes=2,
+                        in_channels=16,
+                        loss=dict(type='CrossEntropyLoss'),
+                    ),
+                ),
+                work_dir=str(tmp_path / 'work'),
+                train_dataloader=dict(
+                    batch_size=2,
+                    num_workers=0,
+                    sampler=dict(type='DefaultSampler', shuffle=False),
+                    dataset=dict(
+                        type='ImageFolder',
+                        data_root=images,
+                        with_label=True,
+                        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+                    ),
+                ),
+                train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+                default_hooks=dict(pretrained_backbone=hook) if hook else {},
+                custom_hooks=list(custom_hooks),
+                default_scope='mmpretrain',
+                experiment_name=f'{request.node.name}_{max_epochs}',
+                **options,
+            )
+        )
+        runner = Runner.from_cfg(config)
+        runner.register_hook(start)
+        return runner, start
+
+    return make
+
+
+def hook(checkpoint):
+    return dict(type='PretrainedBackboneHook', checkpoint=str(checkpoint))
+
+
+def test_training_starts_from_the_checkpoint_and_says_so(make_runner, tmp_path):
+    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
+    runner, start = make_runner(hook(tmp_path / 'a.pth'))
+    runner.train()
+    assert start.iter == 0
+    assert all(torch.equal(start.weights[k], v) for k, v in pretrained.items())
+    # and goes on from there
+    after = runner.model.backbone.state_dict()
+    assert not torch.equal(
+        after['layers.0.attn.qkv.weight'], pretrained['layers.0.attn.qkv.weight']
+    )
+    (log,) = (tmp_path / 'work').rglob('*.log')
+    assert 'a.pth: filled 30 of 30 backbone tensors (100.0 %)' in log.read_text()
+
+
+def test_without_the_hook_training_starts_elsewhere(make_runner, tmp_path):
+    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
+    runner, start = make_runner()
+    runner.train()
+    assert not any(torch.equal(start.weights[k], v) for k, v in pretrained.items())
+
+
+def test_it_has_the_last_word_over_hooks_that_initialise(make_runner, tmp_path):
+    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
+    sincos = dict(type='SinCosPositionEmbeddingHook')
+    runner, start = make_runner(hook(tmp_path / 'a.pth'), custom_hooks=[sincos])
+    runner.train()
+    assert torch.equal(start.weights['pos_embed'], pretrained['pos_embed'])
+
+
+@pytest.mark.parametrize('checkpoint', [None, '', 'none'])
+def test_no_checkpoint_is_an_error_before_the_first_iteration(make_runner, checkpoint):
+    runner, start = make_runner(dict(type='PretrainedBackboneHook', checkpoint=checkpoint))
+    with pytest.raises(ValueError, match=r'no checkpoint is given: set .* PRETRAINED=FILE'):
+        runner.train()
+    assert not hasattr(start, 'weights')
+
+
+def test_a_checkpoint_of_another_network_stops_the_run(make_runner, tmp_path):
+    save_pretrained('energy', tmp_path / 'a.pth', arch=dict(ARCH, num_layers=1))
+    runner, start = make_runner(hook(tmp_path / 'a.pth'))
+    with pytest.raises(ValueError, match=r'filled 18 of 30 .*layers\.1\.ln1\.weight'):
+        runner.train()
+    assert not hasattr(start, 'weights')
+
+
+def test_load_from_is_no_way_around(make_runner, tmp_path):
+    save_pretrained('energy', tmp_path / 'a.pth')
+    runner, _ = make_runner(hook('none'), load_from=str(tmp_path / 'a.pth'))
+    with pytest.raises(ValueError, match='load_from is set'):
+        runner.train()
+
+
+def test_a_resumed_run_keeps_its_weights_and_needs_no_checkpoint(make_runner, tmp_path):
+    save_pretrained('energy', tmp_path / 'a.pth')
+    runner, _ = make_runner(hook(tmp_path / 'a.pth'))
+    runner.train()
+    weights = runner.model.backbone.state_dict()
+    (tmp_path / 'a.pth').unlink()
+    resumed, start = make_runner(hook('none'), max_epochs=2, resume=True)
+    resumed.train()
+    assert start.iter == 2
+    assert all(torch.equal(start.weights[k], v) for k, v in weights.items())
+
+
+def test_resuming_where_nothing_was_saved_is_a_fresh_start(make_runner, tmp_path):
+    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
+    runner, start = make_runner(hook(tmp_path / 'a.pth'), resume=True)
+    runner.train()
+    assert torch.equal(start.weights['cls_token'], pretrained['cls_token'])
+
+
+def test_mmsegmentation_finds_it():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        built = HOOKS.build(dict(type='mmpretrain.PretrainedBackboneHook', checkpoint='a.pth'))
+    assert isinstance(built, PretrainedBackboneHook)
+
+
+def test_a_tool_can_look_before_anything_is_built(tmp_path):
+    missing = str(tmp_path / 'a.pth')
+    for where in ('default_hooks', 'custom_hooks'):
+        hooks = {'any': hook(missing)} if where == 'default_hooks' else [hook(missing)]
+        with pytest.raises(FileNotFoundError, match=r'a\.pth does not exist'):
+            check_pretrained_backbone(Config({where: hooks}))
+        check_pretrained_backbone(Config({where: hooks, 'resume': True}))
+    with pytest.raises(ValueError, match='no checkpoint is given'):
+        check_pretrained_backbone(Config(dict(custom_hooks=[hook('none')])))
+    check_pretrained_backbone(Config(dict(custom_hooks=[dict(type='FiniteLossHook')])))

@@ -1,0 +1,114 @@
+"""Weighted nearest neighbours against scikit-learn, and their memory."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from mmebm.evaluation import knn_predict, nearest, vote
+
+
+@pytest.fixture(scope='module')
+def data():
+    """Five overlapping classes; continuous draws, so that no two similarities tie."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(5, 8, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 5, (301,), generator=generator)
+    noise = torch.randn(301, 8, generator=generator, dtype=torch.float64)
+    features = (centres[labels] + 1.5 * noise) * torch.rand(301, 1, generator=generator).double()
+    return features[:201], labels[:201], features[201:]
+
+
+@pytest.mark.parametrize('chunk', [1, 7, 64, 201, 4096])
+@pytest.mark.parametrize(('k', 'temperature'), [(1, 0.07), (5, 0.07), (20, 0.07), (20, 1.0)])
+def test_agrees_with_scikit_learn(data, k, temperature, chunk):
+    features, labels, queries = data
+    reference = KNeighborsClassifier(
+        n_neighbors=k,
+        metric='cosine',
+        algorithm='brute',
+        weights=lambda distance: np.exp((1 - distance) / temperature),
+    ).fit(features.numpy(), labels.numpy())
+    expected = reference.predict(queries.numpy())
+    predicted = knn_predict(features, labels, queries, k, temperature, 5, chunk)
+    assert (predicted.numpy() == expected).all()
+    assert len(set(predicted.tolist())) == 5  # not one answer for all
+
+    distances, order = reference.kneighbors(queries.numpy())
+    similarities, indices = nearest(features, queries, k, chunk)
+    assert (indices.numpy() == order).all()
+    np.testing.assert_allclose(similarities.numpy(), 1 - distances, atol=1e-12)
+
+    scores = vote(similarities, labels[indices], temperature, 5)
+    shares = scores / scores.sum(1, keepdim=True)
+    np.testing.assert_allclose(shares.numpy(), reference.predict_proba(queries.numpy()), atol=1e-12)
+
+
+def test_the_temperature_matters(data):
+    features, labels, queries = data
+    sharp, flat = (knn_predict(features, labels, queries, 50, t) for t in (0.01, 10.0))
+    assert (sharp != flat).any()
+    nearest_alone = knn_predict(features, labels, queries, 1)
+    assert torch.equal(knn_predict(features, labels, queries, 50, 1e-4), nearest_alone)
+
+
+def test_votes_by_hand():
+    similarities = torch.tensor([[1.0, 0.5, 0.5]])
+    scores = vote(similarities, torch.tensor([[2, 0, 0]]), 0.5, 3)
+    torch.testing.assert_close(
+        scores, torch.tensor([[2 * np.exp(-1.0), 0, 1]], dtype=torch.float32)
+    )
+
+
+def test_a_small_temperature_does_not_overflow(data):
+    features, labels, queries = data
+    similarities, indices = nearest(features.float(), queries.float(), 20)
+    assert torch.isfinite(vote(similarities, labels[indices], 1e-3, 5)).all()
+
+
+def test_half_precision_features_give_nearly_the_same_neighbours(data):
+    features, _, queries = data
+    exact = nearest(features, queries, 5)[0]
+    rounded, _ = nearest(features.half(), queries.half(), 5)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact.float(), atol=2e-3, rtol=0)
+
+
+def test_the_matrix_of_all_similarities_is_never_made(data):
+    features, labels, queries = data
+    features, labels = features.repeat(20, 1), labels.repeat(20)  # 4020 × 100
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in given:
+                largest = max(largest, out.numel())
+            return out
+
+    given = {t.untyped_storage().data_ptr() for t in (features, labels, queries)}
+    with Watch():
+        knn_predict(features, labels, queries, 10, chunk=50)
+    assert 50 * 50 <= largest <= 2 * 50 * 50
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(k=0), 'k must lie in 1..N = 201, got 0'),
+        (dict(k=202), 'k must lie in 1..N = 201, got 202'),
+        (dict(temperature=0.0), 'temperature must be > 0, got 0.0'),
+        (dict(chunk=0), 'chunk must be ≥ 1, got 0'),
+        (dict(num_classes=4), 'labels must lie in 0..3 .*, got 0..4'),
+        (dict(labels=torch.zeros(3, dtype=torch.long)), 'labels must be 201 integers'),
+        (dict(queries=torch.zeros(3, 7)), r'queries \(M, D\), got \(201, 8\) and \(3, 7\)'),
+        (dict(queries=torch.zeros(0, 8)), 'no queries'),
+        (dict(queries=torch.full((3, 8), torch.nan)), 'not finite'),
+        (dict(features=torch.full((201, 8), torch.nan)), 'not finite'),
+    ],
+)
+def test_impossible_input_is_refused(data, change, message):
+    options = dict(zip(('features', 'labels', 'queries'), data, strict=True)) | change
+    with pytest.raises(ValueError, match=message):
+        knn_predict(**options)

@@ -1,0 +1,234 @@
+"""Every config of the evaluation: full size, recipe, and one iteration at reduced size."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS, MODELS
+from PIL import Image
+
+import mmebm  # noqa: F401
+from tests.pretrained import ARCH, METHODS, expected_start, save_pretrained
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(
+    p.relative_to(ROOT).as_posix()
+    for folder in ('evaluation', 'small')
+    for p in (ROOT / 'configs' / folder).glob('*.py')
+    if p.name.startswith(('finetune_', 'linear_', 'scratch_'))
+)
+PRETRAINED = [path for path in CONFIGS if 'scratch_' not in path]
+# parameters in millions, of ViT; BEiT has layer scales and tables of biases for position embeddings
+MILLIONS = {'small': 22.1, 'base': 86.6, 'large': 304.3, 'micro': 2.7}
+DEPTHS = {'small': 12, 'base': 12, 'large': 24, 'micro': 6}
+
+
+def size_of(path):
+    return next(name for name in MILLIONS if f'it-{name}-' in path)
+
+
+def methods_of(path):
+    return ['beit'] if '_beit-' in path else [m for m in METHODS if m != 'beit']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Two classes of four images, in class folders and in lists."""
+    folder = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for part in ('train', 'val', 'test'):
+        lines = []
+        for label, name in enumerate(('cat', 'dog')):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(2):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f'{i}.png')
+                lines.append(f'{name}/{i}.png {label}')
+        (folder / f'{part}.txt').write_text('\n'.join(lines))
+    return folder
+
+
+def reduced(path, folder, tmp_path):
+    config = Config.fromfile(ROOT / path)
+    config.model.backbone.update(arch=dict(ARCH), img_size=32, patch_size=8)
+    if 'frozen_stages' in config.model.backbone:
+        config.model.backbone.frozen_stages = ARCH['num_layers']
+        config.model.neck.input_features = ARCH['embed_dims']
+    config.model.head.in_channels = ARCH['embed_dims']
+    for loader, part in ((config.train_dataloader, 'train'), (config.val_dataloader, 'val')):
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
+        loader.dataset.data_root = str(folder)
+        if loader.dataset.type == 'ImageNet':  # its thousand classes are not all there
+            loader.dataset.ann_file = f'{part}.txt'
+        for step in loader.dataset.pipeline:
+            if step.type in ('RandomResizedCrop', 'ResizeEdge'):
+                step.scale = 32
+            elif step.type == 'CenterCrop':
+                step.crop_size = 32
+    config.train_cfg.max_epochs = 1
+    config.work_dir = str(tmp_path)
+    config.visualizer.name = str(tmp_path)
+    return config
+
+
+class Start(Hook):
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.state = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+
+def train(config):
+    runner, start = Runner.from_cfg(config), Start()
+    runner.register_hook(start)
+    runner.train()
+    assert runner.iter == 1
+    assert 'accuracy/top1' in runner.message_hub.log_scalars or list(
+        Path(config.work_dir).glob('*.pth')
+    )
+    after = runner.model.state_dict()
+    assert all(torch.isfinite(v).all() for v in after.values() if v.is_floating_point())
+    assert not torch.equal(after['head.fc.weight'], start.state['head.fc.weight'])
+    return start.state, after
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_header_holds_the_command_of_this_very_file(path):
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
+    assert path in text
+    assert ('PRETRAINED=FILE' in text) == (path in PRETRAINED)
+    assert 'Paper:' in text
+    assert 'Not yet measured here.' in text
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_builds_at_full_size(path):
+    config = Config.fromfile(ROOT / path)
+    with torch.device('meta'):
+        model = MODELS.build(config.model)
+    size = size_of(path)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    assert millions == pytest.approx(MILLIONS[size], rel=0.02)
+    assert model.backbone.num_layers == DEPTHS[size]
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    if 'linear_' in path:
+        assert trained == {'head.fc.weight', 'head.fc.bias'}
+    else:
+        assert len(trained) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_the_schedule_fits_the_epochs_in_the_name(path):
+    config = Config.fromfile(ROOT / path)
+    warm_up, cosine = config.param_scheduler
+    epochs = config.train_cfg.max_epochs
+    assert f'-{epochs}e_' in path
+    assert warm_up.end == cosine.begin == epochs - cosine.T_max
+    assert cosine.end == epochs
+    gpus, batch = (int(n) for n in re.search(r'_(\d+)xb(\d+)-', path).groups())
+    assert config.train_dataloader.batch_size == batch
+    assert config.auto_scale_lr.base_batch_size == gpus * batch
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'linear_' not in p])
+def test_table_a(path):
+    config = Config.fromfile(ROOT / path)
+    optimizer = config.optim_wrapper.optimizer
+    base = 1e-3 if 'micro' in path else 1e-3 * 1024 / 256
+    assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0.05)
+    assert optimizer.lr == pytest.approx(base)
+    assert tuple(optimizer.betas) == (0.9, 0.999)
+    assert config.model.backbone.drop_path_rate == 0.1
+    assert config.model.head.loss.label_smooth_val == 0.1
+    assert [(a.type, a.alpha) for a in config.model.train_cfg.augments] == [
+        ('Mixup', 0.8),
+        ('CutMix', 1.0),
+    ]
+    (augment,) = (t for t in config.train_dataloader.dataset.pipeline if t.type == 'RandAugment')
+    assert augment.magnitude_std == 0.5
+    assert augment.magnitude_level == (4.5 if 'micro' in path else 9)
+
+    config.model.backbone.arch = dict(ARCH, num_layers=4)
+    config.model.head.in_channels = ARCH['embed_dims']
+    model = MODELS.build(config.model)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    depth = {f'backbone.layers.{i}.': i + 1 for i in range(4)}
+    depth |= {
+        'backbone.ln2.': 5,
+        'head.': 5,
+        'backbone.cls': 0,
+        'backbone.pos': 0,
+        'backbone.pa': 0,
+    }
+    seen = 0
+    for group in wrapper.optimizer.param_groups:
+        name = group['param_name']
+        layer = next(d for prefix, d in depth.items() if name.startswith(prefix))
+        assert group['lr'] == pytest.approx(base * 0.75 ** (5 - layer)), name
+        (value,) = group['params']
+        decays = value.ndim > 1 and not name.endswith(('cls_token', 'pos_embed'))
+        assert group['weight_decay'] == (0.05 if decays else 0), name
+        seen += 1
+    assert seen == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ('path', 'method'), [(path, method) for path in PRETRAINED for method in methods_of(path)]
+)
+def test_starts_from_the_weights_of_each_method(path, method, folder, tmp_path):
+    pretrained = save_pretrained(method, tmp_path / 'pretrained.pth')
+    config = reduced(path, folder, tmp_path / 'work')
+    assert config.default_hooks.pretrained_backbone.checkpoint == 'none'
+    config.default_hooks.pretrained_backbone.checkpoint = str(tmp_path / 'pretrained.pth')
+    before, after = train(config)
+    expected = expected_start(method, pretrained)
+    for name, value in expected.items():
+        assert torch.equal(before[f'backbone.{name}'], value), name
+    # a linear probe leaves the backbone alone, finetuning does not
+    changed = [k for k in before if 'backbone.' in k and not torch.equal(before[k], after[k])]
+    if 'linear_' in path:
+        assert changed == []
+    else:
+        assert 'backbone.layers.1.ffn.layers.1.weight' in changed
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p not in PRETRAINED])
+def test_from_scratch_trains_without_a_checkpoint(path, folder, tmp_path):
+    config = reduced(path, folder, tmp_path / 'work')
+    assert 'pretrained_backbone' not in config.default_hooks
+    before, after = train(config)
+    assert not torch.equal(before['backbone.cls_token'], after['backbone.cls_token'])
+
+
+@pytest.mark.parametrize('path', PRETRAINED)
+def test_the_one_option_is_an_environment_variable(path, monkeypatch):
+    monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
+    config = Config.fromfile(ROOT / path)
+    assert config.default_hooks.pretrained_backbone.checkpoint == '/some where/epoch_1.pth'
+
+
+def test_number_of_classes_is_an_environment_variable(monkeypatch):
+    monkeypatch.setenv('NUM_CLASSES', '3')
+    for path in (p for p in CONFIGS if 'micro' in p):
+        model = Config.fromfile(ROOT / path).model
+        assert model.head.num_classes == model.data_preprocessor.num_classes == 3
+
+
+def test_a_list_of_fewer_labels(folder, tmp_path):
+    (path,) = (p for p in CONFIGS if 'small/scratch_' in p)
+    config = reduced(path, folder, tmp_path)
+    (folder / 'two.txt').write_text('cat/1.png 0\ndog/0.png 1')
+    config.train_dataloader.dataset.ann_file = 'two.txt'
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    found = [(Path(i['img_path']).relative_to(folder).as_posix(), i['gt_label']) for i in infos]
+    assert found == [('train/cat/1.png', 0), ('train/dog/0.png', 1)]

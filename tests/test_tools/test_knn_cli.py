@@ -1,0 +1,189 @@
+"""The kNN tool on checkpoints of each method, and what the training tool says without one."""
+
+import importlib.util
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmebm.apis import FeatureExtractor
+from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
+
+ROOT = Path(__file__).parents[2]
+CIFAR = ROOT.parent / 'shared' / 'data' / 'cifar10_subset.tar.gz'
+FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
+NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+knn = load_tool('knn')
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """Red and blue noise, 16 training and 4 validation images of 40 × 32 pixels each."""
+    folder = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for part, count in (('train', 16), ('val', 4)):
+        for name, channel in (('red', 0), ('blue', 2)):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 100, (32, 40, 3), dtype=np.uint8)
+                pixels[..., channel] += 100
+                Image.fromarray(pixels).save(folder / part / name / f'{i}.png')
+    return folder
+
+
+def save_with_config(method, path):
+    """A checkpoint that carries the config of its run, as MMEngine writes it."""
+    save_pretrained(method, path)
+    size = dict(arch=ARCH, img_size=32, patch_size=8)
+    kinds = {
+        'energy': ('EnergyRestorationAlgorithm', 'VisionTransformer', 'avg_featmap'),
+        'mae': ('MAE', 'MAEViT', 'raw'),
+        'beit': ('BEiT', 'BEiTPretrainViT', 'raw'),
+    }
+    model, backbone, out_type = kinds[method]
+    backbone = dict(type=backbone, out_type=out_type, final_norm=method != 'energy', **size)
+    model = dict(type=model, backbone=backbone, data_preprocessor=NORMALISATION)
+    if method == 'energy':
+        model['head'] = dict(type='EnergyHead', in_channels=16)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['meta']['cfg'] = Config(dict(model=model)).pretty_text
+    torch.save(checkpoint, path)
+
+
+def rows(text):
+    """The table's cells: weights, k, top-1, top-5, seconds."""
+    lines = (line for line in text.splitlines() if line.startswith('│'))
+    return [[cell.strip() for cell in line.strip('│').split('│')] for line in lines]
+
+
+@pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
+def test_a_checkpoint_alone_is_enough(method, images, tmp_path, capsys):
+    save_with_config(method, tmp_path / 'a.pth')
+    argv = [str(tmp_path / 'a.pth'), str(images), '--random', '--workers', '0', '--k', '5', '1']
+    assert knn.main([*argv, '--device', 'cpu']) == 0
+    out = capsys.readouterr().out
+    found = rows(out)
+    assert [(row[0], row[1]) for row in found] == [
+        ('a.pth', '1'),
+        ('a.pth', '5'),
+        ('random (seed 0)', '1'),
+        ('random (seed 0)', '5'),
+    ]
+    assert all(0 <= float(row[2]) <= float(row[3]) == 100 for row in found)  # top-5 of two classes
+    assert float(found[2][2]) == 100  # red and blue, told apart even by random weights
+    assert 'backbone tensors (100.0 %)' in out
+    assert '32 labelled images, 8 queries, 2 classes (chance: 50.0 %)' in out
+
+
+@pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
+def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_path):
+    save_with_config(method, tmp_path / 'a.pth')
+    network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
+    assert network.image_size == 32
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)  # BGR, as OpenCV reads
+    features = network(dict(inputs=images))
+    backbone = build_pretraining(method).backbone
+    mean, std = (torch.tensor(NORMALISATION[key]).view(3, 1, 1) for key in ('mean', 'std'))
+    x = (images.float().flip(1) - mean) / std
+    with torch.no_grad():
+        if method == 'energy':
+            expected = backbone(x)[-1]
+        else:
+            expected = backbone(x, mask=None)[-1][:, 1:].mean(1)  # not the class token
+    torch.testing.assert_close(features, expected)
+    assert not torch.equal(features[0], features[1])
+
+
+def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path, capsys):
+    config = Config.fromfile(FINETUNE)
+    config.model.backbone.update(arch=ARCH, patch_size=8)
+    config.model.head.in_channels = 16
+    config.dump(tmp_path / 'config.py')
+    save_pretrained('mae', tmp_path / 'a.pth')
+    paths = [str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'), str(images)]
+    assert knn.main([*paths, '--workers', '0', '--k', '3', '--half', '--max-images', '8']) == 0
+    out = capsys.readouterr().out
+    assert 'filled 28 of 30' in out
+    assert '8 labelled images, 8 queries' in out
+    assert [row[:2] for row in rows(out)] == [['a.pth', '3']]
+
+
+def refusal(capsys, *argv):
+    assert knn.main([str(a) for a in argv] + ['--workers', '0']) == 2
+    return capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused(images, tmp_path, capsys):
+    save_pretrained('energy', tmp_path / 'bare.pth')
+    assert 'holds no config' in refusal(capsys, tmp_path / 'bare.pth', images)
+    message = refusal(capsys, FINETUNE, tmp_path / 'bare.pth', images)
+    assert 'another network than VisionTransformer' in message
+    assert 'does not exist' in refusal(capsys, FINETUNE, tmp_path / 'nowhere.pth', images)
+    assert 'no sub-folder train' in refusal(capsys, FINETUNE, tmp_path)
+    assert 'more than the 32' in refusal(capsys, FINETUNE, images, '--k', 33)
+    (tmp_path / 'train' / 'red').mkdir(parents=True)
+    (tmp_path / 'test' / 'green').mkdir(parents=True)
+    for name in ('train/red', 'test/green'):
+        Image.new('RGB', (8, 8)).save(tmp_path / name / 'a.png')
+    message = refusal(capsys, FINETUNE, tmp_path, '--k', 1)
+    assert 'same class sub-folders' in message
+    assert 'green, red' in message
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['a.pth'], 'got 1 paths'),
+        (['a.pth', 'b.pth', 'data'], 'must be a config'),
+        (['a.pth', 'data', '--k', '0'], '--k must be ≥ 1, got 0'),
+        (['a.pth', 'data', '--temperature', '0'], '--temperature must be > 0, got 0.0'),
+        (['a.pth', 'data', '--max-images', '0'], '--max-images must be ≥ 1, got 0'),
+    ],
+)
+def test_impossible_options_are_refused(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        knn.main(argv)
+    assert message in capsys.readouterr().err
+
+
+def test_training_without_the_checkpoint_is_refused_at_once(tmp_path, capsys):
+    train = load_tool('train')
+    with pytest.raises(SystemExit) as raised:
+        train.main([str(FINETUNE), '--work-dir', str(tmp_path)])
+    assert raised.value.code == 2
+    assert 'no checkpoint is given: set the environment variable PRETRAINED=FILE' in (
+        capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not CIFAR.is_file(), reason='the CIFAR-10 subset is not there')
+def test_random_features_of_photographs_are_above_chance(tmp_path, capsys):
+    wanted = {'train': 60, 'test': 20}  # images per class
+    seen = {}
+    with tarfile.open(CIFAR) as archive:
+        for member in archive:
+            _, part, *name = Path(member.name).parts if '/' in member.name else ('', '', '')
+            if member.isfile() and part in wanted:
+                folder = (part, name[0])
+                seen[folder] = seen.get(folder, 0) + 1
+                if seen[folder] <= wanted[part]:
+                    archive.extract(member, tmp_path, filter='data')
+    argv = [str(FINETUNE), str(tmp_path / 'cifar10'), '--workers', '0', '--device', 'cpu']
+    assert knn.main(argv) == 0
+    out = capsys.readouterr().out
+    assert '600 labelled images, 200 queries, 10 classes (chance: 10.0 %)' in out
+    assert float(rows(out)[0][2]) > 15  # two and a half standard deviations
