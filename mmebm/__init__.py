@@ -36,10 +36,13 @@ from .engine import (
     SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
-from .evaluation import EnergyMetric, RestorationMetric
+from .evaluation import EnergyMetric, RestorationMetric, SortingMetric
 from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
+    PositionDecoder,
+    RestorationAutoEncoder,
+    SortingAutoEncoder,
     descend,
     descent_step,
     energy_gradient,
@@ -58,12 +61,16 @@ __all__ = [
     'ImageFolder',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
+    'PositionDecoder',
     'RandomBlockMask',
     'ReproducibleEpochsHook',
+    'RestorationAutoEncoder',
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
+    'SortingAutoEncoder',
+    'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',
     '__version__',

@@ -2,5 +2,6 @@
 
 from .energy_metric import EnergyMetric
 from .restoration_metric import RestorationMetric
+from .sorting_metric import SortingMetric
 
-__all__ = ['EnergyMetric', 'RestorationMetric']
+__all__ = ['EnergyMetric', 'RestorationMetric', 'SortingMetric']

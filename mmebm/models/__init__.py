@@ -1,3 +1,4 @@
+from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
@@ -7,6 +8,9 @@ __all__ = [
     'EnergyHead',
     'EnergyRestorationAlgorithm',
     'GradientCollector',
+    'PositionDecoder',
+    'RestorationAutoEncoder',
+    'SortingAutoEncoder',
     'descend',
     'descent_step',
     'energy_gradient',
