@@ -17,7 +17,13 @@ from torch.nn.functional import cross_entropy
 
 from .batch import corrupted_and_clean, to_pixels, with_fields
 from .position_embedding import PositionEmbedding, find_position_embedding
-from .sorting_augmentation import mask_edges, only_patches, random_edge_widths, random_patches
+from .sorting_augmentation import (
+    check_edge_widths,
+    kept_patches,
+    mask_patch_edges,
+    only_patches,
+    validation_noise,
+)
 
 # B batch, C channels, H × W pixels, L patches of p × p pixels, K of them seen, D channels of a
 # token.
@@ -143,8 +149,8 @@ class SortingAutoEncoder(BaseSelfSupervisor):
     cannot tell where a patch stands, and finetuning starts from zeros, as in the paper. The paper's
     regularisation (appendix A.2) is applied while training: random edge masking and patch drop-out.
 
-    In validation all patches are seen, each with the widest of ``edge_widths`` masked (ours: the
-    network was never trained on intact edges).
+    In validation all patches are seen, their edges masked as in training, in each image alike
+    always (ours: the network was never trained on intact edges).
 
     Args:
         backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with
@@ -152,12 +158,12 @@ class SortingAutoEncoder(BaseSelfSupervisor):
         neck: config of the decoder, :class:`PositionDecoder`.
         edge_widths: k, outermost pixels of a patch that become zero, ≥ 0; drawn for each patch, all
             equally likely. The paper: 1 and 2.
-        patch_dropout: the share of patches dropped in each iteration, in [0, 1). The paper: 0.5.
+        patch_drop_ratio: the share of patches dropped in each iteration, in [0, 1). The paper: 0.5.
         data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        TypeError, ValueError: an option of the wrong kind or out of its range; another backbone;
+        TypeError, ValueError: an option of the wrong kind or out of its range, another backbone, or
             a decoder of another size.
     """
 
@@ -166,7 +172,7 @@ class SortingAutoEncoder(BaseSelfSupervisor):
         backbone: dict | nn.Module,
         neck: dict | nn.Module,
         edge_widths: Sequence[int] = (1, 2),
-        patch_dropout: float = 0.5,
+        patch_drop_ratio: float = 0.5,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
     ):
@@ -181,16 +187,13 @@ class SortingAutoEncoder(BaseSelfSupervisor):
                 f'neck.num_positions must be the {self.grid[0]} × {self.grid[1]} = '
                 f'{self.num_patches} patches of the backbone, got {self.neck.num_positions}'
             )
-        self.patch_size = self.backbone.img_size[0] // self.grid[0]
+        height, width = self.backbone.img_size
+        self.patch_size = (height // self.grid[0], width // self.grid[1])
         check_edge_widths(edge_widths, self.patch_size)
-        if not isinstance(patch_dropout, int | float) or isinstance(patch_dropout, bool):
-            raise TypeError(f'patch_dropout must be a number in [0, 1), got {patch_dropout!r}')
-        self.num_keep = round(self.num_patches * (1 - patch_dropout))
-        if not (0 <= patch_dropout < 1 and self.num_keep > 0):
-            raise ValueError(
-                f'patch_dropout must lie in [0, 1) and leave one patch, got {patch_dropout}'
-            )
-        self.edge_widths = tuple(edge_widths)
+        if not isinstance(patch_drop_ratio, int | float) or not 0 <= patch_drop_ratio < 1:
+            raise ValueError(f'patch_drop_ratio must be in [0, 1), got {patch_drop_ratio!r}')
+        self.patch_drop_ratio = patch_drop_ratio
+        self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
         self._remove_position_embedding()
         # A checkpoint of another method brings one along.
         self.register_load_state_dict_post_hook(
@@ -232,10 +235,9 @@ class SortingAutoEncoder(BaseSelfSupervisor):
             ``loss``, 0-dim and differentiable, and for the log ``accuracy``, the share of patches
             whose position is predicted right (chance: 1 / L).
         """
-        batch_size, device = len(_images(inputs)), inputs.device
-        widths = random_edge_widths(self.edge_widths, batch_size, self.grid, device)
-        patches = random_patches(batch_size, self.num_patches, self.num_keep, device)
-        scores = self.predict_positions(mask_edges(inputs, self.patch_size, widths), patches)
+        noise = torch.rand(len(_images(inputs)), 2, self.num_patches, device=inputs.device)
+        patches = kept_patches(noise[:, 0], self.patch_drop_ratio)  # (B, K)
+        scores = self.predict_positions(self.mask_edges(inputs, noise[:, 1]), patches)
         loss = cross_entropy(scores.flatten(0, 1), patches.flatten())
         accuracy = (scores.detach().argmax(-1) == patches).float().mean()
         return dict(loss=loss, accuracy=accuracy)
@@ -251,16 +253,22 @@ class SortingAutoEncoder(BaseSelfSupervisor):
             data_samples: B samples to add to; new ones by default.
 
         Returns:
-            The samples, with ``pred_positions`` and ``gt_positions``, ``(L,)`` integers below L:
-            of each patch, row by row.
+            The samples, with ``restored_positions`` ``(L,)``: of each patch, row by row, the
+            predicted position, below L.
+
+        Raises:
+            ValueError: a sample has no ``sample_idx``.
         """
-        patches = torch.arange(self.num_patches, device=_images(inputs).device)
-        patches = patches.expand(len(inputs), -1)
-        width = torch.tensor(max(self.edge_widths), device=inputs.device)
-        scores = self.predict_positions(mask_edges(inputs, self.patch_size, width), patches)
-        return with_fields(
-            data_samples, dict(pred_positions=scores.argmax(-1), gt_positions=patches)
-        )
+        noise = validation_noise(len(_images(inputs)), self.num_patches, data_samples)
+        images = self.mask_edges(inputs, noise[:, 1].to(inputs.device))
+        patches = torch.arange(self.num_patches, device=inputs.device).expand(len(inputs), -1)
+        positions = self.predict_positions(images, patches).argmax(-1)
+        return with_fields(data_samples, dict(restored_positions=positions))
+
+    def mask_edges(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Mask the edges of the patches, as wide as uniform noise ``(B, L)`` in [0, 1) says."""
+        widths = self.edge_widths[(noise * len(self.edge_widths)).long()]  # (B, L)
+        return mask_patch_edges(images, widths.reshape(-1, *self.grid), self.patch_size)
 
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
@@ -349,22 +357,6 @@ def check_encoder(backbone: nn.Module) -> PositionEmbedding:
             f'{found.num_extra_tokens} extra tokens'
         )
     return found
-
-
-def check_edge_widths(edge_widths: Sequence[int], patch_size: int) -> None:
-    """Refuse widths of masked edges that leave no pixel of a patch.
-
-    Raises:
-        TypeError: they are no integers.
-        ValueError: there are none, or one is negative or masks a whole patch.
-    """
-    if isinstance(edge_widths, str) or not all(type(width) is int for width in edge_widths):
-        raise TypeError(f'edge_widths must be integers, such as (1, 2), got {edge_widths!r}')
-    if not edge_widths or not all(0 <= 2 * width < patch_size for width in edge_widths):
-        raise ValueError(
-            f'edge_widths must be ≥ 0 and below {patch_size / 2:g}, half the patch size of '
-            f'{patch_size}, so that pixels are left; got {edge_widths!r}'
-        )
 
 
 def _images(inputs: Tensor) -> Tensor:

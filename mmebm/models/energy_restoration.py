@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import softplus
 
-from .batch import corrupted_and_clean, to_pixels, with_fields
 from .descent import descend, descent_step
 from .gradient_collection import GradientCollector
 
@@ -209,7 +208,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             corrupted image) to ``distance_stepN``, the mean energies ``energy_step0`` to
             ``energy_step(N−1)``, and ``step_size``.
         """
-        corrupted, clean = corrupted_and_clean(inputs)
+        corrupted, clean = _corrupted_and_clean(inputs)
         collector = GradientCollector(
             [p for p in self.parameters() if p.requires_grad],
             self._loss_scale if _autocast_dtype(corrupted) is torch.float16 else None,
@@ -249,7 +248,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             units (0..255, in the channel order of the network; the last two may lie outside) and
             ``energy_clean`` and ``energy_corrupted``, 0-dim.
         """
-        corrupted, clean = corrupted_and_clean(inputs)
+        corrupted, clean = _corrupted_and_clean(inputs)
         restored = self.restore(corrupted)[-1]
         with torch.no_grad():
             fields = dict(
@@ -259,11 +258,18 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
                 energy_clean=self.energy(clean).float(),
                 energy_corrupted=self.energy(corrupted).float(),
             )
-        return with_fields(data_samples, fields)
+        data_samples = data_samples or [DataSample() for _ in clean]
+        for i, sample in enumerate(data_samples):
+            for name, values in fields.items():
+                sample.set_field(values[i], name)
+        return data_samples
 
     def to_pixels(self, images: Tensor) -> Tensor:
         """Undo the normalisation of the data preprocessor: ``(..., C, H, W)`` in 0..255."""
-        return to_pixels(images, self.data_preprocessor)
+        preprocessor = self.data_preprocessor
+        if not preprocessor._enable_normalize:
+            return images
+        return images * preprocessor.std + preprocessor.mean
 
     def forward(
         self,
@@ -280,6 +286,16 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
 def contrastive_loss(energy_corrupted: Tensor, energy_clean: Tensor) -> Tensor:
     """Logistic loss of telling corrupted from clean by energy; energies ``(B,)``, result 0-dim."""
     return (softplus(-energy_corrupted) + softplus(energy_clean)).mean() / 2
+
+
+def _corrupted_and_clean(inputs) -> tuple[Tensor, Tensor]:
+    if not isinstance(inputs, Sequence) or len(inputs) != 2:
+        got = f'{len(inputs)} of them' if isinstance(inputs, Sequence) else type(inputs).__name__
+        raise TypeError(
+            f'inputs must be [corrupted, clean], two tensors (B, C, H, W), got {got}. Is a '
+            'corruption missing in the pipeline?'
+        )
+    return inputs[0], inputs[1]
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

@@ -9,8 +9,7 @@ from mmpretrain.registry import MODELS
 from torch.nn import functional as F
 
 from mmebm import RestorationAutoEncoder, SortingAutoEncoder, SortingMetric
-from mmebm.models.autoencoder import check_edge_widths
-from mmebm.models.sorting_augmentation import mask_edges
+from mmebm.models.sorting_augmentation import mask_patch_edges
 
 SIZE, PATCH, DIM = 24, 6, 16  # 4 × 4 patches
 L = (SIZE // PATCH) ** 2
@@ -174,21 +173,12 @@ def test_a_missing_corruption_is_named():
         build(SortingAutoEncoder, SORTING)(images(2), mode='loss')
 
 
-def test_sorting_loss_and_every_gradient_equal_the_reference(monkeypatch):
-    model = build(SortingAutoEncoder, SORTING, edge_widths=(1, 2), patch_dropout=0.5)
-    widths = torch.randint(1, 3, (2, 4, 4))
-    patches = torch.stack([torch.randperm(L)[: L // 2] for _ in range(2)])
-
-    def drawn_widths(choices, batch_size, grid, device):
-        assert (choices, batch_size, tuple(grid)) == ((1, 2), 2, (4, 4))
-        return widths
-
-    def drawn_patches(batch_size, num_patches, num_keep, device):
-        assert (batch_size, num_patches, num_keep) == (2, L, L // 2)
-        return patches
-
-    monkeypatch.setattr('mmebm.models.autoencoder.random_edge_widths', drawn_widths)
-    monkeypatch.setattr('mmebm.models.autoencoder.random_patches', drawn_patches)
+def test_sorting_loss_and_every_gradient_equal_the_reference():
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(1, 2), patch_drop_ratio=0.5)
+    torch.manual_seed(3)
+    noise = torch.rand(2, 2, L)
+    patches = torch.stack([noise[b, 0].argsort()[: L // 2].sort().values for b in range(2)])
+    widths = torch.where(noise[:, 1] < 0.5, 1, 2).reshape(2, 4, 4)
     weights = weights_of(model)
     (clean,) = images(1)
     masked = clean.clone()
@@ -204,6 +194,7 @@ def test_sorting_loss_and_every_gradient_equal_the_reference(monkeypatch):
     scores = decode(layers(cls, tokens, weights), weights, positions=False)
     truth = torch.stack([scores[b, n, patches[b, n]] for b in range(2) for n in range(L // 2)])
     loss = (scores.exp().sum(-1).log().flatten() - truth).mean()
+    torch.manual_seed(3)
     outputs = model(clean, mode='loss')
     outputs['loss'].backward()
     torch.testing.assert_close(outputs['loss'], loss, rtol=1e-12, atol=0)
@@ -260,40 +251,56 @@ def test_finetuning_starts_from_zero_and_trains_the_position_embedding(tmp_path)
     assert vit.pos_embed.requires_grad
 
 
-def test_validation_sees_all_patches_with_the_widest_edge_masked():
-    model = build(SortingAutoEncoder, SORTING, edge_widths=(0, 2)).eval()
+def test_validation_sees_all_patches_with_edges_that_belong_to_the_image():
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(1,)).eval()
     (clean,) = images(1)
     samples = model(clean, mode='predict')
-    masked = mask_edges(clean, PATCH, torch.tensor(2))
+    masked = mask_patch_edges(clean, torch.ones(2, 4, 4), (PATCH, PATCH))
     expected = model.predict_positions(masked, torch.arange(L).expand(2, -1)).argmax(-1)
     for sample, positions in zip(samples, expected, strict=True):
-        assert sample.pred_positions.tolist() == positions.tolist()
-        assert sample.gt_positions.tolist() == list(range(L))
-    clean[:, :, :2] = 9  # edges only
-    assert model(clean, mode='predict')[0].pred_positions.tolist() == expected[0].tolist()
+        assert sample.restored_positions.tolist() == positions.tolist()
+
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(0, 2)).eval()
+    places = [model(x, mode='predict') for x in (clean, clean)]
+    assert [s.restored_positions.tolist() for s in places[0]] == [
+        s.restored_positions.tolist() for s in places[1]
+    ]
 
 
-def test_accuracy_of_positions():
+def test_accuracy_of_predicted_positions():
     metric = SortingMetric()
-    metric.process(None, [dict(pred_positions=[0, 1, 3, 2], gt_positions=torch.arange(4))])
-    metric.process(None, [dict(pred_positions=torch.arange(4), gt_positions=torch.arange(4))])
+    metric.process(None, [dict(restored_positions=[0, 1, 3, 2])])
+    metric.process(None, [dict(restored_positions=torch.arange(4))])
     assert metric.evaluate(2) == {'sorting/accuracy': 0.75, 'sorting/chance': 0.25}
-    with pytest.raises(ValueError, match="SortingMetric needs 'pred_positions'"):
-        metric.process(None, [dict(gt_positions=torch.arange(4))])
+    with pytest.raises(ValueError, match="SortingMetric needs 'restored_positions'"):
+        metric.process(None, [dict(positions=torch.arange(4))])
+
+
+def test_accuracy_before_the_descent_is_reported_where_there_was_one():
+    metric = SortingMetric()
+    metric.process(None, [dict(restored_positions=[0, 1, 3, 2], shuffled_positions=[0, 2, 3, 1])])
+    assert metric.evaluate(1) == {
+        'sorting/accuracy': 0.5,
+        'sorting/accuracy_shuffled': 0.25,
+        'sorting/chance': 0.25,
+    }
     with pytest.raises(ValueError, match=r'\(3,\) and \(4,\)'):
-        metric.process(None, [dict(pred_positions=torch.arange(3), gt_positions=torch.arange(4))])
+        metric.process(
+            None,
+            [dict(restored_positions=torch.arange(3), shuffled_positions=torch.arange(4))],
+        )
 
 
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(edge_widths=(1, 3)), ValueError, 'below 3, half the patch size of 6.*got'),
-        (dict(edge_widths=(-1,)), ValueError, 'edge_widths must be ≥ 0'),
-        (dict(edge_widths=()), ValueError, 'edge_widths'),
-        (dict(edge_widths=(1.0,)), TypeError, 'edge_widths must be integers'),
-        (dict(patch_dropout=1.0), ValueError, 'patch_dropout must lie in'),
-        (dict(patch_dropout=-0.1), ValueError, 'patch_dropout must lie in'),
-        (dict(patch_dropout='half'), TypeError, 'patch_dropout must be a number'),
+        (dict(edge_widths=(1, 3)), ValueError, r'edge_widths must be within 0..2.*\(1, 3\)'),
+        (dict(edge_widths=(-1,)), ValueError, 'edge_widths must be within'),
+        (dict(edge_widths=()), TypeError, 'edge_widths'),
+        (dict(edge_widths=(1.0,)), TypeError, 'edge_widths must be a sequence of integers'),
+        (dict(patch_drop_ratio=1.0), ValueError, 'patch_drop_ratio must be in'),
+        (dict(patch_drop_ratio=-0.1), ValueError, 'patch_drop_ratio must be in'),
+        (dict(patch_drop_ratio='half'), ValueError, 'patch_drop_ratio must be in'),
         (dict(backbone=dict(VIT, out_type='cls_token')), ValueError, "out_type='raw'.*'cls_token'"),
         (dict(backbone=dict(VIT, with_cls_token=False)), ValueError, '0 extra tokens'),
         (dict(backbone=dict(VIT, patch_size=12)), ValueError, 'num_positions must be .* 4 patches'),
@@ -308,7 +315,3 @@ def test_bad_options_of_sorting_are_named(options, error, message):
 def test_a_decoder_of_another_size_is_named():
     with pytest.raises(ValueError, match=r'num_patches must be the 4 × 4 = 16 patches.*got 9'):
         build(RestorationAutoEncoder, PIXELS, neck=dict(PIXELS['neck'], num_patches=9))
-
-
-def test_edge_widths_of_the_paper_fit_its_patches():
-    check_edge_widths((1, 2), 16)

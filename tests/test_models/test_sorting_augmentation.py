@@ -1,13 +1,14 @@
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 
 from mmebm.models.sorting_augmentation import (
     keep_patches,
-    mask_edges,
+    kept_patches,
+    mask_patch_edges,
     only_patches,
-    random_edge_widths,
-    random_patches,
+    validation_noise,
 )
 
 # 6 × 12 pixels, patches of 6 × 6: the left one keeps all but 1 pixel from its border, the right one
@@ -31,14 +32,14 @@ VIT = dict(
 
 def test_edges_of_literal_patches():
     expected = torch.tensor([[float(p) for p in row] for row in MASKED.split()])
-    masked = mask_edges(torch.ones(1, 1, 6, 12), 6, torch.tensor([[[1, 2]]]))
+    masked = mask_patch_edges(torch.ones(1, 1, 6, 12), torch.tensor([[[1, 2]]]), (6, 6))
     torch.testing.assert_close(masked[0, 0], expected)
 
 
 def test_each_image_and_row_has_its_own_widths_and_all_channels_the_same():
     images = torch.randn(2, 3, 8, 4)
     before = images.clone()
-    masked = mask_edges(images, 4, torch.tensor([[[0], [1]], [[1], [0]]]))
+    masked = mask_patch_edges(images, torch.tensor([[[0], [1]], [[1], [0]]]), (4, 4))
     torch.testing.assert_close(images, before)
     torch.testing.assert_close(masked[0, :, :4], images[0, :, :4])
     torch.testing.assert_close(masked[1, :, 4:], images[1, :, 4:])
@@ -49,33 +50,34 @@ def test_each_image_and_row_has_its_own_widths_and_all_channels_the_same():
     torch.testing.assert_close(masked[1, :, :4], inner)
 
 
-def test_one_width_for_all():
-    masked = mask_edges(torch.ones(2, 3, 8, 12), 4, torch.tensor(1))
-    assert masked.sum() == 2 * 3 * 6 * 4
+def test_images_of_another_size_are_named():
+    with pytest.raises(ValueError, match='must have 8 × 4 pixels, 2 × 1 patches of 4 × 4, got 10'):
+        mask_patch_edges(torch.ones(1, 3, 10, 8), torch.ones(1, 2, 1), (4, 4))
 
 
-def test_patches_that_do_not_divide_the_image():
-    with pytest.raises(ValueError, match='10 × 8 pixels do not divide into patches of 4 × 4'):
-        mask_edges(torch.ones(1, 3, 10, 8), 4, torch.tensor(1))
-
-
-def test_widths_are_equally_likely():
-    torch.manual_seed(0)
-    widths = random_edge_widths((1, 2), 100, (10, 20), torch.device('cpu'))
-    assert widths.shape == (100, 10, 20)
-    assert set(widths.unique().tolist()) == {1, 2}
-    assert (widths == 1).float().mean().item() == pytest.approx(0.5, abs=0.02)
-
-
-def test_random_patches_are_different_and_of_each_image_its_own():
-    torch.manual_seed(0)
-    patches = random_patches(64, 10, 5, torch.device('cpu'))
+def test_kept_patches_are_half_different_and_of_each_image_its_own():
+    patches = kept_patches(torch.rand(64, 10, generator=torch.Generator().manual_seed(0)), 0.5)
     assert patches.shape == (64, 5)
-    assert all(len(set(row)) == 5 for row in patches.tolist())
+    assert all(len(set(row)) == 5 and row == sorted(row) for row in patches.tolist())
     assert len(set(map(tuple, patches.tolist()))) > 32
     counts = patches.flatten().bincount(minlength=10)
     assert counts.min() > 16  # 32 expected
     assert counts.max() < 48
+
+
+def test_all_patches_are_kept_where_none_is_dropped():
+    assert kept_patches(torch.rand(2, 5), 0.0).tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_validation_noise_belongs_to_the_image_not_to_its_place_in_the_batch():
+    samples = [DataSample(metainfo=dict(sample_idx=i)) for i in (7, 3)]
+    noise = validation_noise(2, 50, samples)
+    assert noise.shape == (2, 2, 50)
+    torch.testing.assert_close(validation_noise(2, 50, samples[::-1]), noise.flip(0))
+    assert not torch.allclose(noise[0], noise[1])
+    torch.testing.assert_close(validation_noise(4, 50)[3], noise[1])
+    with pytest.raises(ValueError, match='sample_idx'):
+        validation_noise(1, 50, [DataSample()])
 
 
 def test_keeps_the_extra_tokens_and_the_patches_in_their_order():

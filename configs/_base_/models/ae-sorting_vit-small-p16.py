@@ -23,7 +23,7 @@ model = dict(
         ],
     ),
     edge_widths=(1, 2),
-    patch_dropout=0.5,
+    patch_drop_ratio=0.5,
     data_preprocessor=dict(
         type='SelfSupDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
