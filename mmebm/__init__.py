@@ -37,10 +37,13 @@ from .engine import (
     SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
-from .evaluation import EnergyMetric, RestorationMetric, knn_predict
+from .evaluation import EnergyMetric, RestorationMetric, SortingMetric, knn_predict
 from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
+    PositionDecoder,
+    RestorationAutoEncoder,
+    SortingAutoEncoder,
     descend,
     descent_step,
     energy_gradient,
@@ -60,13 +63,17 @@ __all__ = [
     'ImageFolder',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
+    'PositionDecoder',
     'PretrainedBackboneHook',
     'RandomBlockMask',
     'ReproducibleEpochsHook',
+    'RestorationAutoEncoder',
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
+    'SortingAutoEncoder',
+    'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',
     '__version__',

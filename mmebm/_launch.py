@@ -5,12 +5,18 @@ import datetime
 import gc
 import os
 from pathlib import Path
+from urllib.parse import urlparse
 
 import torch
+from filelock import FileLock  # torch depends on it
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 
 from .checkpoint import load_checkpoint_safely, register_safe_loader
+
+# MMPretrain's, for BEiT
+TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +74,62 @@ def check_checkpoint(cfg: Config) -> None:
         checkpoint = pointer.read_text().strip()
     if checkpoint is not None and '://' not in checkpoint:
         load_checkpoint_safely(checkpoint, mmap=True)
+
+
+def check_tokenizer(cfg: Config) -> None:
+    """Looks at the frozen network whose answers BEiT learns; a URL is downloaded first.
+
+    Its weights are checked here, because MMEngine goes on with random ones where a file lacks
+    them. From then on the config names the local file.
+
+    Raises:
+        ValueError: the weights are missing, cannot be downloaded, are refused as unsafe, or belong
+            to another network. Says what to fetch, and how to name it.
+    """
+    tokenizer = (cfg.get('model') or {}).get('target_generator') or {}
+    init_cfg = tokenizer.get('init_cfg') or {}
+    checkpoint = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    if checkpoint is None:
+        return
+    scheme = urlparse(checkpoint).scheme
+    try:
+        if scheme in ('http', 'https'):
+            init_cfg.checkpoint = _download(checkpoint)
+        elif scheme:
+            return  # MMEngine's other storages
+        weights = load_checkpoint_safely(init_cfg.checkpoint, mmap=True)
+        weights = weights.get('state_dict', weights)
+        _check_weights_fit(MODELS.build(tokenizer), weights, init_cfg.checkpoint)
+    except (OSError, ValueError) as error:
+        url = checkpoint if scheme else TOKENIZER
+        raise ValueError(
+            f"the weights of this method's tokenizer ({tokenizer.type}) are missing: {error}. "
+            f'Fetch {url} where there is a network, and name the file: '
+            '--cfg-options model.target_generator.init_cfg.checkpoint=PATH'
+        ) from error
+
+
+def _download(url: str) -> str:
+    """Downloads a file once per machine, to where MMEngine and torch keep theirs."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):  # of several processes the first downloads
+        if not path.is_file():
+            try:
+                torch.hub.download_url_to_file(url, str(path))
+            except (OSError, RuntimeError) as error:
+                raise OSError(f'{url} cannot be downloaded ({error})') from error
+    return str(path)
+
+
+def _check_weights_fit(model: torch.nn.Module, weights: dict, path: str) -> None:
+    shapes = {k.removeprefix('module.'): getattr(v, 'shape', None) for k, v in weights.items()}
+    expected = model.state_dict()
+    missing = [name for name, value in expected.items() if shapes.get(name) != value.shape]
+    if missing:
+        raise ValueError(
+            f'{path} lacks {len(missing)} of its {len(expected)} tensors, such as {missing[0]}'
+        )
 
 
 def build_runner(cfg: Config, local_rank: int) -> Runner:

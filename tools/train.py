@@ -17,6 +17,7 @@ from mmebm._launch import (
     add_common_arguments,
     build_runner,
     check_checkpoint,
+    check_tokenizer,
     close_process_group,
     load_config,
 )
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         merge_arguments(cfg, args)
         check_checkpoint(cfg)
         check_pretrained_backbone(cfg)
+        check_tokenizer(cfg)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     build_runner(cfg, args.local_rank).train()

@@ -1,3 +1,4 @@
+from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
 from .backbone_weights import Filled, load_backbone
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
@@ -9,6 +10,9 @@ __all__ = [
     'EnergyRestorationAlgorithm',
     'Filled',
     'GradientCollector',
+    'PositionDecoder',
+    'RestorationAutoEncoder',
+    'SortingAutoEncoder',
     'descend',
     'descent_step',
     'energy_gradient',

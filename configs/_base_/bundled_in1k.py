@@ -1,0 +1,10 @@
+# What goes beside a config inherited from MMPretrain: our dataset without labels, and our hooks.
+# Such a config also deletes MMPretrain's collate_fn, since all that is inherited from `mmpretrain::`
+# carries a _scope_, which that function does not know.
+custom_imports = dict(imports=['mmebm'], allow_failed_imports=False)
+custom_hooks = [
+    dict(type='ReproducibleEpochsHook'),
+    dict(type='UnreadableImagesHook'),
+    dict(type='FiniteLossHook'),
+]
+imagenet = dict(type='ImageFolder', data_root='data/imagenet/', data_prefix='train')

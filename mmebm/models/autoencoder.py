@@ -1,0 +1,368 @@
+"""Auto-encoders, the paper's baselines (section 3.1 and the lower rows of Table 2).
+
+An encoder, which is what gets finetuned, and a light decoder, which is thrown away, as in MAE.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import build_norm_layer
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .batch import corrupted_and_clean, to_pixels, with_fields
+from .position_embedding import PositionEmbedding, find_position_embedding
+from .sorting_augmentation import (
+    check_edge_widths,
+    kept_patches,
+    mask_patch_edges,
+    only_patches,
+    validation_noise,
+)
+
+# B batch, C channels, H × W pixels, L patches of p × p pixels, K of them seen, D channels of a
+# token.
+
+
+@MODELS.register_module()
+class RestorationAutoEncoder(BaseSelfSupervisor):
+    """Predict the clean image from the corrupted one: "AE + SR 16×", "AE + denoising" (Table 2).
+
+    Unlike MAE's, the encoder sees every patch, as these corruptions leave no patch out.
+
+    Args:
+        backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with
+            ``out_type='raw'`` and its class token.
+        neck: config of the decoder, MMPretrain's ``MAEPretrainDecoder``.
+        head: config of MMPretrain's ``MAEPretrainHead``, which holds the loss, over all pixels.
+        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: the backbone or the size of the decoder is another one.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module,
+        head: dict | nn.Module,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        gh, gw = check_encoder(self.backbone).grid
+        if self.neck.num_patches != gh * gw:
+            raise ValueError(
+                f'neck.num_patches must be the {gh} × {gw} = {gh * gw} patches of the backbone, '
+                f'got {self.neck.num_patches}'
+            )
+
+    def predict_patches(self, images: Tensor) -> Tensor:
+        """Encode and decode ``(B, C, H, W)``; the decoder's patches, ``(B, L, p · p · C)``."""
+        tokens = self.backbone(images)[-1]  # (B, 1 + L, D)
+        in_place = torch.arange(self.neck.num_patches, device=images.device)
+        return self.neck(tokens, in_place.expand(len(images), -1))
+
+    def loss(
+        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """The head's distance of the prediction to the clean image, over all pixels.
+
+        Args:
+            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
+            data_samples: not used.
+
+        Returns:
+            ``loss``, 0-dim and differentiable.
+        """
+        corrupted, clean = corrupted_and_clean(inputs)
+        return dict(loss=self.head.loss(self.predict_patches(corrupted), clean, mask=None))
+
+    @torch.no_grad()
+    def restore(self, images: Tensor) -> Tensor:
+        """Predict the clean images.
+
+        Args:
+            images: corrupted, ``(B, C, H, W)``, normalised.
+
+        Returns:
+            ``(B, C, H, W)``, normalised, float.
+
+        Raises:
+            ValueError: the head has ``norm_pix=True``: its predictions lack each patch's mean and
+                contrast, and so are no image.
+        """
+        if self.head.norm_pix:
+            raise ValueError(
+                'what a head with norm_pix=True predicts is no image: set head.norm_pix=False, or '
+                'train without validation (tools/train.py --no-validate)'
+            )
+        return self.head.unpatchify(self.predict_patches(images)).float()
+
+    def predict(
+        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Restore a validation batch.
+
+        Args:
+            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
+            data_samples: B samples to add to; new ones by default.
+
+        Returns:
+            The samples, with ``clean``, ``corrupted`` and ``restored`` ``(C, H, W)`` in pixel
+            units (0..255, in the channel order of the network; the last two may lie outside).
+        """
+        corrupted, clean = corrupted_and_clean(inputs)
+        images = dict(clean=clean, corrupted=corrupted, restored=self.restore(corrupted))
+        pixels = {name: to_pixels(x, self.data_preprocessor) for name, x in images.items()}
+        return with_fields(data_samples, pixels)
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ):
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+
+@MODELS.register_module()
+class SortingAutoEncoder(BaseSelfSupervisor):
+    """Predict the position of each patch: "AE + sorting" (section 3.1, Table 2).
+
+    The encoder has no position embedding while pretraining: its own is zero and fixed, so that it
+    cannot tell where a patch stands, and finetuning starts from zeros, as in the paper. The paper's
+    regularisation (appendix A.2) is applied while training: random edge masking and patch drop-out.
+
+    In validation all patches are seen, their edges masked as in training, in each image alike
+    always (ours: the network was never trained on intact edges).
+
+    Args:
+        backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with
+            ``out_type='raw'`` and its class token.
+        neck: config of the decoder, :class:`PositionDecoder`.
+        edge_widths: k, outermost pixels of a patch that become zero, ≥ 0; drawn for each patch, all
+            equally likely. The paper: 1 and 2.
+        patch_drop_ratio: the share of patches dropped in each iteration, in [0, 1). The paper: 0.5.
+        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        TypeError, ValueError: an option of the wrong kind or out of its range, another backbone, or
+            a decoder of another size.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module,
+        edge_widths: Sequence[int] = (1, 2),
+        patch_drop_ratio: float = 0.5,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            backbone=backbone, neck=neck, data_preprocessor=data_preprocessor, init_cfg=init_cfg
+        )
+        found = check_encoder(self.backbone)
+        self.grid = found.grid
+        self.num_patches = self.grid[0] * self.grid[1]
+        if self.neck.num_positions != self.num_patches:
+            raise ValueError(
+                f'neck.num_positions must be the {self.grid[0]} × {self.grid[1]} = '
+                f'{self.num_patches} patches of the backbone, got {self.neck.num_positions}'
+            )
+        height, width = self.backbone.img_size
+        self.patch_size = (height // self.grid[0], width // self.grid[1])
+        check_edge_widths(edge_widths, self.patch_size)
+        if not isinstance(patch_drop_ratio, int | float) or not 0 <= patch_drop_ratio < 1:
+            raise ValueError(f'patch_drop_ratio must be in [0, 1), got {patch_drop_ratio!r}')
+        self.patch_drop_ratio = patch_drop_ratio
+        self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
+        self._remove_position_embedding()
+        # A checkpoint of another method brings one along.
+        self.register_load_state_dict_post_hook(
+            lambda module, incompatible: module._remove_position_embedding()
+        )
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        self._remove_position_embedding()
+
+    @torch.no_grad()
+    def _remove_position_embedding(self) -> None:
+        self.backbone.pos_embed.requires_grad_(False).zero_()
+
+    def predict_positions(self, images: Tensor, patches: Tensor) -> Tensor:
+        """Encode and decode some patches of each image.
+
+        Args:
+            images: ``(B, C, H, W)``, normalised.
+            patches: which, ``(B, K)``.
+
+        Returns:
+            A score for each position, ``(B, K, L)``.
+        """
+        with only_patches(self.backbone, patches):
+            tokens = self.backbone(images)[-1]  # (B, 1 + K, D)
+        return self.neck(tokens)
+
+    def loss(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """Cross-entropy of the predicted positions, mean over the patches that were kept.
+
+        Args:
+            inputs: ``(B, C, H, W)``, normalised.
+            data_samples: not used.
+
+        Returns:
+            ``loss``, 0-dim and differentiable, and for the log ``accuracy``, the share of patches
+            whose position is predicted right (chance: 1 / L).
+        """
+        noise = torch.rand(len(_images(inputs)), 2, self.num_patches, device=inputs.device)
+        patches = kept_patches(noise[:, 0], self.patch_drop_ratio)  # (B, K)
+        scores = self.predict_positions(self.mask_edges(inputs, noise[:, 1]), patches)
+        loss = cross_entropy(scores.flatten(0, 1), patches.flatten())
+        accuracy = (scores.detach().argmax(-1) == patches).float().mean()
+        return dict(loss=loss, accuracy=accuracy)
+
+    @torch.no_grad()
+    def predict(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Sort the patches of a validation batch.
+
+        Args:
+            inputs: ``(B, C, H, W)``, normalised.
+            data_samples: B samples to add to; new ones by default.
+
+        Returns:
+            The samples, with ``restored_positions`` ``(L,)``: of each patch, row by row, the
+            predicted position, below L.
+
+        Raises:
+            ValueError: a sample has no ``sample_idx``.
+        """
+        noise = validation_noise(len(_images(inputs)), self.num_patches, data_samples)
+        images = self.mask_edges(inputs, noise[:, 1].to(inputs.device))
+        patches = torch.arange(self.num_patches, device=inputs.device).expand(len(inputs), -1)
+        positions = self.predict_positions(images, patches).argmax(-1)
+        return with_fields(data_samples, dict(restored_positions=positions))
+
+    def mask_edges(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Mask the edges of the patches, as wide as uniform noise ``(B, L)`` in [0, 1) says."""
+        widths = self.edge_widths[(noise * len(self.edge_widths)).long()]  # (B, L)
+        return mask_patch_edges(images, widths.reshape(-1, *self.grid), self.patch_size)
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ):
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+
+@MODELS.register_module()
+class PositionDecoder(BaseModule):
+    """MAE's decoder with positions as its answer, and so without a position embedding.
+
+    Its options are those of MMPretrain's ``MAEPretrainDecoder``, which adds one.
+
+    Args:
+        num_positions: L.
+        embed_dim: D, channels of the encoder.
+        decoder_embed_dim: channels of the decoder.
+        decoder_depth: number of transformer layers.
+        decoder_num_heads: attention heads of each.
+        mlp_ratio: hidden channels of a layer's MLP over ``decoder_embed_dim``.
+        norm_cfg: config of the norms.
+        init_cfg: MMEngine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        num_positions: int,
+        embed_dim: int,
+        decoder_embed_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(init_cfg)
+        norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
+        self.num_positions = num_positions
+        self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
+        self.decoder_blocks = nn.ModuleList(
+            TransformerEncoderLayer(
+                decoder_embed_dim,
+                decoder_num_heads,
+                int(mlp_ratio * decoder_embed_dim),
+                norm_cfg=norm_cfg,
+            )
+            for _ in range(decoder_depth)
+        )
+        self.decoder_norm = build_norm_layer(norm_cfg, decoder_embed_dim)
+        self.decoder_pred = nn.Linear(decoder_embed_dim, num_positions)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Score the positions.
+
+        Args:
+            tokens: of the class token and K patches, ``(B, 1 + K, D)``.
+
+        Returns:
+            ``(B, K, L)``.
+        """
+        x = self.decoder_embed(tokens)
+        for block in self.decoder_blocks:
+            x = block(x)
+        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
+
+
+def check_encoder(backbone: nn.Module) -> PositionEmbedding:
+    """Refuse a backbone that does not hand all its tokens to a decoder.
+
+    Returns:
+        Where its position embedding is.
+
+    Raises:
+        ValueError: it is no plain vision transformer, has no class token, or returns other
+            features.
+    """
+    found = find_position_embedding(backbone)
+    out_type = getattr(backbone, 'out_type', None)
+    if out_type != 'raw' or found.num_extra_tokens != 1:
+        raise ValueError(
+            "the encoder must be MMPretrain's VisionTransformer with out_type='raw' and its class "
+            f'token, got {type(backbone).__name__} with out_type={out_type!r} and '
+            f'{found.num_extra_tokens} extra tokens'
+        )
+    return found
+
+
+def _images(inputs: Tensor) -> Tensor:
+    if not isinstance(inputs, Tensor):
+        raise TypeError(
+            f'inputs must be one tensor (B, C, H, W), got {type(inputs).__name__}. Sorting wants '
+            'the intact image: is there a corruption in the pipeline?'
+        )
+    return inputs

@@ -1,0 +1,317 @@
+"""Both auto-encoders against an independent reference: a transformer by hand, at float64."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from mmpretrain.registry import MODELS
+from torch.nn import functional as F
+
+from mmebm import RestorationAutoEncoder, SortingAutoEncoder, SortingMetric
+from mmebm.models.sorting_augmentation import mask_patch_edges
+
+SIZE, PATCH, DIM = 24, 6, 16  # 4 × 4 patches
+L = (SIZE // PATCH) ** 2
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(embed_dims=DIM, num_layers=2, num_heads=2, feedforward_channels=32),
+    img_size=SIZE,
+    patch_size=PATCH,
+    out_type='raw',
+)
+DECODER = dict(embed_dim=DIM, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2)
+PIXELS = dict(
+    backbone=VIT,
+    neck=dict(type='MAEPretrainDecoder', num_patches=L, patch_size=PATCH, **DECODER),
+    head=dict(
+        type='MAEPretrainHead',
+        patch_size=PATCH,
+        loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+    ),
+    data_preprocessor=dict(mean=[10.0, 20.0, 30.0], std=[2.0, 3.0, 4.0]),
+)
+SORTING = dict(backbone=VIT, neck=dict(type='PositionDecoder', num_positions=L, **DECODER))
+
+
+def build(kind, options, **changed):
+    torch.manual_seed(0)
+    model = kind(**copy.deepcopy({**options, **changed}))
+    model.init_weights()
+    return model.double()
+
+
+def images(count, batch=2):
+    generator = torch.Generator().manual_seed(1)
+    made = torch.randn(count, batch, 3, SIZE, SIZE, dtype=torch.float64, generator=generator)
+    return list(made)
+
+
+def norm(x, weights, name, eps=1e-6):
+    x = x - x.mean(-1, keepdim=True)
+    x = x / ((x**2).mean(-1, keepdim=True) + eps).sqrt()
+    return x * weights[name + '.weight'] + weights[name + '.bias']
+
+
+def linear(x, weights, name):
+    return x @ weights[name + '.weight'].T + weights[name + '.bias']
+
+
+def layer(x, weights, name, heads=2):
+    b, t, d = x.shape
+    qkv = linear(norm(x, weights, name + '.ln1'), weights, name + '.attn.qkv')
+    q, k, v = qkv.reshape(b, t, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
+    attention = (q @ k.transpose(-1, -2) / (d // heads) ** 0.5).softmax(-1)
+    x = x + linear((attention @ v).transpose(1, 2).reshape(b, t, d), weights, name + '.attn.proj')
+    hidden = F.gelu(linear(norm(x, weights, name + '.ln2'), weights, name + '.ffn.layers.0.0'))
+    return x + linear(hidden, weights, name + '.ffn.layers.1')
+
+
+def patchify(x):
+    """(B, C, H, W) → (B, L, p, p, C), row by row."""
+    rows = [
+        x[:, :, i : i + PATCH, j : j + PATCH]
+        for i in range(0, SIZE, PATCH)
+        for j in range(0, SIZE, PATCH)
+    ]
+    return torch.stack(rows, 1).permute(0, 1, 3, 4, 2)
+
+
+def encode(x, weights, positions):
+    kernel = weights['backbone.patch_embed.projection.weight'].permute(2, 3, 1, 0)  # p, p, C, D
+    tokens = patchify(x).flatten(2) @ kernel.reshape(-1, DIM)
+    tokens = tokens + weights['backbone.patch_embed.projection.bias']
+    cls = weights['backbone.cls_token'].expand(len(x), -1, -1)
+    if positions:
+        cls = cls + weights['backbone.pos_embed'][:, :1]
+        tokens = tokens + weights['backbone.pos_embed'][:, 1:]
+    return cls, tokens
+
+
+def layers(cls, tokens, weights):
+    x = torch.cat([cls, tokens], 1)
+    for i in range(2):
+        x = layer(x, weights, f'backbone.layers.{i}')
+    return norm(x, weights, 'backbone.ln1')
+
+
+def decode(x, weights, positions):
+    x = linear(x, weights, 'neck.decoder_embed')
+    if positions:
+        x = x + weights['neck.decoder_pos_embed']
+    x = layer(x, weights, 'neck.decoder_blocks.0')
+    name = 'neck.decoder_norm' if 'neck.decoder_norm.weight' in weights else 'neck.ln1'
+    return linear(norm(x, weights, name), weights, 'neck.decoder_pred')[:, 1:]
+
+
+def assert_gradients_equal(model, loss, weights):
+    gradients = torch.autograd.grad(loss, [w for w in weights.values() if w.requires_grad])
+    names = [n for n, w in weights.items() if w.requires_grad]
+    parameters = dict(model.named_parameters())
+    assert {n for n, p in parameters.items() if p.requires_grad} == {*names}
+    for name, expected in zip(names, gradients, strict=True):
+        torch.testing.assert_close(
+            parameters[name].grad,
+            expected,
+            rtol=1e-8,
+            atol=1e-12,
+            msg=lambda m, name=name: f'{name}: {m}',
+        )
+
+
+def weights_of(model, without=()):
+    return {
+        n: p.detach().clone().requires_grad_(p.requires_grad and n not in without)
+        for n, p in model.named_parameters()
+    }
+
+
+def test_restoration_loss_and_every_gradient_equal_the_reference():
+    model = build(RestorationAutoEncoder, PIXELS)
+    # MAE's token for masked patches, of which there are none: it must get zeros, not nothing,
+    # or distributed training stops
+    unused = 'neck.mask_token'
+    weights = weights_of(model, without=[unused])
+    corrupted, clean = images(2)
+    tokens = layers(*encode(corrupted, weights, positions=True), weights)
+    predicted = decode(tokens, weights, positions=True)
+    loss = (predicted - patchify(clean).flatten(2)).square().mean()
+    outputs = model([corrupted, clean], mode='loss')
+    outputs['loss'].backward()
+    torch.testing.assert_close(outputs['loss'], loss, rtol=1e-12, atol=0)
+    assert not model.neck.mask_token.grad.any()
+    model.neck.mask_token.requires_grad_(False)
+    assert_gradients_equal(model, loss, weights)
+
+
+def test_restored_images_stand_in_the_samples_in_pixel_units():
+    model = build(RestorationAutoEncoder, PIXELS).eval()
+    corrupted, clean = images(2)
+    with torch.no_grad():
+        mse = model.loss([corrupted, clean])['loss'].item()
+    samples = model([corrupted, clean], mode='predict')
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([10.0, 20, 30], [2.0, 3, 4]))
+    errors = []
+    for i, sample in enumerate(samples):
+        torch.testing.assert_close(sample.clean, clean[i] * std + mean)
+        torch.testing.assert_close(sample.corrupted, corrupted[i] * std + mean)
+        errors.append((((sample.restored - sample.clean) / std) ** 2).mean().item())
+    assert sum(errors) / len(errors) == pytest.approx(mse, rel=1e-5)
+
+
+def test_a_prediction_that_is_no_image_is_refused():
+    model = build(RestorationAutoEncoder, PIXELS, head=dict(PIXELS['head'], norm_pix=True))
+    assert torch.isfinite(model(images(2), mode='loss')['loss'])
+    with pytest.raises(ValueError, match='norm_pix=True'):
+        model(images(2), mode='predict')
+
+
+def test_a_missing_corruption_is_named():
+    with pytest.raises(TypeError, match='corruption missing'):
+        build(RestorationAutoEncoder, PIXELS)(images(1)[0], mode='loss')
+    with pytest.raises(TypeError, match='corruption in the pipeline'):
+        build(SortingAutoEncoder, SORTING)(images(2), mode='loss')
+
+
+def test_sorting_loss_and_every_gradient_equal_the_reference():
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(1, 2), patch_drop_ratio=0.5)
+    torch.manual_seed(3)
+    noise = torch.rand(2, 2, L)
+    patches = torch.stack([noise[b, 0].argsort()[: L // 2].sort().values for b in range(2)])
+    widths = torch.where(noise[:, 1] < 0.5, 1, 2).reshape(2, 4, 4)
+    weights = weights_of(model)
+    (clean,) = images(1)
+    masked = clean.clone()
+    for b in range(2):
+        for i in range(L):
+            k = widths[b, i // 4, i % 4].item()
+            top, left = i // 4 * PATCH, i % 4 * PATCH
+            inner = clean[b, :, top + k : top + PATCH - k, left + k : left + PATCH - k]
+            masked[b, :, top : top + PATCH, left : left + PATCH] = 0
+            masked[b, :, top + k : top + PATCH - k, left + k : left + PATCH - k] = inner
+    cls, tokens = encode(masked, weights, positions=False)
+    tokens = torch.stack([tokens[b, patches[b]] for b in range(2)])
+    scores = decode(layers(cls, tokens, weights), weights, positions=False)
+    truth = torch.stack([scores[b, n, patches[b, n]] for b in range(2) for n in range(L // 2)])
+    loss = (scores.exp().sum(-1).log().flatten() - truth).mean()
+    torch.manual_seed(3)
+    outputs = model(clean, mode='loss')
+    outputs['loss'].backward()
+    torch.testing.assert_close(outputs['loss'], loss, rtol=1e-12, atol=0)
+    right = [scores[b, n].argmax() == patches[b, n] for b in range(2) for n in range(L // 2)]
+    assert outputs['accuracy'].item() == pytest.approx(sum(right).item() / L)
+    assert model.backbone.pos_embed.grad is None
+    assert_gradients_equal(model, loss, weights)
+
+
+def permuted(x, order):
+    """The image with its patches in another order."""
+    patches = patchify(x)[:, order]
+    rows = patches.reshape(len(x), 4, 4, PATCH, PATCH, 3).permute(0, 5, 1, 3, 2, 4)
+    return rows.reshape(x.shape)
+
+
+def test_permuting_the_patches_of_an_image_permutes_the_scores():
+    model = build(SortingAutoEncoder, SORTING).eval()
+    (clean,) = images(1)
+    order, every = torch.randperm(L), torch.arange(L).expand(2, -1)
+    scores = model.predict_positions(clean, every)
+    torch.testing.assert_close(
+        model.predict_positions(permuted(clean, order), every), scores[:, order]
+    )
+    # an encoder that knows positions would give itself away here
+    model.backbone.pos_embed.data.normal_()
+    scores = model.predict_positions(clean, every)
+    assert not torch.allclose(
+        model.predict_positions(permuted(clean, order), every), scores[:, order], rtol=1e-2
+    )
+
+
+def test_position_embedding_stays_zero_and_fixed_whatever_is_loaded(tmp_path):
+    model = build(SortingAutoEncoder, SORTING)
+    assert not model.backbone.pos_embed.any()
+    assert not model.backbone.pos_embed.requires_grad
+    foreign = build(RestorationAutoEncoder, PIXELS).state_dict()
+    assert foreign['backbone.pos_embed'].any()
+    torch.save(dict(state_dict=foreign), tmp_path / 'foreign.pth')
+    load_checkpoint(model, str(tmp_path / 'foreign.pth'))
+    torch.testing.assert_close(model.backbone.cls_token, foreign['backbone.cls_token'])
+    assert not model.backbone.pos_embed.any()
+
+
+def test_finetuning_starts_from_zero_and_trains_the_position_embedding(tmp_path):
+    model = build(SortingAutoEncoder, SORTING)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'sorting.pth')
+    pretrained = dict(type='Pretrained', checkpoint=f'{tmp_path}/sorting.pth', prefix='backbone.')
+    vit = MODELS.build(dict(VIT, out_type='avg_featmap', init_cfg=pretrained))
+    vit.init_weights()
+    expected = model.backbone.layers[1].attn.qkv.weight.float()
+    torch.testing.assert_close(vit.layers[1].attn.qkv.weight, expected)
+    assert not vit.pos_embed.any()
+    assert vit.pos_embed.requires_grad
+
+
+def test_validation_sees_all_patches_with_edges_that_belong_to_the_image():
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(1,)).eval()
+    (clean,) = images(1)
+    samples = model(clean, mode='predict')
+    masked = mask_patch_edges(clean, torch.ones(2, 4, 4), (PATCH, PATCH))
+    expected = model.predict_positions(masked, torch.arange(L).expand(2, -1)).argmax(-1)
+    for sample, positions in zip(samples, expected, strict=True):
+        assert sample.restored_positions.tolist() == positions.tolist()
+
+    model = build(SortingAutoEncoder, SORTING, edge_widths=(0, 2)).eval()
+    places = [model(x, mode='predict') for x in (clean, clean)]
+    assert [s.restored_positions.tolist() for s in places[0]] == [
+        s.restored_positions.tolist() for s in places[1]
+    ]
+
+
+def test_accuracy_of_predicted_positions():
+    metric = SortingMetric()
+    metric.process(None, [dict(restored_positions=[0, 1, 3, 2])])
+    metric.process(None, [dict(restored_positions=torch.arange(4))])
+    assert metric.evaluate(2) == {'sorting/accuracy': 0.75, 'sorting/chance': 0.25}
+    with pytest.raises(ValueError, match="SortingMetric needs 'restored_positions'"):
+        metric.process(None, [dict(positions=torch.arange(4))])
+
+
+def test_accuracy_before_the_descent_is_reported_where_there_was_one():
+    metric = SortingMetric()
+    metric.process(None, [dict(restored_positions=[0, 1, 3, 2], shuffled_positions=[0, 2, 3, 1])])
+    assert metric.evaluate(1) == {
+        'sorting/accuracy': 0.5,
+        'sorting/accuracy_shuffled': 0.25,
+        'sorting/chance': 0.25,
+    }
+    with pytest.raises(ValueError, match=r'\(3,\) and \(4,\)'):
+        metric.process(
+            None,
+            [dict(restored_positions=torch.arange(3), shuffled_positions=torch.arange(4))],
+        )
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(edge_widths=(1, 3)), ValueError, r'edge_widths must be within 0..2.*\(1, 3\)'),
+        (dict(edge_widths=(-1,)), ValueError, 'edge_widths must be within'),
+        (dict(edge_widths=()), TypeError, 'edge_widths'),
+        (dict(edge_widths=(1.0,)), TypeError, 'edge_widths must be a sequence of integers'),
+        (dict(patch_drop_ratio=1.0), ValueError, 'patch_drop_ratio must be in'),
+        (dict(patch_drop_ratio=-0.1), ValueError, 'patch_drop_ratio must be in'),
+        (dict(patch_drop_ratio='half'), ValueError, 'patch_drop_ratio must be in'),
+        (dict(backbone=dict(VIT, out_type='cls_token')), ValueError, "out_type='raw'.*'cls_token'"),
+        (dict(backbone=dict(VIT, with_cls_token=False)), ValueError, '0 extra tokens'),
+        (dict(backbone=dict(VIT, patch_size=12)), ValueError, 'num_positions must be .* 4 patches'),
+        (dict(backbone=dict(type='ResNet', depth=18)), ValueError, 'no absolute position embed'),
+    ],
+)
+def test_bad_options_of_sorting_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        build(SortingAutoEncoder, SORTING, **options)
+
+
+def test_a_decoder_of_another_size_is_named():
+    with pytest.raises(ValueError, match=r'num_patches must be the 4 × 4 = 16 patches.*got 9'):
+        build(RestorationAutoEncoder, PIXELS, neck=dict(PIXELS['neck'], num_patches=9))
