@@ -9,7 +9,7 @@ other work): masking 13.1 → 19.6 dB, noise 14.1 → 18.7, colour 18.7 → 20.5
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/schedules/adamw_bs256_100e.py']
 
-samples_per_epoch = 32 * 200  # tools/quickstart.py repeats the tiles until an epoch has so many
+samples_per_epoch = 32 * 160  # tools/quickstart.py repeats the tiles until an epoch has so many
 size = 48
 epochs = 10
 mean = [123.675, 116.28, 103.53]
