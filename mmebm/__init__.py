@@ -5,7 +5,7 @@ The way of the data, one stage per folder:
 1. ``corruptions``    an image becomes ``[corrupted, clean]``
 2. ``models``         the energy ``E(x)``, its descent, the loss over the chain
 3. ``engine``         hooks and optimizer parts that MMEngine's runner calls
-4. ``evaluation``     PSNR, SSIM and AUROC of what the descent restored
+4. ``evaluation``     PSNR, SSIM, AUROC, sorting accuracy of what the descent restored
 5. ``apis``           restore and score images with a trained network
 
 ``datasets`` finds and loads the images, ``visualization`` draws the chains. Importing this package
@@ -17,7 +17,7 @@ from ._compat import check_versions, installed_versions
 
 check_versions(installed_versions())  # before anything below fails on what is missing or too old
 
-from .apis import RestorationInferencer
+from .apis import RestorationInferencer, SortingInferencer
 from .corruptions import (
     BaseCorruption,
     Colorization,
@@ -36,10 +36,11 @@ from .engine import (
     SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
-from .evaluation import EnergyMetric, RestorationMetric
+from .evaluation import EnergyMetric, RestorationMetric, SortingMetric
 from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
+    EnergySortingAlgorithm,
     descend,
     descent_step,
     energy_gradient,
@@ -52,6 +53,7 @@ __all__ = [
     'EnergyHead',
     'EnergyMetric',
     'EnergyRestorationAlgorithm',
+    'EnergySortingAlgorithm',
     'FiniteLossHook',
     'GaussianNoise',
     'GriddedMask',
@@ -64,6 +66,8 @@ __all__ = [
     'RestorationMetric',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
+    'SortingInferencer',
+    'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',
     '__version__',

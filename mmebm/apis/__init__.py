@@ -1,4 +1,11 @@
 from .config_text import parse_config_text
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
+from .sorting import SortingInferencer
 
-__all__ = ['RestorationInferencer', 'UnreadableImageError', 'find_images', 'parse_config_text']
+__all__ = [
+    'RestorationInferencer',
+    'SortingInferencer',
+    'UnreadableImageError',
+    'find_images',
+    'parse_config_text',
+]
