@@ -5,8 +5,8 @@ The way of the data, one stage per folder:
 1. ``corruptions``    an image becomes ``[corrupted, clean]``
 2. ``models``         the energy ``E(x)``, its descent, the loss over the chain
 3. ``engine``         hooks and optimizer parts that MMEngine's runner calls
-4. ``evaluation``     PSNR, SSIM and AUROC of what the descent restored; nearest neighbours
-5. ``apis``           restore and score images, or take features, with a trained network
+4. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
+5. ``apis``           restore, sort and score images, or take features, with a trained network
 
 ``datasets`` finds and loads the images, ``visualization`` draws the chains. Importing this package
 registers everything in MMPretrain's registries.
@@ -17,7 +17,7 @@ from ._compat import check_versions, installed_versions
 
 check_versions(installed_versions())  # before anything below fails on what is missing or too old
 
-from .apis import RestorationInferencer
+from .apis import RestorationInferencer, SortingInferencer
 from .corruptions import (
     BaseCorruption,
     Colorization,
@@ -41,6 +41,7 @@ from .evaluation import EnergyMetric, RestorationMetric, SortingMetric, knn_pred
 from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
+    EnergySortingAlgorithm,
     PositionDecoder,
     RestorationAutoEncoder,
     SortingAutoEncoder,
@@ -57,6 +58,7 @@ __all__ = [
     'EnergyHead',
     'EnergyMetric',
     'EnergyRestorationAlgorithm',
+    'EnergySortingAlgorithm',
     'FiniteLossHook',
     'GaussianNoise',
     'GriddedMask',
@@ -73,6 +75,7 @@ __all__ = [
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
+    'SortingInferencer',
     'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',

@@ -2,9 +2,10 @@
 
 make quickstart                      # or: python tools/quickstart.py [--data FOLDER]
 
-No row of the paper: a first look. Measured on held-out crops (two cores of an AMD EPYC, shared with
-other work): masking 13.1 → 19.6 dB, noise 14.1 → 18.7, colour 18.7 → 20.5, but super-resolution
-24.7 → 24.1: it does not yet learn to leave well enough alone.
+No row of the paper: a first look. Expect on held-out crops, after 4:50 minutes of training on two cores
+of an AMD EPYC: masking 13.2 → 20.2 dB, noise 14.3 → 20.6, colour 16.9 → 21.1, super-resolution
+20.4 → 20.5. That last one is slow: alone it gains 0.5 dB within 100 iterations, in the mixture it is
+made worse for the first 1,000.
 """
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/schedules/adamw_bs256_100e.py']

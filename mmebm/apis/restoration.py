@@ -8,6 +8,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.registry import MODELS, TRANSFORMS
+from torch import nn
 
 from ..checkpoint import load_checkpoint_safely
 from ..corruptions import BaseCorruption, MixedCorruption
@@ -58,7 +59,7 @@ class RestorationInferencer:
             network; the config is not one of restoration pretraining.
 
     Example:
-        >>> restore = RestorationInferencer('work_dirs/quickstart/epoch_20.pth')
+        >>> restore = RestorationInferencer('work_dirs/quickstart/epoch_10.pth')
         >>> chain = restore('photo.jpg', corruption=dict(type='GaussianNoise'))
         >>> chain.images.shape, chain.psnr, chain.energies
     """
@@ -69,26 +70,8 @@ class RestorationInferencer:
         config: str | Path | Config | None = None,
         device: str | None = None,
     ):
-        state = load_checkpoint_safely(checkpoint)
-        if config is None:
-            text = state.get('meta', {}).get('cfg')
-            if not isinstance(text, str):
-                raise ValueError(
-                    f'{checkpoint} holds no config: give the one it was trained with before it'
-                )
-            config = parse_config_text(text)
-        elif not isinstance(config, Config):
-            config = Config.fromfile(config)
-        if config.get('model', {}).get('type') != EnergyRestorationAlgorithm.__name__:
-            raise ValueError(
-                'restoring needs a config whose model is an EnergyRestorationAlgorithm, got '
-                f'{config.get("model", {}).get("type")!r}'
-            )
-        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = MODELS.build(config.model)
-        _load_exactly(self.model, state.get('state_dict', state), checkpoint)
-        self.model.to(self.device).eval()
-        self._prepare, self._corruption = _validation_transforms(config)
+        self.model, config = load_pretrained(checkpoint, config, EnergyRestorationAlgorithm, device)
+        self._prepare, self._corruption = validation_transforms(config)
         self._pack = TRANSFORMS.build(dict(type='PackInputs'))
 
     def __call__(
@@ -117,7 +100,7 @@ class RestorationInferencer:
             UnreadableImageError: the file cannot be read as an image.
             ValueError: an option is out of its range.
         """
-        results = self._prepare(self._read(image))
+        results = self._prepare(read_image(image))
         clean = results['img']  # (H, W, 3)
         if isinstance(corruption, str) and corruption == 'config':
             corruption = self._corruption
@@ -135,18 +118,65 @@ class RestorationInferencer:
             chain.clean = chain.clean_energy = None
         return chain
 
-    def _read(self, image: str | Path | np.ndarray) -> dict:
-        if isinstance(image, np.ndarray):
-            return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
-        if not Path(image).is_file():
-            raise FileNotFoundError(f'no such image: {image}')
-        try:
-            return TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=str(image)))
-        except Exception as error:  # decoders fail in as many ways as there are formats
-            raise UnreadableImageError(f'{image} cannot be read as an image: {error}') from error
+
+def load_pretrained(
+    checkpoint: str | Path,
+    config: str | Path | Config | None,
+    algorithm: type[nn.Module],
+    device: str | None = None,
+) -> tuple[nn.Module, Config]:
+    """Build the model of a pretraining run, in evaluation mode, with its weights.
+
+    Args:
+        checkpoint: see :class:`RestorationInferencer`, as for the next and the last.
+        config: config of the run, or its path; None takes the one inside the checkpoint.
+        algorithm: what the config's model has to be.
+        device: where the model goes.
+
+    Returns:
+        The model and the config.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the checkpoint holds no config and none is given; it belongs to another
+            network; the config's model is another algorithm.
+    """
+    state = load_checkpoint_safely(checkpoint)
+    if config is None:
+        text = state.get('meta', {}).get('cfg')
+        if not isinstance(text, str):
+            raise ValueError(
+                f'{checkpoint} holds no config: give the one it was trained with before it'
+            )
+        config = parse_config_text(text)
+    elif not isinstance(config, Config):
+        config = Config.fromfile(config)
+    found = config.get('model', {}).get('type')
+    if found != algorithm.__name__:
+        raise ValueError(f'needed is a config whose model is {algorithm.__name__}, got {found!r}')
+    model = MODELS.build(config.model)
+    _load_exactly(model, state.get('state_dict', state), checkpoint)
+    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval(), config
 
 
-def _load_exactly(model: torch.nn.Module, state: dict, name: str | Path) -> None:
+def read_image(image: str | Path | np.ndarray) -> dict:
+    """A file, or an array ``(H, W, 3)`` uint8 in BGR, as the start of a pipeline.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableImageError: it cannot be read as an image.
+    """
+    if isinstance(image, np.ndarray):
+        return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+    if not Path(image).is_file():
+        raise FileNotFoundError(f'no such image: {image}')
+    try:
+        return TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=str(image)))
+    except Exception as error:  # decoders fail in as many ways as there are formats
+        raise UnreadableImageError(f'{image} cannot be read as an image: {error}') from error
+
+
+def _load_exactly(model: nn.Module, state: dict, name: str | Path) -> None:
     """Load weights, all of them or none."""
     own = model.state_dict()
     problems = [f'{key} is missing' for key in own if key not in state]
@@ -165,8 +195,12 @@ def _load_exactly(model: torch.nn.Module, state: dict, name: str | Path) -> None
     model.load_state_dict(state)
 
 
-def _validation_transforms(config: Config) -> tuple[Compose, dict | None]:
-    """What validation does between loading and corrupting, and the corruption."""
+def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
+    """What validation does between loading and corrupting, and the corruption, if any.
+
+    Raises:
+        ValueError: the config has no validation set.
+    """
     pipeline = (config.get('val_dataloader') or {}).get('dataset', {}).get('pipeline')
     if not pipeline:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Metrics: restoring, telling corrupted from clean by energy, classifying by nearest neighbours."""
+"""Metrics of restoring, sorting and energy, and classification by nearest neighbours."""
 
 from .energy_metric import EnergyMetric
 from .knn import knn_predict, nearest, vote

@@ -3,11 +3,13 @@ from .backbone_weights import Filled, load_backbone
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
+from .energy_sorting import EnergySortingAlgorithm
 from .gradient_collection import GradientCollector
 
 __all__ = [
     'EnergyHead',
     'EnergyRestorationAlgorithm',
+    'EnergySortingAlgorithm',
     'Filled',
     'GradientCollector',
     'PositionDecoder',

@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .batch import corrupted_and_clean, to_pixels, with_fields
-from .position_embedding import PositionEmbedding, find_position_embedding
+from .position_embedding import (
+    PositionEmbedding,
+    find_position_embedding,
+    first_transformer_layer,
+    only_patches,
+)
 from .sorting_augmentation import (
     check_edge_widths,
     kept_patches,
     mask_patch_edges,
-    only_patches,
     validation_noise,
 )
 
@@ -218,7 +222,7 @@ class SortingAutoEncoder(BaseSelfSupervisor):
         Returns:
             A score for each position, ``(B, K, L)``.
         """
-        with only_patches(self.backbone, patches):
+        with only_patches(first_transformer_layer(self.backbone), patches, self.num_patches):
             tokens = self.backbone(images)[-1]  # (B, 1 + K, D)
         return self.neck(tokens)
 

@@ -1,93 +1,22 @@
 """Pretraining by energy restoration (section 2.2 and algorithm 1 of the paper)."""
 
-import re
 from collections.abc import Sequence
-from contextlib import contextmanager
 
 import torch
-from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import softplus
 
-from .descent import descend, descent_step
-from .gradient_collection import GradientCollector
+from .base_energy_algorithm import BaseEnergyAlgorithm
+from .batch import corrupted_and_clean, with_fields
+from .second_derivative import twice_differentiable
 
 # B batch, C channels, H × W pixels, N descent steps.
 
-# What autograd says when an operation has no second derivative, with the operation's name.
-_NO_SECOND_DERIVATIVE = re.compile(
-    r'derivative for (\S+) is not implemented'
-    r'|Trying to backward through (\S+) that is not double differentiable'
-)
-
-
-@contextmanager
-def twice_differentiable(backbone: nn.Module):
-    """Switch fused attention off, and say what to do where a second derivative is missing.
-
-    Fused attention kernels have a first derivative only; PyTorch's mathematical form of the same
-    function has all of them. The switch is thread-local and ends with the block.
-
-    Raises:
-        NotImplementedError: an operation in the block cannot be differentiated twice; names it.
-    """
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    except RuntimeError as error:
-        found = _NO_SECOND_DERIVATIVE.search(str(error))
-        if found is None:
-            raise
-        raise _no_second_derivative(backbone, found[1] or found[2]) from error
-
-
-def check_graph_of_gradient(backbone: nn.Module, energy: Tensor, gradient: Tensor) -> None:
-    """Refuse functions marked ``once_differentiable``, which cut the graph without a word.
-
-    Args:
-        backbone: to name it.
-        energy: with its graph.
-        gradient: of the energy, with its graph.
-
-    Raises:
-        NotImplementedError: there is such a function; names it.
-    """
-    if any(type(node).__name__ == 'Error' for node in _nodes(gradient.grad_fn)):
-        marked = {
-            type(node).__name__.removesuffix('Backward')
-            for node in _nodes(energy.grad_fn)
-            if hasattr(
-                getattr(getattr(node, '_forward_cls', None), 'backward', None), '__wrapped__'
-            )
-        }
-        names = ', '.join(sorted(marked)) or 'a function'
-        raise _no_second_derivative(backbone, f'{names} (marked @once_differentiable)')
-
-
-def _nodes(root):
-    """All nodes of an autograd graph."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting.extend(child for child, _ in node.next_functions)
-    return seen
-
-
-def _no_second_derivative(backbone: nn.Module, operation: str) -> NotImplementedError:
-    return NotImplementedError(
-        f'{type(backbone).__name__} cannot be pretrained by energy restoration: {operation} has no '
-        'second derivative. Replace it by differentiable operations; often an option of the '
-        'backbone switches a fused or custom kernel off.'
-    )
-
 
 @MODELS.register_module()
-class EnergyRestorationAlgorithm(BaseSelfSupervisor):
+class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
     """Fit ``E(x) = h(ψ(x))`` so that descending on it restores corrupted images.
 
     The forward pass estimates the energy, the backward pass restores: there is no decoder, and the
@@ -126,38 +55,18 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
     ):
-        if not isinstance(num_steps, int) or isinstance(num_steps, bool):
-            raise TypeError(f'num_steps must be an integer ≥ 0, got {num_steps!r}')
-        if num_steps < 0:
-            raise ValueError(f'num_steps must be an integer ≥ 0, got {num_steps}')
-        if not isinstance(step_size, int | float) or isinstance(step_size, bool):
-            raise TypeError(f'step_size must be a number > 0, got {step_size!r}')
-        if not 0 < step_size < float('inf'):
-            raise ValueError(f'step_size must be a finite number > 0, got {step_size}')
         super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
+            backbone,
+            head,
+            neck,
+            num_steps,
+            step_size,
+            learnable_step_size,
+            data_preprocessor,
+            init_cfg,
         )
-        self.num_steps = num_steps
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)
-        log_step_size = torch.tensor(float(step_size)).log()
-        if learnable_step_size:
-            self.log_step_size = nn.Parameter(log_step_size)
-        else:
-            self.register_buffer('log_step_size', log_step_size)
-        self._graph_checked = False  # once per process
-        # Where float16 is used: the loss scale that the last backward saw, 2**16 to begin with like
-        # torch's GradScaler.
-        self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
-
-    @property
-    def step_size(self) -> Tensor:
-        """α, a 0-dim tensor in units of pixels² (after normalisation) per energy."""
-        return self.log_step_size.exp()
 
     def energy(self, images: Tensor) -> Tensor:
         """``E(x) = h(ψ(x))``: low for real images, high for corrupted ones.
@@ -168,10 +77,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
         Returns:
             ``(B,)``, float.
         """
-        features = self.backbone(images)
-        if self.with_neck:
-            features = self.neck(features)
-        return self.head(features)
+        return self.energy_of_features(self.backbone(images))
 
     def restore(self, images: Tensor, num_steps: int | None = None) -> Tensor:
         """Descend on the energy from ``images``; keeps no graph, works under ``torch.no_grad()``.
@@ -186,10 +92,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
         Raises:
             ValueError: ``num_steps`` is negative.
         """
-        num_steps = self.num_steps if num_steps is None else num_steps
-        if num_steps < 0:
-            raise ValueError(f'num_steps must be an integer ≥ 0, got {num_steps}')
-        return descend(self.energy, images, self.step_size.detach(), num_steps)
+        return self.chain(self.energy, images, num_steps)
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
@@ -197,7 +100,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
         """Equation 5: the mean over the steps of the distance of ``xⁿ`` to the clean image.
 
         Each step's gradient is collected before the next step begins, so that peak memory does not
-        grow with N; see :class:`GradientCollector`.
+        grow with N; see :class:`.GradientCollector`.
 
         Args:
             inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
@@ -208,11 +111,8 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             corrupted image) to ``distance_stepN``, the mean energies ``energy_step0`` to
             ``energy_step(N−1)``, and ``step_size``.
         """
-        corrupted, clean = _corrupted_and_clean(inputs)
-        collector = GradientCollector(
-            [p for p in self.parameters() if p.requires_grad],
-            self._loss_scale if _autocast_dtype(corrupted) is torch.float16 else None,
-        )
+        corrupted, clean = corrupted_and_clean(inputs)
+        collector = self.gradient_collector(corrupted)
         # Clones, since smooth_l1_loss returns its mean in a buffer as large as the images.
         log = {'distance_step0': self.restoration_loss(corrupted, clean).clone()}
         with twice_differentiable(self.backbone):
@@ -222,10 +122,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
                 log['energy_step0'], log['energy_clean'] = (e.detach().mean() for e in energies)
             x = corrupted
             for n in range(1, self.num_steps + 1):
-                x, energy = descent_step(self.energy, x, self.step_size, create_graph=True)
-                if not self._graph_checked:
-                    check_graph_of_gradient(self.backbone, energy, x)
-                    self._graph_checked = True
+                x, energy = self.differentiable_step(self.energy, x)
                 distance = self.restoration_loss(x, clean)
                 collector.add(distance / self.num_steps)
                 x = x.detach()
@@ -248,7 +145,7 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
             units (0..255, in the channel order of the network; the last two may lie outside) and
             ``energy_clean`` and ``energy_corrupted``, 0-dim.
         """
-        corrupted, clean = _corrupted_and_clean(inputs)
+        corrupted, clean = corrupted_and_clean(inputs)
         restored = self.restore(corrupted)[-1]
         with torch.no_grad():
             fields = dict(
@@ -258,49 +155,12 @@ class EnergyRestorationAlgorithm(BaseSelfSupervisor):
                 energy_clean=self.energy(clean).float(),
                 energy_corrupted=self.energy(corrupted).float(),
             )
-        data_samples = data_samples or [DataSample() for _ in clean]
-        for i, sample in enumerate(data_samples):
-            for name, values in fields.items():
-                sample.set_field(values[i], name)
-        return data_samples
-
-    def to_pixels(self, images: Tensor) -> Tensor:
-        """Undo the normalisation of the data preprocessor: ``(..., C, H, W)`` in 0..255."""
-        preprocessor = self.data_preprocessor
-        if not preprocessor._enable_normalize:
-            return images
-        return images * preprocessor.std + preprocessor.mean
-
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list[DataSample] | None = None,
-        mode: str = 'tensor',
-    ):
-        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
+        return with_fields(data_samples, fields)
 
 
 def contrastive_loss(energy_corrupted: Tensor, energy_clean: Tensor) -> Tensor:
     """Logistic loss of telling corrupted from clean by energy; energies ``(B,)``, result 0-dim."""
     return (softplus(-energy_corrupted) + softplus(energy_clean)).mean() / 2
-
-
-def _corrupted_and_clean(inputs) -> tuple[Tensor, Tensor]:
-    if not isinstance(inputs, Sequence) or len(inputs) != 2:
-        got = f'{len(inputs)} of them' if isinstance(inputs, Sequence) else type(inputs).__name__
-        raise TypeError(
-            f'inputs must be [corrupted, clean], two tensors (B, C, H, W), got {got}. Is a '
-            'corruption missing in the pipeline?'
-        )
-    return inputs[0], inputs[1]
-
-
-def _autocast_dtype(x: Tensor) -> torch.dtype | None:
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def _build_restoration_loss(loss: dict | nn.Module) -> nn.Module:

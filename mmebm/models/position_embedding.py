@@ -1,12 +1,15 @@
 """The absolute position embedding of a vision transformer, wherever the backbone keeps it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from torch import Tensor, nn
+from torch.func import functional_call
 
-# L tokens of a (gh, gw) grid of patches, after T extra tokens (class token); D channels.
+# B batch, L tokens of a (gh, gw) grid of patches, after T extra tokens (class token); D channels.
 
 
 class PositionEmbedding(NamedTuple):
@@ -17,12 +20,14 @@ class PositionEmbedding(NamedTuple):
         value: the parameter, ``(1, T + L, D)``.
         grid: ``(gh, gw)``, rows and columns of patches; L = gh · gw.
         num_extra_tokens: T, tokens before those of the patches.
+        patch_size: ``(ph, pw)``, height and width in pixels of a cell of the grid.
     """
 
     name: str
     value: nn.Parameter
     grid: tuple[int, int]
     num_extra_tokens: int
+    patch_size: tuple[int, int]
 
 
 def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
@@ -47,15 +52,22 @@ def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
     value = backbone.get_parameter(found[0])
     owner = backbone.get_submodule(found[0].rpartition('.')[0])
     patch_embed = getattr(owner, 'patch_embed', None)
-    # MMPretrain says init_out_size, timm grid_size
+    # MMPretrain's names, then timm's
     grid = getattr(patch_embed, 'init_out_size', None) or getattr(patch_embed, 'grid_size', None)
-    if grid is None or value.dim() != 3 or value.shape[1] < grid[0] * grid[1]:
+    size = getattr(patch_embed, 'init_input_size', None) or getattr(patch_embed, 'img_size', None)
+    if grid is None or size is None or value.dim() != 3 or value.shape[1] < grid[0] * grid[1]:
         raise ValueError(
             f'the position embedding {found[0]} {tuple(value.shape)} of {type(backbone).__name__} '
             f'is not one embedding per patch (1, tokens, channels) of its grid {grid}'
         )
     grid = (int(grid[0]), int(grid[1]))
-    return PositionEmbedding(found[0], value, grid, value.shape[1] - grid[0] * grid[1])
+    return PositionEmbedding(
+        name=found[0],
+        value=value,
+        grid=grid,
+        num_extra_tokens=value.shape[1] - grid[0] * grid[1],
+        patch_size=(size[0] // grid[0], size[1] // grid[1]),
+    )
 
 
 def sincos_position_embedding(grid: tuple[int, int], channels: int) -> Tensor:
@@ -91,3 +103,92 @@ def set_sincos_position_embedding(backbone: nn.Module) -> None:
     patches = sincos_position_embedding(found.grid, found.value.shape[-1]).to(found.value)
     found.value[:, : found.num_extra_tokens] = 0
     found.value[:, found.num_extra_tokens :] = patches
+
+
+def forward_with_positions(
+    backbone: nn.Module, images: Tensor, embedding: Tensor, kept: Tensor | None = None
+) -> Tensor | tuple[Tensor, ...]:
+    """Run a vision transformer with other position embeddings of the patches, on some of them.
+
+    The backbone is as before when this returns or raises. Extra tokens (class token) keep their
+    own embedding, and are never dropped.
+
+    Args:
+        backbone: see :func:`find_position_embedding`.
+        images: ``(B, C, gh · ph, gw · pw)``.
+        embedding: of the patches of each image, ``(B, L, D)``.
+        kept: ``(B, K)``, the numbers of the patches that enter the transformer layers; all by
+            default. Dropped patches are embedded, but no layer sees them.
+
+    Returns:
+        What the backbone returns.
+
+    Raises:
+        ValueError: the images are not of the size that the backbone was built for, or it has no
+            absolute position embedding or, for ``kept``, no transformer layers to be found.
+    """
+    found = find_position_embedding(backbone)
+    check_image_size(backbone, images)
+    extra = found.value[:, : found.num_extra_tokens].expand(len(images), -1, -1)
+    positions = {found.name: torch.cat([extra, embedding], dim=1)}  # (B, T + L, D)
+    if kept is None:
+        return functional_call(backbone, positions, (images,))
+    with only_patches(first_transformer_layer(backbone), kept, num_patches=embedding.shape[1]):
+        return functional_call(backbone, positions, (images,))
+
+
+def first_transformer_layer(backbone: nn.Module) -> nn.Module:
+    """The layer that the patches enter first, beside the position embedding.
+
+    Raises:
+        ValueError: there is no position embedding, or no list of modules ``layers`` (MMPretrain) or
+            ``blocks`` (timm) beside it.
+    """
+    name = find_position_embedding(backbone).name
+    owner = backbone.get_submodule(name.rpartition('.')[0])
+    for layers in (getattr(owner, 'layers', None), getattr(owner, 'blocks', None)):
+        if isinstance(layers, nn.ModuleList | nn.Sequential) and len(layers):
+            return layers[0]
+    raise ValueError(
+        f'{type(owner).__name__} has no list of transformer layers called layers or blocks, before '
+        'which patches could be dropped'
+    )
+
+
+def check_image_size(backbone: nn.Module, images: Tensor) -> None:
+    """Refuse images ``(B, C, H, W)`` whose patches are not those of the position embedding.
+
+    Raises:
+        ValueError: they are not of the size that the backbone was built for, or it has no absolute
+            position embedding.
+    """
+    found = find_position_embedding(backbone)
+    height, width = (g * p for g, p in zip(found.grid, found.patch_size, strict=True))
+    if images.shape[-2:] != (height, width):
+        raise ValueError(
+            f'{type(backbone).__name__} was built for images of {height} × {width} pixels, got '
+            f'{tuple(images.shape)}: set its img_size'
+        )
+
+
+@contextmanager
+def only_patches(layer: nn.Module, kept: Tensor, num_patches: int) -> Iterator[None]:
+    """Within the block, let only some patches enter a layer, after the extra tokens.
+
+    Args:
+        layer: see :func:`first_transformer_layer`; afterwards it is as before.
+        kept: the numbers of the patches, ``(B, K)``.
+        num_patches: L.
+    """
+
+    def select(module: nn.Module, args: tuple) -> tuple:
+        tokens, *others = args  # (B, T + L, D)
+        extra = tokens.shape[1] - num_patches
+        patches = tokens[:, extra:].take_along_dim(kept[..., None], dim=1)
+        return (torch.cat([tokens[:, :extra], patches], dim=1), *others)
+
+    hook = layer.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,16 +1,14 @@
 """What keeps patches from being sorted by the pixels at their edges alone (appendix A.2)."""
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 
 import torch
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils import derive_seeds
 
-# B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them, K of these kept,
-# T extra tokens (class token) before those of the patches, D channels of a token.
+# B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them, K of these kept.
 
 
 def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> None:
@@ -101,37 +99,3 @@ def validation_noise(
         )
     generators = (torch.Generator().manual_seed(derive_seeds(int(n))[2]) for n in numbers)
     return torch.stack([torch.rand((2, num_patches), generator=g) for g in generators])
-
-
-def keep_patches(tokens: Tensor, patches: Tensor, num_extra_tokens: int = 0) -> Tensor:
-    """Drop the tokens of all other patches.
-
-    Args:
-        tokens: ``(B, T + L, D)``.
-        patches: numbers of those to keep, ``(B, K)``.
-        num_extra_tokens: T, always kept.
-
-    Returns:
-        ``(B, T + K, D)``: the extra tokens, then those of ``patches``, in their order.
-    """
-    extra, of_patches = tokens[:, :num_extra_tokens], tokens[:, num_extra_tokens:]
-    index = patches[..., None].expand(-1, -1, tokens.shape[-1])
-    return torch.cat([extra, of_patches.gather(1, index)], dim=1)
-
-
-@contextmanager
-def only_patches(backbone: nn.Module, patches: Tensor):
-    """Within the block, MMPretrain's vision transformer drops all other patches.
-
-    That happens after patch and position embedding, before the first layer. The backbone is as
-    before when the block ends, by an exception too.
-    """
-
-    def drop(module: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
-        return keep_patches(tokens, patches, backbone.num_extra_tokens)
-
-    handle = backbone.drop_after_pos.register_forward_hook(drop)
-    try:
-        yield
-    finally:
-        handle.remove()

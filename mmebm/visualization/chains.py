@@ -17,7 +17,7 @@ from ..models import EnergyRestorationAlgorithm
 
 @dataclass
 class Chain:
-    """One image on its way from corrupted to restored.
+    """One image on its way from corrupted to restored, or from shuffled to sorted.
 
     Attributes:
         images: x⁰ (the corrupted image) to x^N, ``(N + 1, H, W, 3)`` float, RGB in pixel units;
@@ -26,6 +26,8 @@ class Chain:
         clean: the original ``(H, W, 3)`` in the same units, or None where there is none.
         clean_energy: its energy, or None.
         title: what to write beside the row: a file name, a corruption.
+        accuracy: of a sorted image, the share of patches that are right in each of ``images``,
+            ``(N + 1,)`` in [0, 1]; None for a restored one.
     """
 
     images: np.ndarray
@@ -33,6 +35,7 @@ class Chain:
     clean: np.ndarray | None = None
     clean_energy: float | None = None
     title: str = ''
+    accuracy: np.ndarray | None = None
 
     @property
     def psnr(self) -> np.ndarray:
@@ -135,10 +138,13 @@ def _cells(chain: Chain, with_clean: bool):
     for n, (image, energy, psnr) in enumerate(
         zip(chain.images, chain.energies, chain.psnr, strict=True)
     ):
-        heading = 'corrupted' if n == 0 else f'step {n}'
+        start = 'corrupted' if chain.accuracy is None else 'shuffled'
+        heading = start if n == 0 else f'step {n}'
         if not with_clean and n == 0:
             heading = chain.title or 'input'
         below = f'E {energy:.3g}'
-        if not np.isnan(psnr):
+        if chain.accuracy is not None:
+            below = f'{chain.accuracy[n]:.0%} right\n{below}'
+        elif not np.isnan(psnr):
             below = f'{psnr:.2f} dB\n{below}'
         yield heading, image, below

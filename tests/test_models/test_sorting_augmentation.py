@@ -3,11 +3,10 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmebm.models.position_embedding import first_transformer_layer, only_patches
 from mmebm.models.sorting_augmentation import (
-    keep_patches,
     kept_patches,
     mask_patch_edges,
-    only_patches,
     validation_noise,
 )
 
@@ -80,19 +79,14 @@ def test_validation_noise_belongs_to_the_image_not_to_its_place_in_the_batch():
         validation_noise(1, 50, [DataSample()])
 
 
-def test_keeps_the_extra_tokens_and_the_patches_in_their_order():
-    tokens = torch.arange(6.0)[None, :, None].expand(1, 6, 2)
-    kept = keep_patches(tokens, torch.tensor([[3, 0]]), num_extra_tokens=2)
-    assert kept[0, :, 0].tolist() == [0, 1, 5, 2]
-
-
 def test_backbone_sees_only_the_patches_and_is_as_before_afterwards():
     model = MODELS.build(VIT)
     model.init_weights()
     images = torch.randn(2, 3, 8, 12)
     patches = torch.tensor([[5, 1, 2], [0, 1, 3]])
     whole = model(images)[-1]
-    with only_patches(model, patches):
+    layer = first_transformer_layer(model)
+    with only_patches(layer, patches, 6):
         some = model(images)[-1]
         images[0, :, :4, :4] = 9  # patch 0 of the first image, which is dropped
         torch.testing.assert_close(model(images)[-1], some)
@@ -100,7 +94,7 @@ def test_backbone_sees_only_the_patches_and_is_as_before_afterwards():
         assert not torch.allclose(model(images)[-1][0], some[0])
     assert some.shape == (2, 1 + 3, 16)
     assert whole.shape == (2, 1 + 6, 16)
-    assert not model.drop_after_pos._forward_hooks
-    with pytest.raises(RuntimeError), only_patches(model, torch.tensor([[6], [0]])):
-        model(images)
-    assert not model.drop_after_pos._forward_hooks
+    assert not layer._forward_pre_hooks
+    with pytest.raises(ZeroDivisionError), only_patches(layer, patches, 6):
+        raise ZeroDivisionError
+    assert not layer._forward_pre_hooks

@@ -5,12 +5,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...visualization import draw_chains, to_chains
+from ...models import EnergySortingAlgorithm
+from ...visualization import draw_chains, to_chains, to_sorting_chains
 
 
 @HOOKS.register_module()
 class RestorationVisualizationHook(Hook):
-    """Draw how a few fixed images are restored, into every visualisation backend.
+    """Draw how a few fixed images are restored or sorted, into every visualisation backend.
 
     The images are the first of the validation set (of the training set, where there is no
     validation), with the corruption they have at the start of the run, so that pictures of
@@ -47,7 +48,10 @@ class RestorationVisualizationHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         batch = model.data_preprocessor(self._batch, False)
-        chains = to_chains(model, *batch['inputs'])
+        if isinstance(model, EnergySortingAlgorithm):
+            chains = to_sorting_chains(model, batch['inputs'], batch['data_samples'])
+        else:
+            chains = to_chains(model, *batch['inputs'])
         for chain, sample in zip(chains, batch['data_samples'], strict=True):
             chain.title = sample.get('corruption', '')
         model.train()

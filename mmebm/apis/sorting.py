@@ -1,0 +1,64 @@
+"""Shuffle and sort the patches of images with a pretrained network."""
+
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import TRANSFORMS
+from mmpretrain.structures import DataSample
+
+from ..models import EnergySortingAlgorithm
+from ..visualization import Chain, to_sorting_chains
+from .restoration import load_pretrained, read_image, validation_transforms
+
+
+class SortingInferencer:
+    """Shuffles the patches of an image, by their position embeddings, and sorts them.
+
+    Args:
+        checkpoint: file written by a pretraining run, or one with its ``state_dict``. Read without
+            unpickling anything but weights and plain values.
+        config: config of the run, or its path. Defaults to the one inside the checkpoint, which is
+            parsed, never executed.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the checkpoint holds no config and none is given; it belongs to another
+            network; the config is not one of sorting.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        device: str | None = None,
+    ):
+        self.model, config = load_pretrained(checkpoint, config, EnergySortingAlgorithm, device)
+        self._prepare, _ = validation_transforms(config)
+        self._pack = TRANSFORMS.build(dict(type='PackInputs'))
+
+    def __call__(
+        self, image: str | Path | np.ndarray, num_steps: int | None = None, index: int = 0
+    ) -> Chain:
+        """Shuffle an image and sort it.
+
+        Args:
+            image: a file, or an array ``(H, W, 3)`` uint8 in BGR (as OpenCV reads it). It is
+                resized and cropped as the images of the config's validation set are.
+            num_steps: N ≥ 0. Defaults to the number trained with.
+            index: number of the image in its series; each is shuffled in a way of its own.
+
+        Returns:
+            The chain; its images hold whole patches, see :func:`mmebm.visualization.Chain`.
+
+        Raises:
+            UnreadableImageError: the file cannot be read as an image.
+            ValueError: ``num_steps`` is negative.
+        """
+        results = self._prepare(read_image(image))
+        batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)
+        samples = [DataSample(metainfo=dict(sample_idx=index))]
+        (chain,) = to_sorting_chains(self.model, batch['inputs'], samples, num_steps)
+        return chain

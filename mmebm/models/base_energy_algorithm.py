@@ -1,0 +1,149 @@
+"""What the algorithms share: backbone and head, the step size α, and one step of the descent."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from .batch import to_pixels
+from .descent import Energy, descend, descent_step
+from .gradient_collection import GradientCollector
+from .second_derivative import check_graph_of_gradient
+
+# B batch, C channels, H × W pixels, N descent steps.
+
+
+class BaseEnergyAlgorithm(BaseSelfSupervisor):
+    """A backbone ψ and a head h, fitted so that descending on ``h(ψ(·))`` restores something.
+
+    A subclass says what is descended on (pixels, position embeddings) and implements :meth:`loss`
+    and :meth:`predict`.
+
+    Args:
+        backbone: config of ψ, or a module.
+        head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
+        neck: config of a module between the two, or None.
+        num_steps: N, descent steps per image while training, ≥ 0.
+        step_size: α, or its initial value where it is learnt, > 0.
+        learnable_step_size: whether α is trained with the network. What is trained is log α, so
+            that α stays positive and moves by a share of itself.
+        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        TypeError, ValueError: an option of the wrong kind or out of its range.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        head: dict | nn.Module,
+        neck: dict | nn.Module | None,
+        num_steps: int,
+        step_size: float,
+        learnable_step_size: bool,
+        data_preprocessor: dict | nn.Module | None,
+        init_cfg: dict | list | None,
+    ):
+        if not isinstance(num_steps, int) or isinstance(num_steps, bool):
+            raise TypeError(f'num_steps must be an integer ≥ 0, got {num_steps!r}')
+        if num_steps < 0:
+            raise ValueError(f'num_steps must be an integer ≥ 0, got {num_steps}')
+        if not isinstance(step_size, int | float) or isinstance(step_size, bool):
+            raise TypeError(f'step_size must be a number > 0, got {step_size!r}')
+        if not 0 < step_size < float('inf'):
+            raise ValueError(f'step_size must be a finite number > 0, got {step_size}')
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.num_steps = num_steps
+        log_step_size = torch.tensor(float(step_size)).log()
+        if learnable_step_size:
+            self.log_step_size = nn.Parameter(log_step_size)
+        else:
+            self.register_buffer('log_step_size', log_step_size)
+        self._graph_checked = False  # once per process
+        # Where float16 is used: the loss scale that the last backward saw, 2**16 to begin with like
+        # torch's GradScaler.
+        self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
+
+    @property
+    def step_size(self) -> Tensor:
+        """α, a 0-dim tensor in units of the squared variable (pixels², say) per energy."""
+        return self.log_step_size.exp()
+
+    @abstractmethod
+    def predict(
+        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Restore and score a validation batch, for the metrics."""
+
+    def energy_of_features(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        """``h``: neck and head on the output of the backbone → energies ``(B,)``."""
+        return self.head(self.neck(features) if self.with_neck else features)
+
+    def chain(self, energy: Energy, x: Tensor, num_steps: int | None = None) -> Tensor:
+        """Descend on an energy with the step size α; keeps no graph.
+
+        Args:
+            energy: maps x ``(B, ...)`` to energies ``(B,)``.
+            x: x⁰, ``(B, ...)``.
+            num_steps: N ≥ 0, the number trained with by default.
+
+        Returns:
+            ``(N + 1, B, ...)``, the first entry being the input.
+
+        Raises:
+            ValueError: ``num_steps`` is negative.
+        """
+        num_steps = self.num_steps if num_steps is None else num_steps
+        if num_steps < 0:
+            raise ValueError(f'num_steps must be an integer ≥ 0, got {num_steps}')
+        return descend(energy, x, self.step_size.detach(), num_steps)
+
+    def differentiable_step(self, energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the descent with its graph; see :func:`descent_step`.
+
+        Raises:
+            NotImplementedError: the backbone cannot be differentiated twice; found at the first
+                step of a process.
+        """
+        x, e = descent_step(energy, x, self.step_size, create_graph=True)
+        if not self._graph_checked:
+            check_graph_of_gradient(self.backbone, e, x)
+            self._graph_checked = True
+        return x, e
+
+    def gradient_collector(self, inputs: Tensor) -> GradientCollector:
+        """A collector for the trained parameters; ``inputs`` tells the device."""
+        return GradientCollector(
+            [p for p in self.parameters() if p.requires_grad],
+            self._loss_scale if _autocast_dtype(inputs) is torch.float16 else None,
+        )
+
+    def to_pixels(self, images: Tensor) -> Tensor:
+        """Undo the normalisation of the data preprocessor: ``(..., C, H, W)`` in 0..255."""
+        return to_pixels(images, self.data_preprocessor)
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ):
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

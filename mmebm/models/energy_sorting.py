@@ -1,0 +1,290 @@
+"""Pretraining by patch sorting (section 2.4 and appendix A.2 of the paper)."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from .base_energy_algorithm import BaseEnergyAlgorithm
+from .batch import with_fields
+from .position_embedding import (
+    check_image_size,
+    find_position_embedding,
+    first_transformer_layer,
+    forward_with_positions,
+    set_sincos_position_embedding,
+)
+from .second_derivative import twice_differentiable
+from .sorting_augmentation import (
+    check_edge_widths,
+    kept_patches,
+    mask_patch_edges,
+    validation_noise,
+)
+
+# B batch, C channels, H × W pixels, L patches of ph × pw pixels in a (gh, gw) grid, K of them kept,
+# D channels of an embedding, N descent steps.
+
+
+@MODELS.register_module()
+class EnergySortingAlgorithm(BaseEnergyAlgorithm):
+    """Fit ``E(x, PE) = h(ψ(x, PE))`` so that descending on it sorts shuffled patches.
+
+    The position embeddings of the patches are shuffled, image by image, and descended on; the image
+    stays as it is. They are the 2-D sin-cos embedding of MoCo v3, fixed while pretraining: the
+    backbone's own is overwritten with it, and again after any initialisation or loading. Extra
+    tokens (class token) keep theirs, which is zero.
+
+    So that edges of neighbouring patches do not give the order away, the outermost pixels of each
+    patch are blanked, and in training a share of the patches is dropped before the transformer
+    layers. Both are drawn anew for each image and iteration (the paper does not say whether images
+    of a batch share the dropped patches; ours do not); the steps of a descent share them.
+
+    Args:
+        backbone: config of ψ, or a module: a vision transformer with an absolute position
+            embedding, such as ``VisionTransformer``, or timm's through ``TIMMBackbone``.
+        head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
+        neck: config of a module between the two. Defaults to none.
+        num_steps: N, descent steps per image while training, ≥ 1. The paper uses 2.
+        step_size: α, or its initial value where it is learnt, > 0. The paper is silent;
+            ``docs/step_size.md`` has our measurement.
+        learnable_step_size: whether α is trained with the network, by its logarithm.
+        edge_widths: the widths k in pixels, one of which is drawn for each patch with equal
+            probabilities: its k outermost pixels on each side become zero. That is zero after
+            normalisation, so that the patch embedding, which is linear, sees as much as with its
+            weights there masked (section 2.4). 0 masks nothing. Each k must leave pixels in a
+            patch: ``2k < min(ph, pw)``.
+        patch_drop_ratio: the share of patches dropped in training, in [0, 1).
+        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        TypeError, ValueError: an option of the wrong kind or out of its range, or a backbone
+            without an absolute position embedding.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        head: dict | nn.Module,
+        neck: dict | nn.Module | None = None,
+        num_steps: int = 2,
+        step_size: float = 300.0,
+        learnable_step_size: bool = True,
+        edge_widths: Sequence[int] = (1, 2),
+        patch_drop_ratio: float = 0.5,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            backbone,
+            head,
+            neck,
+            num_steps,
+            step_size,
+            learnable_step_size,
+            data_preprocessor,
+            init_cfg,
+        )
+        if num_steps == 0:
+            raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
+        found = find_position_embedding(self.backbone)
+        check_edge_widths(edge_widths, found.patch_size)
+        if not isinstance(patch_drop_ratio, int | float) or not 0 <= patch_drop_ratio < 1:
+            raise ValueError(f'patch_drop_ratio must be in [0, 1), got {patch_drop_ratio!r}')
+        if patch_drop_ratio:
+            first_transformer_layer(self.backbone)
+            if getattr(self.backbone, 'out_type', None) == 'featmap':
+                raise ValueError(
+                    "the backbone's out_type='featmap' needs all patches: with patch_drop_ratio="
+                    f"{patch_drop_ratio}, set out_type='avg_featmap' or 'cls_token'"
+                )
+        self.grid, self.patch_size = found.grid, found.patch_size
+        self.num_patches = found.grid[0] * found.grid[1]
+        self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
+        self.patch_drop_ratio = patch_drop_ratio
+        # Here, since DistributedDataParallel counts the trained parameters when it wraps the model.
+        found.value.requires_grad_(False)
+        _fix_position_embedding(self)
+        self.register_load_state_dict_post_hook(_fix_position_embedding)
+
+    def init_weights(self) -> None:
+        """Initialise as MMEngine does; the position embedding stays what it is."""
+        super().init_weights()
+        _fix_position_embedding(self)
+
+    @property
+    def true_embedding(self) -> Tensor:
+        """The embedding of each patch at its own position, ``(L, D)``."""
+        return find_position_embedding(self.backbone).value[0, -self.num_patches :].detach()
+
+    def energy(self, images: Tensor, embedding: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``E(x, PE)``: low where each patch has the embedding of its own position.
+
+        Args:
+            images: normalised, ``(B, C, H, W)``.
+            embedding: of the patches, ``(B, L, D)``.
+            kept: numbers of the patches that the transformer layers see, ``(B, K)``; all by
+                default.
+
+        Returns:
+            ``(B,)``, float.
+        """
+        features = forward_with_positions(self.backbone, images, embedding, kept)
+        return self.energy_of_features(features)
+
+    def sort(self, images: Tensor, embedding: Tensor, num_steps: int | None = None) -> Tensor:
+        """Descend from shuffled embeddings; keeps no graph, works under ``torch.no_grad()``.
+
+        Args:
+            images: normalised, with masked edges, ``(B, C, H, W)``.
+            embedding: ``P̃E⁰``, ``(B, L, D)``.
+            num_steps: N ≥ 0, the number trained with by default.
+
+        Returns:
+            The chain ``(N + 1, B, L, D)``, the first entry being the input.
+
+        Raises:
+            ValueError: ``num_steps`` is negative.
+        """
+        return self.chain(lambda e: self.energy(images, e), embedding, num_steps)
+
+    def loss(
+        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """Equation 7: the mean over the steps of the squared distance of ``P̃Eⁿ`` to ``PE``.
+
+        It counts the kept patches only, as the embeddings of the dropped ones cannot move.
+
+        Args:
+            inputs: the images ``(B, C, H, W)``, normalised, or a list of nothing else.
+            data_samples: not used.
+
+        Returns:
+            ``loss``, 0-dim and differentiable, and for the log: ``distance_step0`` (of the shuffled
+            embeddings) to ``distance_stepN``, the mean energies ``energy_step0`` to
+            ``energy_step(N−1)``, and ``step_size``.
+        """
+        images = _images(inputs)
+        noise = torch.rand(len(images), 3, self.num_patches, device=images.device)
+        images, order = self.disorder(images, noise)
+        kept = kept_patches(noise[:, 2], self.patch_drop_ratio)  # (B, K)
+        true = self.true_embedding.expand(len(images), -1, -1)  # (B, L, D)
+
+        def energy(embedding: Tensor) -> Tensor:
+            return self.energy(images, embedding, kept)
+
+        def distance(embedding: Tensor) -> Tensor:
+            return mse_loss(*(e.take_along_dim(kept[..., None], 1) for e in (embedding, true)))
+
+        collector = self.gradient_collector(images)
+        x = self.true_embedding[order]
+        log = {'distance_step0': distance(x)}
+        with twice_differentiable(self.backbone):
+            for n in range(1, self.num_steps + 1):
+                x, e = self.differentiable_step(energy, x)
+                d = distance(x)
+                collector.add(d / self.num_steps)
+                x = x.detach()
+                log[f'distance_step{n}'] = d.detach()
+                log[f'energy_step{n - 1}'] = e.detach().mean()
+        log['step_size'] = self.step_size.detach()
+        return dict(loss=collector.total(), **log)
+
+    def predict(
+        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Sort a validation batch: all patches, edges masked, each image shuffled alike always.
+
+        Args:
+            inputs: the images ``(B, C, H, W)``, normalised, or a list of nothing else.
+            data_samples: B samples to add to, with ``sample_idx``; by default new ones, numbered
+                within the batch.
+
+        Returns:
+            The samples, with ``shuffled_positions`` and ``restored_positions`` ``(L,)`` (see
+            :func:`nearest_positions`), and ``energy_clean`` (true embeddings) and
+            ``energy_corrupted`` (shuffled), 0-dim.
+
+        Raises:
+            ValueError: a sample has no ``sample_idx``.
+        """
+        images = _images(inputs)
+        images, order = self.disorder(images, self.validation_noise(images, data_samples))
+        true, shuffled = self.true_embedding.expand(len(images), -1, -1), self.true_embedding[order]
+        restored = self.sort(images, shuffled)[-1]
+        with torch.no_grad():
+            fields = dict(
+                shuffled_positions=order,
+                restored_positions=nearest_positions(restored, self.true_embedding),
+                energy_clean=self.energy(images, true).float(),
+                energy_corrupted=self.energy(images, shuffled).float(),
+            )
+        return with_fields(data_samples, fields)
+
+    def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask the edges of the patches, and draw whose embedding each patch gets.
+
+        Args:
+            images: ``(B, C, H, W)``.
+            noise: ``(B, 2 or more, L)``, independent and uniform in [0, 1): for the order, and for
+                the edge widths.
+
+        Returns:
+            The masked images, and the position whose embedding each patch gets ``(B, L)``.
+
+        Raises:
+            ValueError: the images are not of the size that the backbone was built for.
+        """
+        check_image_size(self.backbone, images)
+        widths = self.edge_widths[(noise[:, 1] * len(self.edge_widths)).long()]  # (B, L)
+        widths = widths.reshape(-1, *self.grid)
+        return mask_patch_edges(images, widths, self.patch_size), random_orders(noise[:, 0])
+
+    def validation_noise(
+        self, images: Tensor, data_samples: Sequence[DataSample] | None = None
+    ) -> Tensor:
+        """Noise ``(B, 2, L)`` for :meth:`disorder` that depends on each ``sample_idx`` only."""
+        return validation_noise(len(images), self.num_patches, data_samples).to(images.device)
+
+
+def random_orders(noise: Tensor) -> Tensor:
+    """Permutations from independent uniform noise; ``(B, L)`` → ``(B, L)``, each of 0..L−1."""
+    return noise.argsort(dim=1)
+
+
+def nearest_positions(embedding: Tensor, true_embedding: Tensor) -> Tensor:
+    """The position whose embedding is nearest to each given one.
+
+    Args:
+        embedding: ``(..., L, D)``.
+        true_embedding: ``(L, D)``.
+
+    Returns:
+        ``(..., L)``, in 0..L−1, or −1 for an embedding that is NaN or infinite.
+    """
+    embedding, true_embedding = embedding.float(), true_embedding.float()
+    # Not matrix products, which round distances of near positions to ties.
+    distance = torch.cdist(
+        embedding, true_embedding, compute_mode='donot_use_mm_for_euclid_dist'
+    )  # (..., L, L)
+    return distance.argmin(-1).masked_fill(~embedding.isfinite().all(-1), -1)
+
+
+def _fix_position_embedding(algorithm: EnergySortingAlgorithm, *_) -> None:
+    # also called with the keys that load_state_dict missed
+    set_sincos_position_embedding(algorithm.backbone)
+
+
+def _images(inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    if isinstance(inputs, Tensor):
+        return inputs
+    if len(inputs) != 1:
+        raise TypeError(
+            f'inputs must be the images alone, one tensor (B, C, H, W), got {len(inputs)} of them: '
+            'sorting needs no corruption in the pipeline'
+        )
+    return inputs[0]

@@ -1,0 +1,75 @@
+"""Second derivatives: fused kernels switched off, and missing derivatives named."""
+
+import re
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# What autograd says when an operation has no second derivative, with the operation's name.
+_NO_SECOND_DERIVATIVE = re.compile(
+    r'derivative for (\S+) is not implemented'
+    r'|Trying to backward through (\S+) that is not double differentiable'
+)
+
+
+@contextmanager
+def twice_differentiable(backbone: nn.Module):
+    """Switch fused attention off, and say what to do where a second derivative is missing.
+
+    Fused attention kernels have a first derivative only; PyTorch's mathematical form of the same
+    function has all of them. The switch is thread-local and ends with the block.
+
+    Raises:
+        NotImplementedError: an operation in the block cannot be differentiated twice; names it.
+    """
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    except RuntimeError as error:
+        found = _NO_SECOND_DERIVATIVE.search(str(error))
+        if found is None:
+            raise
+        raise _no_second_derivative(backbone, found[1] or found[2]) from error
+
+
+def check_graph_of_gradient(backbone: nn.Module, energy: Tensor, gradient: Tensor) -> None:
+    """Refuse functions marked ``once_differentiable``, which cut the graph without a word.
+
+    Args:
+        backbone: to name it.
+        energy: with its graph.
+        gradient: of the energy, with its graph.
+
+    Raises:
+        NotImplementedError: there is such a function; names it.
+    """
+    if any(type(node).__name__ == 'Error' for node in _nodes(gradient.grad_fn)):
+        marked = {
+            type(node).__name__.removesuffix('Backward')
+            for node in _nodes(energy.grad_fn)
+            if hasattr(
+                getattr(getattr(node, '_forward_cls', None), 'backward', None), '__wrapped__'
+            )
+        }
+        names = ', '.join(sorted(marked)) or 'a function'
+        raise _no_second_derivative(backbone, f'{names} (marked @once_differentiable)')
+
+
+def _nodes(root):
+    """All nodes of an autograd graph."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(child for child, _ in node.next_functions)
+    return seen
+
+
+def _no_second_derivative(backbone: nn.Module, operation: str) -> NotImplementedError:
+    return NotImplementedError(
+        f'{type(backbone).__name__} cannot be pretrained by energy restoration: {operation} has no '
+        'second derivative. Replace it by differentiable operations; often an option of the '
+        'backbone switches a fused or custom kernel off.'
+    )
