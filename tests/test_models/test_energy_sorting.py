@@ -133,19 +133,19 @@ def test_loss_and_every_gradient_equal_the_reference(name, num_steps, draws):
 
 
 def test_the_network_sees_masked_edges_in_training_and_validation(monkeypatch):
-    """With literal draws, training on an image is training on its masked copy without masking."""
-    monkeypatch.setattr(torch, 'rand', lambda shape, *_, **__: torch.full((3, 16), 0.6))
+    model, x = build(edge_widths=(1, 2)), images(1, torch.float32)
     seen = []
-    model = build(edge_widths=(1, 2))
     model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    x = images(1, torch.float32)
-    model.validation_noise = lambda *_: torch.full((1, 2, 16), 0.6)  # the second width
+    noise = torch.full((1, 3, PATCHES), 0.6)  # draws the second width for every patch
+    monkeypatch.setattr(torch, 'rand', lambda *_, **__: noise)
+    model.loss(x)
+    monkeypatch.setattr(model, 'validation_noise', lambda *_: noise[:, :2])
     model.predict(x)
     expected = x.reshape(1, 3, 4, 8, 4, 8).clone()
     for edge in (0, 1, -2, -1):
         expected[:, :, :, edge] = 0
         expected[..., edge] = 0
-    assert len(seen) == model.num_steps + 2
+    assert len(seen) == model.num_steps + model.num_steps + 2
     for image in seen:
         assert torch.equal(image, expected.reshape(x.shape))
 
