@@ -1,9 +1,13 @@
 """Sorting against an independent reference: equation 7 on a ViT in plain torch, float64."""
 
 import copy
+import os
 
 import pytest
 import torch
+import torch.multiprocessing as mp
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -129,19 +133,19 @@ def test_loss_and_every_gradient_equal_the_reference(name, num_steps, draws):
 
 
 def test_the_network_sees_masked_edges_in_training_and_validation(monkeypatch):
-    """With literal draws, training on an image is training on its masked copy without masking."""
-    monkeypatch.setattr(torch, 'rand', lambda shape, *_, **__: torch.full((3, 16), 0.6))
+    model, x = build(edge_widths=(1, 2)), images(1, torch.float32)
     seen = []
-    model = build(edge_widths=(1, 2))
     model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    x = images(1, torch.float32)
-    model.validation_noise = lambda *_: torch.full((1, 2, 16), 0.6)  # the second width
+    noise = torch.full((1, 3, PATCHES), 0.6)  # draws the second width for every patch
+    monkeypatch.setattr(torch, 'rand', lambda *_, **__: noise)
+    model.loss(x)
+    monkeypatch.setattr(model, 'validation_noise', lambda *_: noise[:, :2])
     model.predict(x)
     expected = x.reshape(1, 3, 4, 8, 4, 8).clone()
     for edge in (0, 1, -2, -1):
         expected[:, :, :, edge] = 0
         expected[..., edge] = 0
-    assert len(seen) == model.num_steps + 2
+    assert len(seen) == model.num_steps + model.num_steps + 2
     for image in seen:
         assert torch.equal(image, expected.reshape(x.shape))
 
@@ -498,3 +502,33 @@ def test_inputs_of_a_corruption_are_refused():
     with pytest.raises(TypeError, match=r'got 2 of them.*no corruption'):
         build()([x, x], mode='loss')
     assert build()([x], mode='loss')['loss'] > 0
+
+
+def train_on_two_processes(rank: int, path: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=os.environ['TEST_PORT'],
+    )  # fmt: skip
+    torch.distributed.init_process_group('gloo')
+    model = MMDistributedDataParallel(build())
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.05))
+    torch.manual_seed(rank)  # each process shuffles in its own way
+    for _ in range(2):
+        inputs = torch.randint(0, 256, (2, 3, SIDE, SIDE))
+        model.train_step(dict(inputs=inputs, data_samples=None), optimizer)
+    torch.save(model.module.state_dict(), f'{path}/{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_training_keeps_the_processes_alike(tmp_path, monkeypatch):
+    port = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False).port
+    monkeypatch.setenv('TEST_PORT', str(port))
+    mp.spawn(train_on_two_processes, (str(tmp_path),), nprocs=2)
+    one, two = (torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in (0, 1))
+    start = build().state_dict()
+    moved = [key for key in start if not torch.equal(start[key], one[key])]
+    assert len(moved) > len(start) / 2
+    assert 'backbone.pos_embed' not in moved
+    for key, value in one.items():
+        assert torch.equal(two[key], value)
