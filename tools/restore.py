@@ -92,9 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
     out_dir = Path(args.out_dir)
     table = Table(title='PSNR in dB; energy is low for images like those trained on')
-    for column in ('image', 'corruption', 'PSNR corrupted', 'restored', 'E original', 'corrupted',
-                   'restored'):  # fmt: skip
-        table.add_column(column, justify='left' if column in ('image', 'corruption') else 'right')
+    for column in ('image', 'corruption'):
+        table.add_column(column, overflow='fold')
+    for column in ('PSNR corrupted', 'restored', 'E original', 'corrupted', 'restored'):
+        table.add_column(column, justify='right')
     chains, unreadable = [], []
     for index, image in enumerate(track(images, 'restoring', console=console)):
         try:
