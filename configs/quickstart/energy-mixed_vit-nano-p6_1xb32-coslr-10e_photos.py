@@ -28,7 +28,6 @@ model = dict(
     ),
     head=dict(type='EnergyHead', in_channels=128),
     num_steps=1,  # the paper's 2 takes twice as long per iteration
-    step_size=1000.0,
     data_preprocessor=dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True),
 )
 

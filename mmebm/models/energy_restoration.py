@@ -49,7 +49,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         head: dict | nn.Module,
         neck: dict | nn.Module | None = None,
         num_steps: int = 2,
-        step_size: float = 300.0,
+        step_size: float = 1000.0,
         learnable_step_size: bool = True,
         restoration_loss: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
