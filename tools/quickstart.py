@@ -98,7 +98,8 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
         for part, pixels in parts:
             side = TRAIN_TILE if part == 'train' else HELD_OUT_TILE
             for tile in tiles(pixels, side, side // 2):
-                tile.save(folder / part / f'{number:04d}_{Path(name).stem}_{count:03d}.png')
+                file = folder / part / f'{number:04d}_{Path(name).stem}_{count:03d}.png'
+                tile.save(file, icc_profile=None)  # libpng warns at every read of an odd one
                 count += 1
     if unreadable:
         console.print(f'{unreadable} of {len(images)} images could not be read')

@@ -1,22 +1,4 @@
-# ViT-B/16 at 224² and its energy. The features are averaged over the patches and normalised once, as
-# MAE does in finetuning (ours: the paper does not say how ψ ends), so that what is pretrained is
-# what is finetuned.
-model = dict(
-    type='EnergyRestorationAlgorithm',
-    backbone=dict(
-        type='VisionTransformer',
-        arch='base',
-        img_size=224,
-        patch_size=16,
-        out_type='avg_featmap',
-        final_norm=False,
-    ),
-    head=dict(type='EnergyHead', in_channels=768),
-    num_steps=2,
-    data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        to_rgb=True,
-    ),
-)
+# ViT-B/16 at 224² and its energy.
+_base_ = './energy_vit-small-p16.py'
+
+model = dict(backbone=dict(arch='base'), head=dict(in_channels=768))
