@@ -4,8 +4,8 @@ make quickstart                      # or: python tools/quickstart.py [--data FO
 
 No row of the paper: a first look. Expect on held-out crops, after 4:50 minutes of training on two cores
 of an AMD EPYC: masking 13.2 → 20.2 dB, noise 14.3 → 20.6, colour 16.9 → 21.1, super-resolution
-20.44 → 20.47 (with seed 1: 20.50). That last one is slow: alone it gains 0.5 dB within 100 iterations, in the mixture it is
-made worse for the first 1,000.
+20.44 → 20.47 (with seed 1: 20.50). That last one is slow: alone it gains 0.5 dB within 200
+iterations, in the mixture it is made worse for the first 1,000.
 """
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/schedules/adamw_bs256_100e.py']
