@@ -229,13 +229,13 @@ def main(argv: list[str] | None = None) -> int:
         else:
             images = sample_photographs()
         prepare(images, folder, console)
+        config = training_config(folder, work_dir, args.cfg_options)
+        config.resume = args.resume
+        check_checkpoint(config)
     except (OSError, ValueError) as error:
         print(f'quickstart.py: {error}', file=sys.stderr)
         return 2
-    config = training_config(folder, work_dir, args.cfg_options)
-    config.resume = args.resume
     config.log_level = 'WARNING'  # the bar tells enough; figures go to vis_data/
-    check_checkpoint(config)
     runner = build_runner(config, local_rank=0)
     columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]
     try:

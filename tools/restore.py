@@ -11,25 +11,26 @@ import numpy as np
 from mmengine.config import DictAction
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from mmebm.apis import RestorationInferencer, UnreadableImageError, find_images
+from mmebm._pictures import (
+    USAGE,
+    add_common_arguments,
+    check_common_arguments,
+    draw_each,
+    report,
+)
+from mmebm.apis import RestorationInferencer, find_images
 from mmebm.corruptions import MixedCorruption
-from mmebm.visualization import Chain, draw_chains, to_uint8
+from mmebm.visualization import Chain, to_uint8
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Corrupt images, restore them by descent on the energy, and draw the chains.',
-        usage='%(prog)s [CONFIG] CHECKPOINT IMAGE|FOLDER [options]',
+        usage=USAGE,
     )
-    parser.add_argument(
-        'paths',
-        nargs='+',
-        metavar='[CONFIG] CHECKPOINT IMAGE|FOLDER',
-        help='the config is needed only where the checkpoint holds none',
-    )
+    add_common_arguments(parser, out_dir='restored')
     parser.add_argument(
         '--corruption',
         metavar='NAME',
@@ -45,17 +46,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='its options, such as patch_size=16 ratio=0.5',
     )
-    parser.add_argument('--num-steps', type=int, help='defaults to the number trained with')
-    parser.add_argument('--out-dir', default='restored', help='where the pictures go')
     parser.add_argument('--seed', type=int, default=0, help='of the corruption')
-    parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
     args = parser.parse_args(argv)
-    if len(args.paths) not in (2, 3):
-        parser.error(f'give [CONFIG] CHECKPOINT IMAGE|FOLDER, got {len(args.paths)} paths')
-    *config, args.checkpoint, args.images = args.paths
-    args.config = config[0] if config else None
-    if args.num_steps is not None and args.num_steps < 0:
-        parser.error(f'--num-steps must be ≥ 0, got {args.num_steps}')
+    check_common_arguments(parser, args)
     if args.corruption_options and args.corruption in ('config', 'none'):
         parser.error('--corruption-options needs --corruption NAME')
     return args
@@ -89,41 +82,30 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, TypeError) as error:
         print(f'restore.py: {error}', file=sys.stderr)
         return 2
-    root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
-    out_dir = Path(args.out_dir)
     table = Table(title='PSNR in dB; energy is low for images like those trained on')
     for column in ('image', 'corruption'):
         table.add_column(column, overflow='fold')
     for column in ('PSNR corrupted', 'restored', 'E original', 'corrupted', 'restored'):
         table.add_column(column, justify='right')
-    chains, unreadable = [], []
-    for index, image in enumerate(track(images, 'restoring', console=console)):
-        try:
-            chain = restore(image, corruption, args.num_steps, args.seed, index)
-        except UnreadableImageError as error:
-            unreadable.append(str(error))
-            continue
-        chains.append(chain)
-        name = image.relative_to(root)
-        target = out_dir / name.parent / f'{name.name}.chain.png'
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_chains([chain], cell=2.2)).save(target)
-        Image.fromarray(to_uint8(chain.images[-1])).save(
-            target.with_name(f'{name.name}.restored.png')
-        )
+    drawn, unreadable = draw_each(
+        images,
+        args,
+        lambda image, index: restore(image, corruption, args.num_steps, args.seed, index),
+        'chain',
+        console,
+    )
+    for name, chain in drawn:
+        target = Path(args.out_dir, f'{name}.restored.png')
+        Image.fromarray(to_uint8(chain.images[-1])).save(target)
         add_row(table, str(name), chain)
+    chains = [chain for _, chain in drawn]
     if chains:
         if chains[0].clean is not None and len(chains) > 1:
             means = (np.mean([c.psnr[i] for c in chains]) for i in (0, -1))
             table.add_section()
             table.add_row(f'mean of {len(chains)}', '', *(f'{mean:.2f}' for mean in means))
         console.print(table)
-        console.print(f'Pictures: {out_dir.resolve()}', soft_wrap=True)
-    for message in unreadable:
-        print(f'skipped: {message}', file=sys.stderr)
-    if unreadable:
-        print(f'{len(unreadable)} of {len(images)} images could not be read', file=sys.stderr)
-    return 0 if chains else 1
+    return report(args, len(images), unreadable, console)
 
 
 if __name__ == '__main__':

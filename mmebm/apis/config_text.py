@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 from mmengine.config import ConfigDict
 
@@ -33,6 +34,22 @@ def parse_config_text(text: str) -> ConfigDict:
             )
         config[statement.targets[0].id] = _literal(statement.value)
     return ConfigDict(config)
+
+
+def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
+    """The config that a loaded checkpoint carries, parsed, never executed.
+
+    Args:
+        checkpoint: what the file holds.
+        name: of the file, for the message.
+
+    Raises:
+        ValueError: there is none, or it holds more than literals.
+    """
+    text = checkpoint.get('meta', {}).get('cfg')
+    if not isinstance(text, str):
+        raise ValueError(f'{name} holds no config: give the one it was trained with before it')
+    return parse_config_text(text)
 
 
 def _literal(node: ast.expr):

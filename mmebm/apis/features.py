@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_checkpoint_safely
 from ..models.backbone_weights import load_backbone
 from ..models.energy_head import EnergyHead, pool_features
-from .config_text import parse_config_text
+from .config_text import config_inside
 
 
 class FeatureExtractor:
@@ -83,10 +83,7 @@ def read_config(config: str | Path | Config | None, checkpoint: str | Path | Non
         ValueError: there is no config, or it has no model with a backbone.
     """
     if config is None:
-        text = load_checkpoint_safely(checkpoint, mmap=True).get('meta', {}).get('cfg')
-        if not isinstance(text, str):
-            raise ValueError(f'{checkpoint} holds no config: give one before it')
-        config = parse_config_text(text)
+        config = config_inside(load_checkpoint_safely(checkpoint, mmap=True), checkpoint)
     elif isinstance(config, str | Path):
         config = Config.fromfile(config)
     if 'backbone' not in (config.get('model') or {}):

@@ -15,7 +15,7 @@ from ..corruptions import BaseCorruption, MixedCorruption
 from ..datasets import IMAGE_EXTENSIONS
 from ..models import EnergyRestorationAlgorithm
 from ..visualization import Chain, to_chains
-from .config_text import parse_config_text
+from .config_text import config_inside
 
 
 def find_images(path: str | Path) -> list[Path]:
@@ -143,12 +143,7 @@ def load_pretrained(
     """
     state = load_checkpoint_safely(checkpoint)
     if config is None:
-        text = state.get('meta', {}).get('cfg')
-        if not isinstance(text, str):
-            raise ValueError(
-                f'{checkpoint} holds no config: give the one it was trained with before it'
-            )
-        config = parse_config_text(text)
+        config = config_inside(state, checkpoint)
     elif not isinstance(config, Config):
         config = Config.fromfile(config)
     found = config.get('model', {}).get('type')

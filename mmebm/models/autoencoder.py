@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.registry import MODELS
@@ -15,7 +14,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .batch import corrupted_and_clean, to_pixels, with_fields
+from .batch import PredictingSelfSupervisor, corrupted_and_clean, to_pixels, with_fields
 from .position_embedding import (
     PositionEmbedding,
     find_position_embedding,
@@ -24,8 +23,9 @@ from .position_embedding import (
 )
 from .sorting_augmentation import (
     check_edge_widths,
+    check_patch_drop_ratio,
     kept_patches,
-    mask_patch_edges,
+    mask_random_edges,
     validation_noise,
 )
 
@@ -34,7 +34,7 @@ from .sorting_augmentation import (
 
 
 @MODELS.register_module()
-class RestorationAutoEncoder(BaseSelfSupervisor):
+class RestorationAutoEncoder(PredictingSelfSupervisor):
     """Predict the clean image from the corrupted one: "AE + SR 16×", "AE + denoising" (Table 2).
 
     Unlike MAE's, the encoder sees every patch, as these corruptions leave no patch out.
@@ -133,20 +133,9 @@ class RestorationAutoEncoder(BaseSelfSupervisor):
         pixels = {name: to_pixels(x, self.data_preprocessor) for name, x in images.items()}
         return with_fields(data_samples, pixels)
 
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list[DataSample] | None = None,
-        mode: str = 'tensor',
-    ):
-        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
-
 
 @MODELS.register_module()
-class SortingAutoEncoder(BaseSelfSupervisor):
+class SortingAutoEncoder(PredictingSelfSupervisor):
     """Predict the position of each patch: "AE + sorting" (section 3.1, Table 2).
 
     The encoder has no position embedding while pretraining: its own is zero and fixed, so that it
@@ -191,11 +180,9 @@ class SortingAutoEncoder(BaseSelfSupervisor):
                 f'neck.num_positions must be the {self.grid[0]} × {self.grid[1]} = '
                 f'{self.num_patches} patches of the backbone, got {self.neck.num_positions}'
             )
-        height, width = self.backbone.img_size
-        self.patch_size = (height // self.grid[0], width // self.grid[1])
+        self.patch_size = found.patch_size
         check_edge_widths(edge_widths, self.patch_size)
-        if not isinstance(patch_drop_ratio, int | float) or not 0 <= patch_drop_ratio < 1:
-            raise ValueError(f'patch_drop_ratio must be in [0, 1), got {patch_drop_ratio!r}')
+        check_patch_drop_ratio(patch_drop_ratio)
         self.patch_drop_ratio = patch_drop_ratio
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
         self._remove_position_embedding()
@@ -271,16 +258,7 @@ class SortingAutoEncoder(BaseSelfSupervisor):
 
     def mask_edges(self, images: Tensor, noise: Tensor) -> Tensor:
         """Mask the edges of the patches, as wide as uniform noise ``(B, L)`` in [0, 1) says."""
-        widths = self.edge_widths[(noise * len(self.edge_widths)).long()]  # (B, L)
-        return mask_patch_edges(images, widths.reshape(-1, *self.grid), self.patch_size)
-
-    def forward(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
-    ):
-        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
+        return mask_random_edges(images, noise, self.edge_widths, self.patch_size)
 
 
 @MODELS.register_module()

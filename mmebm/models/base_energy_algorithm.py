@@ -1,14 +1,11 @@
 """What the algorithms share: backbone and head, the step size α, and one step of the descent."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from mmpretrain.models import BaseSelfSupervisor
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from .batch import to_pixels
+from .batch import PredictingSelfSupervisor, to_pixels
 from .descent import Energy, descend, descent_step
 from .gradient_collection import GradientCollector
 from .second_derivative import check_graph_of_gradient
@@ -16,7 +13,7 @@ from .second_derivative import check_graph_of_gradient
 # B batch, C channels, H × W pixels, N descent steps.
 
 
-class BaseEnergyAlgorithm(BaseSelfSupervisor):
+class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     """A backbone ψ and a head h, fitted so that descending on ``h(ψ(·))`` restores something.
 
     A subclass says what is descended on (pixels, position embeddings) and implements :meth:`loss`
@@ -79,12 +76,6 @@ class BaseEnergyAlgorithm(BaseSelfSupervisor):
         """α, a 0-dim tensor in units of the squared variable (pixels², say) per energy."""
         return self.log_step_size.exp()
 
-    @abstractmethod
-    def predict(
-        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
-        """Restore and score a validation batch, for the metrics."""
-
     def energy_of_features(self, features: Tensor | Sequence[Tensor]) -> Tensor:
         """``h``: neck and head on the output of the backbone → energies ``(B,)``."""
         return self.head(self.neck(features) if self.with_neck else features)
@@ -131,17 +122,6 @@ class BaseEnergyAlgorithm(BaseSelfSupervisor):
     def to_pixels(self, images: Tensor) -> Tensor:
         """Undo the normalisation of the data preprocessor: ``(..., C, H, W)`` in 0..255."""
         return to_pixels(images, self.data_preprocessor)
-
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list[DataSample] | None = None,
-        mode: str = 'tensor',
-    ):
-        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

@@ -1,11 +1,34 @@
-"""What the algorithms share about a batch: its two images, its pixel units, its data samples."""
+"""What all algorithms share: prediction, two images per sample, pixel units, data samples."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 # B batch, C channels, H × W pixels.
+
+
+class PredictingSelfSupervisor(BaseSelfSupervisor):
+    """A pretraining method that can be validated: MMPretrain's own have no ``mode='predict'``."""
+
+    @abstractmethod
+    def predict(
+        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Restore and score a validation batch, for the metrics."""
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ):
+        """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
 
 
 def corrupted_and_clean(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

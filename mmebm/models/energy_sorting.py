@@ -20,8 +20,9 @@ from .position_embedding import (
 from .second_derivative import twice_differentiable
 from .sorting_augmentation import (
     check_edge_widths,
+    check_patch_drop_ratio,
     kept_patches,
-    mask_patch_edges,
+    mask_random_edges,
     validation_noise,
 )
 
@@ -93,8 +94,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
         found = find_position_embedding(self.backbone)
         check_edge_widths(edge_widths, found.patch_size)
-        if not isinstance(patch_drop_ratio, int | float) or not 0 <= patch_drop_ratio < 1:
-            raise ValueError(f'patch_drop_ratio must be in [0, 1), got {patch_drop_ratio!r}')
+        check_patch_drop_ratio(patch_drop_ratio)
         if patch_drop_ratio:
             first_transformer_layer(self.backbone)
             if getattr(self.backbone, 'out_type', None) == 'featmap':
@@ -240,9 +240,8 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             ValueError: the images are not of the size that the backbone was built for.
         """
         check_image_size(self.backbone, images)
-        widths = self.edge_widths[(noise[:, 1] * len(self.edge_widths)).long()]  # (B, L)
-        widths = widths.reshape(-1, *self.grid)
-        return mask_patch_edges(images, widths, self.patch_size), random_orders(noise[:, 0])
+        masked = mask_random_edges(images, noise[:, 1], self.edge_widths, self.patch_size)
+        return masked, random_orders(noise[:, 0])
 
     def validation_noise(
         self, images: Tensor, data_samples: Sequence[DataSample] | None = None

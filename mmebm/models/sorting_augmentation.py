@@ -29,6 +29,31 @@ def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> Non
         )
 
 
+def check_patch_drop_ratio(ratio: float) -> None:
+    """Raise a ValueError unless the share of dropped patches is in [0, 1)."""
+    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
+        raise ValueError(f'patch_drop_ratio must be in [0, 1), got {ratio!r}')
+
+
+def mask_random_edges(
+    images: Tensor, noise: Tensor, edge_widths: Tensor, patch_size: tuple[int, int]
+) -> Tensor:
+    """Mask the edges of the patches, as wide as noise says: each width equally likely.
+
+    Args:
+        images: ``(B, C, gh · ph, gw · pw)``, normalised.
+        noise: for each patch, row by row, independent and uniform in [0, 1), ``(B, L)``.
+        edge_widths: those to draw from, integers ≥ 0.
+        patch_size: ``(ph, pw)``.
+
+    Returns:
+        New images of the same shape.
+    """
+    grid = [pixels // size for pixels, size in zip(images.shape[-2:], patch_size, strict=True)]
+    widths = edge_widths[(noise * len(edge_widths)).long()]  # (B, L)
+    return mask_patch_edges(images, widths.reshape(-1, *grid), patch_size)
+
+
 def mask_patch_edges(images: Tensor, widths: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """Zero the outermost pixels of each patch.
 
