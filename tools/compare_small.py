@@ -3,8 +3,8 @@
 python tools/compare_small.py data/cifar10
 python tools/compare_small.py data/cifar10 --methods scratch mae energy-mixed --seeds 0 1 2
 
-Every method pretrains the same backbone for as many epochs, and is judged by the same finetuning and
-the same linear probe. What has run already is not run again; an interrupted run goes on.
+Every method pretrains the same backbone for as many epochs, and is judged by the same finetuning
+and the same linear probe. What has run already is not run again; an interrupted run goes on.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import track
 
 matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 CONFIGS = Path(__file__).parent.parent / 'configs/small'
 TRAIN = Path(__file__).parent / 'train.py'
@@ -48,7 +48,7 @@ def protocol_config(protocol: str, method: str) -> Path:
 
 
 def shorten(config: Config, epochs: int) -> None:
-    """Run for ``epochs``, warm-up included; validate after the last one only."""
+    """Run for ``epochs`` ≥ 2, warm-up included; validate after the last one only."""
     warm_up, decay = config.param_scheduler
     warm_up.end = decay.begin = min(warm_up.end, max(1, epochs // 5))
     decay.end = epochs
@@ -59,8 +59,14 @@ def shorten(config: Config, epochs: int) -> None:
 
 
 def resize(config: Config, width: int, depth: int) -> None:
-    """Give the backbone ``width`` channels and ``depth`` layers, and fit what is behind it."""
+    """Give the backbone ``width`` channels and ``depth`` layers, and fit what is behind it.
+
+    Raises:
+        ValueError: the heads of its attention cannot share the width evenly.
+    """
     arch = config.model.backbone.arch
+    if width % arch.num_heads:
+        raise ValueError(f'--width must be a multiple of the {arch.num_heads} heads, got {width}')
     before = arch.embed_dims
     arch.update(embed_dims=width, num_layers=depth, feedforward_channels=4 * width)
     for part in ('neck', 'head'):
@@ -220,7 +226,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-steps', type=int, help='N of the energy methods (2)')
     parser.add_argument('--workers', type=int, help='processes that load images')
     args = parser.parse_args(argv)
-    for name, least in (('pretraining_epochs', 1), ('epochs', 1), ('labels_per_class', 1),
+    for name, least in (('pretraining_epochs', 2), ('epochs', 2), ('labels_per_class', 1),
                         ('width', 1), ('depth', 1), ('num_steps', 0), ('workers', 0)):  # fmt: skip
         value = getattr(args, name)
         if value is not None and value < least:
