@@ -1,10 +1,12 @@
-"""Second derivatives: fused kernels switched off, and missing derivatives named."""
+"""Second derivatives: fused kernels replaced, and missing derivatives named."""
 
 import re
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .attention import TwiceDifferentiableAttention
 
 # What autograd says when an operation has no second derivative, with the operation's name.
 _NO_SECOND_DERIVATIVE = re.compile(
@@ -15,16 +17,17 @@ _NO_SECOND_DERIVATIVE = re.compile(
 
 @contextmanager
 def twice_differentiable(backbone: nn.Module):
-    """Switch fused attention off, and say what to do where a second derivative is missing.
+    """Replace fused attention, and say what to do where a second derivative is missing.
 
-    Fused attention kernels have a first derivative only; PyTorch's mathematical form of the same
-    function has all of them. The switch is thread-local and ends with the block.
+    Fused attention kernels have a first derivative only; see :class:`.TwiceDifferentiableAttention`
+    for what takes their place. The switch is thread-local and ends with the block.
 
     Raises:
         NotImplementedError: an operation in the block cannot be differentiated twice; names it.
     """
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        # the second for calls from inside PyTorch's own functions, which the first does not see
+        with TwiceDifferentiableAttention(), sdpa_kernel(SDPBackend.MATH):
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))
