@@ -1,14 +1,15 @@
 """What the algorithms share: backbone and head, the step size α, and one step of the descent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .batch import PredictingSelfSupervisor, to_pixels
-from .descent import Energy, descend, descent_step
+from .descent import Energy, descend, energy_gradient
 from .gradient_collection import GradientCollector
 from .second_derivative import check_graph_of_gradient
+from .training_step import CompiledStep, Step, training_step
 
 # B batch, C channels, H × W pixels, N descent steps.
 
@@ -29,6 +30,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             that α stays positive and moves by a share of itself.
         data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
         init_cfg: MMEngine's initialisation config.
+        compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
+            once; where it cannot be compiled, the log says why, and it runs as it is.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range.
@@ -44,6 +47,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         learnable_step_size: bool,
         data_preprocessor: dict | nn.Module | None,
         init_cfg: dict | list | None,
+        compile_step: bool,
     ):
         if not isinstance(num_steps, int) or isinstance(num_steps, bool):
             raise TypeError(f'num_steps must be an integer ≥ 0, got {num_steps!r}')
@@ -53,6 +57,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             raise TypeError(f'step_size must be a number > 0, got {step_size!r}')
         if not 0 < step_size < float('inf'):
             raise ValueError(f'step_size must be a finite number > 0, got {step_size}')
+        if not isinstance(compile_step, bool):
+            raise TypeError(f'compile_step must be True or False, got {compile_step!r}')
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -66,7 +72,10 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             self.log_step_size = nn.Parameter(log_step_size)
         else:
             self.register_buffer('log_step_size', log_step_size)
-        self._graph_checked = False  # once per process
+        self.compile_step = compile_step
+        # once per process
+        self._graph_checked = False
+        self._step = None
         # Where float16 is used: the loss scale that the last backward saw, 2**16 to begin with like
         # torch's GradScaler.
         self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
@@ -99,18 +108,43 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             raise ValueError(f'num_steps must be an integer ≥ 0, got {num_steps}')
         return descend(energy, x, self.step_size.detach(), num_steps)
 
-    def differentiable_step(self, energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the descent with its graph; see :func:`descent_step`.
+    def training_step(
+        self,
+        energy: Energy,
+        distance: Callable[[Tensor], Tensor],
+        x: Tensor,
+        collector: GradientCollector,
+    ) -> Step:
+        """One of the N steps; its share of the loss goes to the collector.
+
+        Args:
+            energy: maps x ``(B, ...)`` to energies ``(B,)``.
+            distance: maps the next x to a 0-dim tensor.
+            x: ``(B, ...)``.
+            collector: of this iteration.
 
         Raises:
-            NotImplementedError: the backbone cannot be differentiated twice; found at the first
-                step of a process.
+            NotImplementedError: the backbone cannot be differentiated twice.
         """
-        x, e = descent_step(energy, x, self.step_size, create_graph=True)
         if not self._graph_checked:
-            check_graph_of_gradient(self.backbone, e, x)
+            self._check_graph(energy, x)
             self._graph_checked = True
-        return x, e
+        if self._step is None:
+            self._step = CompiledStep(self) if self.compile_step else training_step
+        weight = collector.scale / self.num_steps
+        step = self._step(energy, distance, x, self.log_step_size, collector.parameters, weight)
+        collector.add(step.distance / self.num_steps, step.gradients)
+        return step
+
+    def _check_graph(self, energy: Energy, x: Tensor) -> None:
+        modes = {module: module.training for module in self.modules()}
+        self.eval()  # so that neither random numbers nor running statistics move
+        try:
+            e, gradient = energy_gradient(energy, x, create_graph=True)
+            check_graph_of_gradient(self.backbone, e, gradient)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
         """A collector for the trained parameters; ``inputs`` tells the device."""

@@ -34,7 +34,8 @@ def energy_gradient(
         ValueError: the energy is not of shape ``(B,)``.
     """
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
+        if not torch.compiler.is_compiling():  # see CompiledStep
+            x = x.detach().requires_grad_()
         e = energy(x)  # (B,)
         if e.shape != x.shape[:1]:
             raise ValueError(

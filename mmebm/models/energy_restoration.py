@@ -38,6 +38,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             clean image, over all pixels: ``SmoothL1Loss`` (Listing 1) or ``MSELoss`` (eq. 5).
         data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
         init_cfg: MMEngine's initialisation config.
+        compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
+            once; where it cannot be compiled, the log says why, and it runs as it is.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range.
@@ -54,6 +56,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         restoration_loss: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
+        compile_step: bool = False,
     ):
         super().__init__(
             backbone,
@@ -64,6 +67,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             learnable_step_size,
             data_preprocessor,
             init_cfg,
+            compile_step,
         )
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)
@@ -113,21 +117,23 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         """
         corrupted, clean = corrupted_and_clean(inputs)
         collector = self.gradient_collector(corrupted)
-        # Clones, since smooth_l1_loss returns its mean in a buffer as large as the images.
-        log = {'distance_step0': self.restoration_loss(corrupted, clean).clone()}
+
+        def distance(x: Tensor) -> Tensor:
+            return self.restoration_loss(x, clean)
+
+        # A clone, since smooth_l1_loss returns its mean in a buffer as large as the images.
+        log = {'distance_step0': distance(corrupted).clone()}
         with twice_differentiable(self.backbone):
             if self.num_steps == 0:
                 energies = self.energy(corrupted), self.energy(clean)
-                collector.add(contrastive_loss(*energies))
+                collector.differentiate(contrastive_loss(*energies))
                 log['energy_step0'], log['energy_clean'] = (e.detach().mean() for e in energies)
             x = corrupted
             for n in range(1, self.num_steps + 1):
-                x, energy = self.differentiable_step(self.energy, x)
-                distance = self.restoration_loss(x, clean)
-                collector.add(distance / self.num_steps)
-                x = x.detach()
-                log[f'distance_step{n}'] = distance.detach().clone()
-                log[f'energy_step{n - 1}'] = energy.detach().mean()
+                step = self.training_step(self.energy, distance, x, collector)
+                x = step.x
+                log[f'distance_step{n}'] = step.distance
+                log[f'energy_step{n - 1}'] = step.energies.mean()
         log['step_size'] = self.step_size.detach()
         return dict(loss=collector.total(), **log)
 

@@ -61,6 +61,8 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         patch_drop_ratio: the share of patches dropped in training, in [0, 1).
         data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
         init_cfg: MMEngine's initialisation config.
+        compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
+            once; where it cannot be compiled, the log says why, and it runs as it is.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range, or a backbone
@@ -79,6 +81,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         patch_drop_ratio: float = 0.5,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
+        compile_step: bool = False,
     ):
         super().__init__(
             backbone,
@@ -89,6 +92,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             learnable_step_size,
             data_preprocessor,
             init_cfg,
+            compile_step,
         )
         if num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
@@ -185,12 +189,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         log = {'distance_step0': distance(x)}
         with twice_differentiable(self.backbone):
             for n in range(1, self.num_steps + 1):
-                x, e = self.differentiable_step(energy, x)
-                d = distance(x)
-                collector.add(d / self.num_steps)
-                x = x.detach()
-                log[f'distance_step{n}'] = d.detach()
-                log[f'energy_step{n - 1}'] = e.detach().mean()
+                step = self.training_step(energy, distance, x, collector)
+                x = step.x
+                log[f'distance_step{n}'] = step.distance
+                log[f'energy_step{n - 1}'] = step.energies.mean()
         log['step_size'] = self.step_size.detach()
         return dict(loss=collector.total(), **log)
 

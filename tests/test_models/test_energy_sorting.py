@@ -141,7 +141,7 @@ def test_the_network_sees_masked_edges_in_training_and_validation(monkeypatch):
     for edge in (0, 1, -2, -1):
         expected[:, :, :, edge] = 0
         expected[..., edge] = 0
-    assert len(seen) == model.num_steps + model.num_steps + 2
+    assert len(seen) == 1 + model.num_steps + model.num_steps + 2  # the first: _check_graph
     for image in seen:
         assert torch.equal(image, expected.reshape(x.shape))
 
@@ -281,7 +281,9 @@ def test_half_of_the_patches_enter_the_layers_the_same_in_every_step(name):
     energy_sorting.forward_with_positions = watch
     try:
         model(images(dtype=torch.float32), mode='loss')
-        assert [tokens.shape for tokens in seen] == [(BATCH, 1 + PATCHES // 2, 32)] * 3
+        assert [tokens.shape for tokens in seen] == [
+            (BATCH, 1 + PATCHES // 2, 32)
+        ] * 4  # with _check_graph
         assert all(torch.equal(numbers, kept[0]) for numbers in kept)
         assert not torch.equal(kept[0][0], kept[0][1])  # each image its own
         seen.clear()

@@ -17,7 +17,7 @@ def test_equals_the_gradient_of_the_sum():
     parameters, losses = make()
     collector = GradientCollector(parameters)
     for loss in losses:
-        collector.add(loss())
+        collector.differentiate(loss())
     total = collector.total()
     expected = sum(loss() for loss in losses)
     torch.testing.assert_close(total, expected)
@@ -30,7 +30,7 @@ def test_equals_the_gradient_of_the_sum():
 def test_unreached_parameters_get_zeros():
     parameters, losses = make()
     collector = GradientCollector(parameters)
-    collector.add(losses[0]())
+    collector.differentiate(losses[0]())
     collector.total().backward()
     assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))
 
@@ -39,7 +39,7 @@ def test_accumulates_onto_existing_gradients():
     parameters, losses = make()
     for _ in range(2):
         collector = GradientCollector(parameters)
-        collector.add(losses[1]())
+        collector.differentiate(losses[1]())
         (collector.total() / 2).backward()
     torch.testing.assert_close(parameters[0].grad, parameters[0].detach().exp())
 
@@ -47,7 +47,7 @@ def test_accumulates_onto_existing_gradients():
 def test_a_second_backward_is_an_error():
     parameters, losses = make()
     collector = GradientCollector(parameters)
-    collector.add(losses[0]())
+    collector.differentiate(losses[0]())
     total = collector.total()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match='handed out already'):
@@ -61,7 +61,7 @@ def test_loss_scale_follows_the_run_and_cancels():
     for scaler in (1024.0, 512.0):
         parameters[0].grad = None
         collector = GradientCollector(parameters, loss_scale)
-        collector.add(losses[1]())
+        collector.differentiate(losses[1]())
         (scaler * collector.total()).backward()
         torch.testing.assert_close(parameters[0].grad, scaler * reference)
         assert loss_scale.item() == scaler
@@ -77,6 +77,6 @@ def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
     for loss_scale, expected in ((None, 0.0), (torch.tensor(2.0**16), 1e-9)):
         weight.grad = None
         collector = GradientCollector([weight], loss_scale)
-        collector.add(loss())
+        collector.differentiate(loss())
         collector.total().backward()
         assert weight.grad.item() == pytest.approx(expected, rel=1e-2)

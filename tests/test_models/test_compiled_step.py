@@ -1,0 +1,108 @@
+"""The compiled step: the numbers of the plain one, and what is said where it cannot be had."""
+
+import functools
+
+import pytest
+import torch
+
+from mmebm.models import training_step as module
+from mmebm.models.second_derivative import twice_differentiable
+from mmebm.models.training_step import CompiledStep, training_step
+from tests.backbones import build_algorithm
+
+needs_compiler = pytest.mark.skipif(
+    module.why_not_compiled() is not None, reason=str(module.why_not_compiled())
+)
+
+
+def run(compile_step, dtype=torch.float32, autocast=None, **options):
+    """Loss, log and gradients of two iterations, the second with a smaller batch."""
+    model = build_algorithm(compile_step=compile_step, **options).to(dtype)
+    torch.manual_seed(0)
+    results = []
+    for batch in (4, 2):
+        images = [torch.randn(batch, 3, 32, 32).to(dtype) for _ in range(2)]
+        model.zero_grad()
+        with torch.autocast('cpu', autocast, enabled=autocast is not None):
+            outputs = model(images, mode='loss')
+        outputs['loss'].backward()
+        results.append((outputs, {k: p.grad.clone() for k, p in model.named_parameters()}))
+    return model, results
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """The graph that is compiled, run as it is: generating code for it takes a minute."""
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
+
+
+@needs_compiler
+@pytest.mark.parametrize('autocast', [None, torch.bfloat16])
+def test_equals_the_plain_step(autocast, traced):
+    _, expected = run(False, torch.float64 if autocast is None else torch.float32)
+    model, found = run(True, autocast=autocast)
+    tolerance = 1e-5 if autocast is None else 0.05
+    assert isinstance(model._step, CompiledStep)
+    assert model._step.compiled is not None
+    for (outputs, gradients), (their_outputs, their_gradients) in zip(found, expected, strict=True):
+        for key, value in their_outputs.items():
+            torch.testing.assert_close(
+                outputs[key].double(), value.double(), rtol=tolerance, atol=tolerance
+            )
+        norm = torch.stack([g.norm() for g in their_gradients.values()]).norm()
+        for key, value in their_gradients.items():
+            assert (gradients[key] - value).norm() <= tolerance * norm, key
+        assert gradients['log_step_size'] != 0
+
+
+@pytest.fixture
+def said(monkeypatch):
+    texts = []
+    monkeypatch.setattr(module, 'print_log', lambda text, *_: texts.append(text))
+    return texts
+
+
+def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
+    expected = run(False)[1]
+    monkeypatch.setattr(module, 'why_not_compiled', lambda: 'this torch is too old')
+    found = run(True)[1]
+    assert said == ['The training step is not compiled: this torch is too old']
+    for (outputs, _), (their_outputs, _) in zip(found, expected, strict=True):
+        assert torch.equal(outputs['loss'], their_outputs['loss'])
+
+
+def test_falls_back_once_where_compiling_fails(said):
+    model = build_algorithm()
+    step = CompiledStep(model)
+
+    def fail(*_):
+        raise torch._dynamo.exc.Unsupported('graph break\nlong story')
+
+    step.compiled = fail
+    x = torch.randn(2, 3, 32, 32)
+    arguments = (model.energy, lambda x: x.square().mean(), x, model.log_step_size)
+    parameters = list(model.parameters())
+    with twice_differentiable(model.backbone):
+        for _ in range(2):
+            found = step(*arguments, parameters, 1.0)
+        expected = training_step(*arguments, parameters, 1.0)
+    torch.testing.assert_close(found.x, expected.x)
+    assert said == ['The training step is not compiled: Unsupported: graph break']
+
+
+def test_errors_of_the_network_are_not_taken_for_the_compilers(monkeypatch):
+    model = build_algorithm()
+    step = CompiledStep(model)
+
+    def fail(*_):
+        raise RuntimeError('a shape does not fit')
+
+    step.compiled = fail
+    with pytest.raises(RuntimeError, match='a shape does not fit'):
+        step(model.energy, torch.sum, torch.randn(2, 3, 32, 32), model.log_step_size, [], 1.0)
+
+
+@pytest.mark.parametrize('value', [None, 'yes'])
+def test_wrong_options_are_named(value):
+    with pytest.raises(TypeError, match=f'compile_step must be True or False, got {value!r}'):
+        build_algorithm(compile_step=value)
