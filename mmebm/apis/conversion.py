@@ -154,6 +154,7 @@ def to_timm_file(
         options = family.of_mmpretrain(network.backbone)
         kwargs = _arguments(family, options, model, model_kwargs or {})
         if isinstance(getattr(network.neck, 'bn', None), nn.BatchNorm1d):
+            left += [f'{n} (folded into head.fc)' for n in tensors if n.startswith('neck.bn.')]
             tensors = _with_folded_batch_norm(tensors, network.neck.bn.eps)
         source = network
         converted, unmapped = to_timm(family, options, tensors)
@@ -395,8 +396,8 @@ def _arguments(
             + (
                 f'--model with one of {", ".join(names)}'
                 if names
-                else f'no plain name fits this {family.types[0]}, so give the nearest as --model, '
-                'and what differs follows'
+                else f'no plain name fits this {family.types[0]}; for the --model of your choice '
+                'the tool tells which --model-kwargs it needs'
             )
         )
     own = _create(model, dict(model_kwargs, num_classes=0))

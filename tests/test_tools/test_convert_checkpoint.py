@@ -160,6 +160,7 @@ def test_a_linear_classifier_goes_to_timm_and_back(name, neck, convert, tmp_path
     assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
     printed = capsys.readouterr().out
     assert '7 classes' in printed
+    assert ('neck.bn.running_mean (folded into head.fc)' in printed) == ('BatchNorm' in str(neck))
     images = images_for(backbone)
     with torch.no_grad():
         expected = ours(images, mode='tensor')
