@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 
@@ -28,7 +30,7 @@ def load_checkpoint_safely(
     """Loads a local checkpoint that holds nothing but data.
 
     Args:
-        path: the file.
+        path: the file; one that ends in ``.safetensors`` is read as such.
         map_location: as in ``torch.load``.
         mmap: leave the tensors on disk until they are read. Makes looking at a large file cheap;
             not for a file that may be overwritten while the result is in use.
@@ -40,6 +42,11 @@ def load_checkpoint_safely(
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
+    if path.suffix == '.safetensors':  # cannot hold code
+        try:
+            return load_file(path, device=str(map_location or 'cpu'))
+        except SafetensorError as error:
+            raise ValueError(_explain(path, error)) from error
     with path.open('rb') as file:
         is_zip = file.read(4) == b'PK\x03\x04'  # older files have no layout that could be mapped
     try:
