@@ -1,6 +1,7 @@
 """Every config builds at full size, and trains one iteration at reduced size."""
 
 import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,9 @@ def test_builds_at_full_size(path):
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     size = next(name for name in MILLIONS if name in path)
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
+    # the metafiles go by the name
+    assert config.train_dataloader.batch_size == int(re.search(r'_\d+xb(\d+)-', path)[1])
+    assert config.train_cfg.max_epochs == int(re.search(r'-(\d+)e_', path)[1])
 
 
 VIT = dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16))
