@@ -16,6 +16,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
 import mmebm  # noqa: F401
+from mmebm.models.energy_head import pool_features
 from tests.pretrained import ARCH, CONVNEXT, METHODS, SWIN, expected_start, save_pretrained
 
 ROOT = Path(__file__).parent.parent
@@ -249,6 +250,20 @@ def test_starts_from_the_weights_of_each_method(path, method, folder, tmp_path):
         assert changed == []
     else:
         assert f'backbone.{WEIGHTS[kind_of(path)][1]}' in changed
+
+
+@pytest.mark.parametrize('network', ['vit-micro-p4', 'convnext-micro-p2', 'swin-micro-p2'])
+def test_the_classifier_sees_the_features_that_were_pretrained(network):
+    energy, classifier = (
+        MODELS.build(
+            Config.fromfile(ROOT / f'configs/small/{name}_1xb128-amp-coslr-40e_small32.py').model
+        ).eval()
+        for name in (f'energy-mixed_{network}', f'finetune_{network}')
+    )
+    classifier.backbone.load_state_dict(energy.backbone.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    pooled = pool_features(energy.backbone(images), energy.head.in_channels)
+    torch.testing.assert_close(classifier.extract_feat(images)[-1], pooled)
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p not in PRETRAINED])
