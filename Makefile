@@ -1,4 +1,5 @@
 # make test                    the tests; ARGS='tests/test_checkpoint.py -x' goes to pytest
+# make test-official           the same on OpenMMLab's own releases, in .venv-official
 # make quickstart              pretrain for a few minutes, look at the result
 # make quickstart DATA=FOLDER  the same on your images
 # make lint, make format       check the code, or put it into shape
@@ -21,11 +22,14 @@ $(STAMP): force
 endif
 endif
 
-.PHONY: test quickstart lint format clean force
+.PHONY: test test-official quickstart lint format clean force
 
 # One thread per worker: several threads of torch in each only wait for each other.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+
+test-official:
+	tests/official_stack.sh $(ARGS)
 
 quickstart: $(STAMP)
 	$(PY) tools/quickstart.py $(if $(DATA),--data "$(DATA)")
@@ -39,7 +43,7 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf .venv build dist mmebm.egg-info mmebm/.mim .pytest_cache .ruff_cache
+	rm -rf .venv .venv-official build dist mmebm.egg-info mmebm/.mim .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.py $(wildcard requirements/*.txt)

@@ -1,8 +1,7 @@
 """Installs the package, and inside it (mmebm/.mim) the configs, tools and model index, which is
-where OpenMIM looks for them, as in MMPretrain.
+where MIM looks for them, as in MMPretrain.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -24,17 +23,21 @@ def read_version() -> str:
 
 
 class BuildWithMim(build_py):
-    """Adds ``mmebm/.mim``: links in an editable install, copies in a wheel."""
+    """Adds ``mmebm/.mim`` to a wheel.
+
+    Not to an editable install: of that, MIM takes the checkout itself, and refuses a config that it
+    finds there twice.
+    """
 
     def run(self) -> None:
         super().run()
         mim = Path('mmebm' if self.editable_mode else f'{self.build_lib}/mmebm', '.mim')
         shutil.rmtree(mim, ignore_errors=True)  # a file that is gone must not stay in the copy
+        if self.editable_mode:
+            return
         mim.mkdir(parents=True)
         for name in MIM_FILES:
-            if self.editable_mode and os.name != 'nt':
-                (mim / name).symlink_to(Path('..', '..', name))
-            elif Path(name).is_dir():
+            if Path(name).is_dir():
                 shutil.copytree(name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
             else:
                 shutil.copy(name, mim / name)

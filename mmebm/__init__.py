@@ -9,7 +9,7 @@ The way of the data, one stage per folder:
 5. ``apis``           restore, sort and score images, or take features, with a trained network
 
 ``datasets`` finds and loads the images, ``visualization`` draws the chains. Importing this package
-registers everything in MMPretrain's registries.
+registers everything in MMPretrain's registries, and the configs in its model hub.
 """
 
 # ruff: noqa: E402
@@ -17,6 +17,7 @@ from ._compat import check_versions, installed_versions
 
 check_versions(installed_versions())  # before anything below fails on what is missing or too old
 
+from ._model_index import register_models
 from .apis import RestorationInferencer, SortingInferencer
 from .corruptions import (
     BaseCorruption,
@@ -51,6 +52,8 @@ from .models import (
     load_backbone,
 )
 from .version import __version__
+
+register_models()
 
 __all__ = [
     'BaseCorruption',

@@ -9,6 +9,18 @@ import mmebm  # noqa: F401  registers what the configs below name
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 METHODS = ('energy', 'mae', 'beit', 'bare')
+# other networks than ViT, each with 16 channels behind it; their images have 32²
+CONVNEXT = dict(
+    type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]), stem_patch_size=2
+)
+SWIN = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=4, depths=[2, 1, 2], num_heads=[1, 1, 1]),
+    img_size=32,
+    patch_size=2,
+    window_size=4,
+    out_indices=(2,),
+)
 
 
 def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: int = 8):
@@ -49,6 +61,34 @@ def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: in
                 embed_dims=dims,
                 num_embed=8,
                 loss=dict(type='CrossEntropyLoss'),
+            ),
+        ),
+        'energy of ConvNeXt': dict(
+            type='EnergyRestorationAlgorithm',
+            backbone=CONVNEXT,
+            head=dict(type='EnergyHead', in_channels=16),
+        ),
+        'energy of Swin': dict(
+            type='EnergyRestorationAlgorithm',
+            backbone=dict(**SWIN, drop_path_rate=0.0),
+            head=dict(type='EnergyHead', in_channels=16),
+        ),
+        'SimMIM of Swin': dict(
+            type='SimMIM',
+            # as in configs/small: no patch_size and window_size of its own
+            backbone=dict(
+                type='SimMIMSwinTransformer',
+                arch=SWIN['arch'],
+                img_size=32,
+                patch_cfg=dict(kernel_size=2, stride=2),
+                out_indices=(2,),
+                stage_cfgs=dict(block_cfgs=dict(window_size=4)),
+            ),
+            neck=dict(type='SimMIMLinearDecoder', in_channels=16, encoder_stride=8),
+            head=dict(
+                type='SimMIMHead',
+                patch_size=2,
+                loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3),
             ),
         ),
     }

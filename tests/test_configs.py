@@ -1,6 +1,7 @@
 """Every config builds at full size, and trains one iteration at reduced size."""
 
 import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ MILLIONS = {
     'vit-micro': 2.7,
     'swin-base': 86.7,
     'swin-micro': 2.64,
+    'convnext-tiny': 27.8,
+    'swin-tiny': 27.5,
+    'convnext-micro': 2.74,
 }
 
 
@@ -54,12 +58,15 @@ def test_header_holds_the_command_of_this_very_file(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_builds_at_full_size(path):
     config = Config.fromfile(ROOT / path)
-    # Swin reads numbers out of tensors while it is built
-    with torch.device('cpu' if 'swin' in path else 'meta'):
+    # Swin and ConvNeXt read numbers out of tensors while they are built
+    with torch.device('cpu' if 'swin' in path or 'convnext' in path else 'meta'):
         model = MODELS.build(config.model)
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     size = next(name for name in MILLIONS if name in path)
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
+    # the metafiles go by the name
+    assert config.train_dataloader.batch_size == int(re.search(r'_\d+xb(\d+)-', path)[1])
+    assert config.train_cfg.max_epochs == int(re.search(r'-(\d+)e_', path)[1])
 
 
 VIT = dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16))
@@ -72,6 +79,7 @@ SMALL = {
     'PositionDecoder': DECODER,
     'BEiTPretrainViT': VIT,
     'BEiTV1Head': dict(embed_dims=16),
+    'ConvNeXt': dict(arch=dict(depths=[1] * 4, channels=[8, 8, 8, 16])),
     'DALL-E': dict(n_hid=8, n_blk_per_group=1, init_cfg=None),  # its weights need a network
 }
 
@@ -85,6 +93,10 @@ def shrink(model):
         stages = model.backbone.get('out_indices', (3,))[-1] + 1
         model.backbone.arch = dict(embed_dims=16, depths=[1] * stages, num_heads=[1] * stages)
         model.neck.in_channels = 16 * 2 ** (stages - 1)
+    elif model.backbone.type == 'SwinTransformer':
+        stages = model.backbone.get('out_indices', (3,))[-1] + 1
+        dims = model.head.in_channels // 2 ** (stages - 1)
+        model.backbone.arch = dict(embed_dims=dims, depths=[1] * stages, num_heads=[1] * stages)
 
 
 @pytest.mark.parametrize('path', CONFIGS)

@@ -16,7 +16,8 @@ from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
 import mmebm  # noqa: F401
-from tests.pretrained import ARCH, METHODS, expected_start, save_pretrained
+from mmebm.models.energy_head import pool_features
+from tests.pretrained import ARCH, CONVNEXT, METHODS, SWIN, expected_start, save_pretrained
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -26,17 +27,44 @@ CONFIGS = sorted(
     if p.name.startswith(('finetune_', 'linear_', 'scratch_'))
 )
 PRETRAINED = [path for path in CONFIGS if 'scratch_' not in path]
-# parameters in millions, of ViT; BEiT has layer scales and tables of biases for position embeddings
-MILLIONS = {'small': 22.1, 'base': 86.6, 'large': 304.3, 'micro': 2.7}
-DEPTHS = {'small': 12, 'base': 12, 'large': 24, 'micro': 6}
+# parameters in millions; ViT's also for BEiT, which has layer scales and tables of biases for
+# position embeddings
+MILLIONS = {
+    'vit-small': 22.1,
+    'vit-base': 86.6,
+    'vit-large': 304.3,
+    'vit-micro': 2.7,
+    'convnext-tiny': 28.6,
+    'convnext-micro': 2.74,
+    'swin-tiny': 28.3,
+    'swin-micro': 2.64,
+}
+DEPTHS = {'vit-small': 12, 'vit-base': 12, 'vit-large': 24, 'vit-micro': 6}
+# one weight near the input and one near the output
+WEIGHTS = {
+    'vit': ('cls_token', 'layers.1.ffn.layers.1.weight'),
+    'convnext': ('downsample_layers.0.0.weight', 'stages.3.0.pointwise_conv2.weight'),
+    'swin': ('patch_embed.projection.weight', 'stages.2.blocks.1.ffn.layers.1.weight'),
+}
 
 
 def size_of(path):
-    return next(name for name in MILLIONS if f'it-{name}-' in path)
+    kind, size = Path(path).stem.split('_')[1].split('-')[:2]
+    return f'{"vit" if kind == "beit" else kind}-{size}'
+
+
+def kind_of(path):
+    return size_of(path).split('-')[0]
 
 
 def methods_of(path):
-    return ['beit'] if '_beit-' in path else [m for m in METHODS if m != 'beit']
+    if '_beit-' in path:
+        return ['beit']
+    if kind_of(path) == 'convnext':
+        return ['energy of ConvNeXt']
+    if kind_of(path) == 'swin':
+        return ['energy of Swin', 'SimMIM of Swin']
+    return [m for m in METHODS if m != 'beit']
 
 
 @pytest.fixture(scope='module')
@@ -58,10 +86,16 @@ def folder(tmp_path_factory):
 
 def reduced(path, folder, tmp_path):
     config = Config.fromfile(ROOT / path)
-    config.model.backbone.update(arch=dict(ARCH), img_size=32, patch_size=8)
+    vit = dict(arch=dict(ARCH), img_size=32, patch_size=8)
+    config.model.backbone.update(
+        {'vit': vit, 'convnext': CONVNEXT, 'swin': SWIN}[kind_of(path)]
+        | dict(type=config.model.backbone.type)
+    )
     if 'frozen_stages' in config.model.backbone:
-        config.model.backbone.frozen_stages = ARCH['num_layers']
-        config.model.neck.input_features = ARCH['embed_dims']
+        last = {'vit': ARCH['num_layers'], 'convnext': 4, 'swin': 2}[kind_of(path)]
+        config.model.backbone.frozen_stages = last
+        necks = config.model.neck if isinstance(config.model.neck, list) else [config.model.neck]
+        necks[-1].input_features = ARCH['embed_dims']
     config.model.head.in_channels = ARCH['embed_dims']
     for loader, part in ((config.train_dataloader, 'train'), (config.val_dataloader, 'val')):
         loader.update(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
@@ -112,15 +146,19 @@ def test_header_holds_the_command_of_this_very_file(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_builds_at_full_size(path):
     config = Config.fromfile(ROOT / path)
-    with torch.device('meta'):
-        model = MODELS.build(config.model)
     size = size_of(path)
+    # Swin and ConvNeXt read numbers out of tensors while they are built
+    with torch.device('meta' if size in DEPTHS else 'cpu'):
+        model = MODELS.build(config.model).train()  # Swin freezes its stages here
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
-    assert model.backbone.num_layers == DEPTHS[size]
+    if size in DEPTHS:
+        assert model.backbone.num_layers == DEPTHS[size]
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     if 'linear_' in path:
-        assert trained == {'head.fc.weight', 'head.fc.bias'}
+        # ConvNeXt leaves this norm free; the config gives it a learning rate of zero
+        free = {'backbone.norm3.weight', 'backbone.norm3.bias'} if 'convnext' in path else set()
+        assert trained == {'head.fc.weight', 'head.fc.bias'} | free
     else:
         assert len(trained) == len(list(model.parameters()))
 
@@ -156,26 +194,39 @@ def test_table_a(path):
     assert augment.magnitude_std == 0.5
     assert augment.magnitude_level == (4.5 if 'micro' in path else 9)
 
-    config.model.backbone.arch = dict(ARCH, num_layers=4)
     config.model.head.in_channels = ARCH['embed_dims']
+    if kind_of(path) == 'vit':
+        config.model.backbone.arch = dict(ARCH, num_layers=4)
+        last = 5
+        depth = {f'layers.{i}.': i + 1 for i in range(4)}
+        depth |= {'ln2.': last, 'cls': 0, 'pos': 0, 'pa': 0}
+    elif kind_of(path) == 'convnext':  # the third stage in groups of three blocks
+        config.model.backbone.arch = dict(depths=[1, 1, 6, 1], channels=[8, 8, 8, 16])
+        last = 7
+        depth = {f'downsample_layers.{i}.': layer for i, layer in enumerate((0, 2, 3, 6))}
+        depth |= {'stages.0.': 1, 'stages.1.': 2, 'stages.3.': 6, 'norm3.': last}
+        depth |= {f'stages.2.{i}.': 3 + i // 3 for i in range(6)}
+    else:
+        config.model.backbone.update(SWIN)
+        last = 6
+        blocks = ('0.blocks.0', '0.blocks.1', '1.blocks.0', '2.blocks.0', '2.blocks.1')
+        depth = {f'stages.{block}.': i + 1 for i, block in enumerate(blocks)}
+        depth |= {'stages.0.downsample': 2, 'stages.1.downsample': 3}
+        depth |= {'patch_embed.': 0, 'norm2.': last}
     model = MODELS.build(config.model)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    depth = {f'backbone.layers.{i}.': i + 1 for i in range(4)}
-    depth |= {
-        'backbone.ln2.': 5,
-        'head.': 5,
-        'backbone.cls': 0,
-        'backbone.pos': 0,
-        'backbone.pa': 0,
-    }
+    depth = {f'backbone.{name}': layer for name, layer in depth.items()} | {'head.': last}
+    undecayed = ('cls_token', 'pos_embed')
+    if kind_of(path) == 'swin':
+        undecayed += ('relative_position_bias_table',)
     seen = 0
     for group in wrapper.optimizer.param_groups:
         name = group['param_name']
         layer = next(d for prefix, d in depth.items() if name.startswith(prefix))
-        assert group['lr'] == pytest.approx(base * 0.75 ** (5 - layer)), name
+        assert group['lr'] == pytest.approx(base * 0.75 ** (last - layer)), name
         (value,) = group['params']
-        decays = value.ndim > 1 and not name.endswith(('cls_token', 'pos_embed'))
+        decays = value.ndim > 1 and not name.endswith(undecayed)
         assert group['weight_decay'] == (0.05 if decays else 0), name
         seen += 1
     assert seen == len(list(model.parameters()))
@@ -198,7 +249,21 @@ def test_starts_from_the_weights_of_each_method(path, method, folder, tmp_path):
     if 'linear_' in path:
         assert changed == []
     else:
-        assert 'backbone.layers.1.ffn.layers.1.weight' in changed
+        assert f'backbone.{WEIGHTS[kind_of(path)][1]}' in changed
+
+
+@pytest.mark.parametrize('network', ['vit-micro-p4', 'convnext-micro-p2', 'swin-micro-p2'])
+def test_the_classifier_sees_the_features_that_were_pretrained(network):
+    energy, classifier = (
+        MODELS.build(
+            Config.fromfile(ROOT / f'configs/small/{name}_1xb128-amp-coslr-40e_small32.py').model
+        ).eval()
+        for name in (f'energy-mixed_{network}', f'finetune_{network}')
+    )
+    classifier.backbone.load_state_dict(energy.backbone.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    pooled = pool_features(energy.backbone(images), energy.head.in_channels)
+    torch.testing.assert_close(classifier.extract_feat(images)[-1], pooled)
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p not in PRETRAINED])
@@ -206,7 +271,8 @@ def test_from_scratch_trains_without_a_checkpoint(path, folder, tmp_path):
     config = reduced(path, folder, tmp_path / 'work')
     assert 'pretrained_backbone' not in config.default_hooks
     before, after = train(config)
-    assert not torch.equal(before['backbone.cls_token'], after['backbone.cls_token'])
+    name = f'backbone.{WEIGHTS[kind_of(path)][0]}'
+    assert not torch.equal(before[name], after[name])
 
 
 @pytest.mark.parametrize('path', PRETRAINED)
@@ -224,7 +290,7 @@ def test_number_of_classes_is_an_environment_variable(monkeypatch):
 
 
 def test_a_list_of_fewer_labels(folder, tmp_path):
-    (path,) = (p for p in CONFIGS if 'small/scratch_' in p)
+    (path,) = (p for p in CONFIGS if 'small/scratch_vit' in p)
     config = reduced(path, folder, tmp_path)
     (folder / 'two.txt').write_text('cat/1.png 0\ndog/0.png 1')
     config.train_dataloader.dataset.ann_file = 'two.txt'

@@ -1,0 +1,20 @@
+"""Finetuning the pretrained small Swin on 32² images, 40 epochs.
+
+DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
+    configs/small/finetune_swin-micro-p2_1xb128-amp-coslr-40e_small32.py
+
+A checkpoint of energy-mixed_swin-micro-p2 or of simmim_swin-micro.
+
+Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+"""
+
+_base_ = [
+    '../_base_/models/classifier_swin-micro_32.py',
+    '../_base_/datasets/small32_bs128_finetune.py',
+    '../_base_/schedules/adamw_bs128_40e_small_finetune.py',
+    '../_base_/pretrained_runtime.py',
+]
+# No weight decay on tables of biases by relative position.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
+)

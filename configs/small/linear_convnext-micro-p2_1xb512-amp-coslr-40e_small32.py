@@ -1,0 +1,20 @@
+"""Linear probe: a linear classifier on the frozen small ConvNeXt, 32² images, 40 epochs.
+
+DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
+    configs/small/linear_convnext-micro-p2_1xb512-amp-coslr-40e_small32.py
+
+Any checkpoint that finetune_convnext-micro-p2 takes.
+
+Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+"""
+
+_base_ = [
+    '../_base_/models/linear_convnext-micro_32.py',
+    '../_base_/datasets/small32_bs512_linear.py',
+    '../_base_/schedules/sgd_bs512_40e_small_linear.py',
+    '../_base_/pretrained_runtime.py',
+]
+# ConvNeXt leaves its last norm free where its stages are frozen
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={'backbone.norm3': dict(lr_mult=0.0, decay_mult=0.0)})
+)

@@ -1,0 +1,88 @@
+"""Every config is in a metafile, MMPretrain's hub finds it, and the package carries it along."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mmpretrain import get_model, list_models
+from mmpretrain.apis import ModelHub
+
+import mmebm
+from mmebm._model_index import find_model_index
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.glob('configs/**/*.py')
+    if '_base_' not in path.parts
+)
+
+
+def entries():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    for file in index['Import']:
+        content = yaml.safe_load((ROOT / file).read_text())
+        (collection,) = content['Collections']
+        for entry in content['Models']:
+            assert entry['In Collection'] == collection['Name']
+            yield entry
+
+
+def test_every_config_is_in_one_metafile():
+    assert sorted(entry['Config'] for entry in entries()) == CONFIGS
+
+
+def test_the_metafiles_are_up_to_date():
+    tool = runpy.run_path(str(ROOT / 'tools/update_metafiles.py'))
+    for path, text in tool['updated_files']().items():
+        assert path.read_text() == text, 'run python tools/update_metafiles.py'
+
+
+def test_the_hub_has_every_config():
+    found = set(list_models())  # fails where a name is MMPretrain's already
+    for entry in entries():
+        assert entry['Name'] in found
+        config = ModelHub._models_dict[entry['Name']].config
+        assert Path(config).samefile(ROOT / entry['Config'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos', 'EnergyRestorationAlgorithm'),
+        ('finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32', 'ImageClassifier'),
+    ],
+)
+def test_get_model(name, kind):
+    model = get_model(name, head=dict(init_cfg=None))
+    assert type(model).__name__ == kind
+    assert model._metainfo.name == name
+
+
+def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
+    """What a wheel is made of, laid out as OpenMIM and the hub look for it."""
+    command = [sys.executable, 'setup.py', '-q', 'egg_info', '-e', str(tmp_path)]
+    command += ['build_py', '-d', str(tmp_path / 'lib')]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    package = tmp_path / 'lib/mmebm'
+    assert (package / '.mim/tools/train.py').read_bytes() == (ROOT / 'tools/train.py').read_bytes()
+    assert (package / '.mim/tools/test.py').is_file()
+    assert not list(package.rglob('__pycache__'))
+
+    monkeypatch.setattr('mmebm._model_index.__file__', str(package / '_model_index.py'))
+    index = find_model_index()
+    assert index == package / '.mim/model-index.yml'
+    monkeypatch.setattr(ModelHub, '_models_dict', {})
+    ModelHub.register_model_index(index, config_prefix=index.parent)
+    paths = [Path(model.config) for model in ModelHub._models_dict.values()]
+    assert sorted(path.relative_to(package / '.mim').as_posix() for path in paths) == CONFIGS
+    assert all(path.is_file() for path in paths)
+
+
+def test_without_an_index_there_is_nothing_to_register(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmebm._model_index.__file__', str(tmp_path / 'mmebm/_model_index.py'))
+    assert find_model_index() is None
+    mmebm._model_index.register_models.__wrapped__()
