@@ -30,6 +30,7 @@ from .corruptions import (
 from .datasets import ImageFolder
 from .engine import (
     FiniteLossHook,
+    LayerDecayOptimWrapperConstructor,
     MixedPrecisionOptimWrapper,
     PretrainedBackboneHook,
     ReproducibleEpochsHook,
@@ -63,6 +64,7 @@ __all__ = [
     'GaussianNoise',
     'GriddedMask',
     'ImageFolder',
+    'LayerDecayOptimWrapperConstructor',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
     'PositionDecoder',

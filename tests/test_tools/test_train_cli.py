@@ -135,11 +135,13 @@ class TestMerging:
         cfg = merged(config, '--resume', 'epoch_1.pth')
         assert (cfg.resume, cfg.load_from) == (True, 'epoch_1.pth')
 
-    @pytest.mark.parametrize('before', ['OptimWrapper', 'AmpOptimWrapper'])
+    @pytest.mark.parametrize(
+        'before', ['OptimWrapper', 'AmpOptimWrapper', 'mmpretrain.MixedPrecisionOptimWrapper']
+    )
     def test_amp_keeps_the_other_keys(self, config, before):
         cfg = merged(config, '--amp', '--cfg-options', f'optim_wrapper.type={before}')
         assert cfg.optim_wrapper.to_dict() == dict(
-            type='MixedPrecisionOptimWrapper',
+            type='mmpretrain.MixedPrecisionOptimWrapper',
             optimizer=dict(type='SGD', lr=0.01),
             clip_grad=dict(max_norm=1),
         )
