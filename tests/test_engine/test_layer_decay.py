@@ -26,8 +26,8 @@ BACKBONES = {
         out_indices=(0, 1),
     ),
 }
-# By name: how many halvings of the learning rate, and whether its weight decays. This ViT has depths
-# 0 (embedding) to 4 (what comes after); this ConvNeXt 0 (stem) to 7, the stages at 1, 2,
+# By name: how many halvings of the learning rate, and whether its weight decays. This ViT has
+# depths 0 (embedding) to 4 (what comes after); this ConvNeXt 0 (stem) to 7, the stages at 1, 2,
 # 3 + block // 3, 6; this Swin 0 to 4, its blocks counted through.
 EXPECTED = {
     'vit': {
@@ -78,7 +78,7 @@ class Segmentor(nn.Module):
         self.decode_head = nn.ModuleDict(dict(conv=nn.Conv2d(8, 8, 1), bn=nn.BatchNorm2d(8)))
 
 
-def build(model, scope='mmseg', optimizer=(), **paramwise_cfg):
+def build(model, optimizer=(), **paramwise_cfg):
     tokens = ('pos_embed', 'cls_token', 'relative_position_bias_table')
     config = dict(
         type='OptimWrapper',
@@ -93,17 +93,14 @@ def build(model, scope='mmseg', optimizer=(), **paramwise_cfg):
         )
         | paramwise_cfg,
     )
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
         return build_optim_wrapper(model, config)
 
 
-@pytest.mark.parametrize('scope', ['mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('name', EXPECTED)
-def test_literal_parameters(name, scope):
-    if scope == 'mmseg':
-        pytest.importorskip('mmseg')
+def test_literal_parameters(name):
     model = Segmentor(name)
-    groups = {g['param_name']: g for g in build(model, scope).optimizer.param_groups}
+    groups = {g['param_name']: g for g in build(model).optimizer.param_groups}
     expected = {f'backbone.{k}': v for k, v in EXPECTED[name].items()} | BEHIND
     for parameter, (halvings, decays) in expected.items():
         group = groups[parameter]
@@ -117,12 +114,12 @@ def test_literal_parameters(name, scope):
 def test_frozen_parameters_are_left_out():
     model = Segmentor('vit')
     model.backbone.cls_token.requires_grad = False
-    names = {g['param_name'] for g in build(model, 'mmpretrain').optimizer.param_groups}
+    names = {g['param_name'] for g in build(model).optimizer.param_groups}
     assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
 
 
 def test_without_a_rate_all_learn_alike():
-    groups = build(Segmentor('vit'), 'mmpretrain', layer_decay_rate=1.0).optimizer.param_groups
+    groups = build(Segmentor('vit'), layer_decay_rate=1.0).optimizer.param_groups
     assert {group['lr'] for group in groups} == {LR}
 
 
@@ -155,22 +152,22 @@ def test_a_backbone_that_does_not_tell_depths():
     model = Segmentor('vit')
     model.backbone = nn.Conv2d(3, 8, 1)
     with pytest.raises(ValueError, match='Conv2d of Segmentor has no get_layer_depth'):
-        build(model, 'mmpretrain')
+        build(model)
     with pytest.raises(ValueError, match='NoneType of Conv2d has no get_layer_depth'):
-        build(nn.Conv2d(3, 8, 1), 'mmpretrain')
+        build(nn.Conv2d(3, 8, 1))
 
 
 def test_options_that_would_not_be_read_are_refused():
     with pytest.raises(ValueError, match=r"got \['decay_rate', 'num_layers'\]"):
-        build(Segmentor('vit'), 'mmpretrain', decay_rate=0.9, num_layers=12)
+        build(Segmentor('vit'), decay_rate=0.9, num_layers=12)
     with pytest.raises(ValueError, match=r"got \['custom_keys\.neck\.lr_mult'\]"):
-        build(Segmentor('vit'), 'mmpretrain', custom_keys=dict(neck=dict(lr_mult=0.1)))
+        build(Segmentor('vit'), custom_keys=dict(neck=dict(lr_mult=0.1)))
 
 
 @pytest.mark.parametrize('rate', [0, -0.5, 1.5])
 def test_rates_that_make_no_sense(rate):
     with pytest.raises(ValueError, match=r'layer_decay_rate must lie in \(0, 1\], got'):
-        build(Segmentor('vit'), 'mmpretrain', layer_decay_rate=rate)
+        build(Segmentor('vit'), layer_decay_rate=rate)
 
 
 @pytest.mark.parametrize('missing', ['lr', 'weight_decay'])
@@ -178,4 +175,4 @@ def test_an_optimizer_must_name_what_is_scaled(missing):
     optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
     del optimizer[missing]
     with pytest.raises(ValueError, match=f'optimizer must name lr and weight_decay.*{missing}'):
-        build(Segmentor('vit'), 'mmpretrain', optimizer=optimizer)
+        build(Segmentor('vit'), optimizer=optimizer)
