@@ -31,6 +31,7 @@ from .corruptions import (
 from .datasets import ImageFolder
 from .engine import (
     FiniteLossHook,
+    LayerDecayOptimWrapperConstructor,
     MixedPrecisionOptimWrapper,
     PretrainedBackboneHook,
     ReproducibleEpochsHook,
@@ -66,6 +67,7 @@ __all__ = [
     'GaussianNoise',
     'GriddedMask',
     'ImageFolder',
+    'LayerDecayOptimWrapperConstructor',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
     'PositionDecoder',

@@ -170,5 +170,9 @@ def _use_cpu_without_gpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
+    cfg.sync_bn = None  # torch's synchronised batch norm is for GPUs only
     if torch.distributed.get_rank() == 0:
-        print('No GPU found: the processes train on the CPU and talk over gloo, not nccl.')
+        print(
+            'No GPU found: the processes train on the CPU and talk over gloo, not nccl; each has '
+            'its own batch norm.'
+        )

@@ -19,7 +19,8 @@ CONFIGS = sorted(
     p.relative_to(ROOT).as_posix()
     for p in ROOT.glob('configs/*/*.py')
     if '_base_' not in p.parts
-    and not p.name.startswith(('finetune_', 'linear_', 'scratch_'))  # test_evaluation_configs.py
+    # test_evaluation_configs.py, test_segmentation_configs.py
+    and not p.name.startswith(('finetune_', 'linear_', 'scratch_', 'upernet_'))
 )
 # parameters of the backbone
 MILLIONS = {

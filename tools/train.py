@@ -57,9 +57,11 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
         wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-        if wrapper not in ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper'):
+        replaced = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
+        if wrapper.split('.')[-1] not in replaced:
             raise ValueError(f'--amp replaces an OptimWrapper, but the config has {wrapper}')
-        cfg.optim_wrapper.type = 'MixedPrecisionOptimWrapper'
+        # with its scope, which is not the default one of a config of MMSegmentation
+        cfg.optim_wrapper.type = 'mmpretrain.MixedPrecisionOptimWrapper'
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:

@@ -8,10 +8,12 @@ from .hooks import (
     SinCosPositionEmbeddingHook,
     UnreadableImagesHook,
 )
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim_wrapper import MixedPrecisionOptimWrapper
 
 __all__ = [
     'FiniteLossHook',
+    'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
     'PretrainedBackboneHook',
     'ReproducibleEpochsHook',

@@ -31,6 +31,7 @@ optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01), clip_grad=dict(max_norm=1))
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
 env_cfg = dict(dist_cfg=dict(backend='nccl', timeout=60))
+sync_bn = 'torch'
 """
 
 PARTS = """
@@ -47,11 +48,12 @@ class TinyModel(BaseModel):
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 1)
+        self.norm = nn.BatchNorm1d(1)
 
     def forward(self, *images, mode):
         if mode == 'predict':
             return [self.linear(image) for image in images]
-        return dict(loss=self.linear(torch.stack(images)).square().mean())
+        return dict(loss=self.norm(self.linear(torch.stack(images))).square().mean())
 
 
 @DATASETS.register_module()
@@ -135,11 +137,13 @@ class TestMerging:
         cfg = merged(config, '--resume', 'epoch_1.pth')
         assert (cfg.resume, cfg.load_from) == (True, 'epoch_1.pth')
 
-    @pytest.mark.parametrize('before', ['OptimWrapper', 'AmpOptimWrapper'])
+    @pytest.mark.parametrize(
+        'before', ['OptimWrapper', 'AmpOptimWrapper', 'mmpretrain.MixedPrecisionOptimWrapper']
+    )
     def test_amp_keeps_the_other_keys(self, config, before):
         cfg = merged(config, '--amp', '--cfg-options', f'optim_wrapper.type={before}')
         assert cfg.optim_wrapper.to_dict() == dict(
-            type='MixedPrecisionOptimWrapper',
+            type='mmpretrain.MixedPrecisionOptimWrapper',
             optimizer=dict(type='SGD', lr=0.01),
             clip_grad=dict(max_norm=1),
         )

@@ -1,0 +1,80 @@
+"""Layer-wise learning rate decay for any model with a backbone."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+_OPTIONS = {
+    'layer_decay_rate',
+    'norm_decay_mult',
+    'bias_decay_mult',
+    'flat_decay_mult',
+    'custom_keys',
+}
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
+    """MMPretrain's layer-wise decay, also for segmentors and detectors.
+
+    A parameter at depth d of D has the learning rate ``lr * layer_decay_rate ** (D - 1 - d)``.
+    MMPretrain asks the whole model for d and D, and only its own classifiers answer. Here the
+    backbone is asked; necks and heads, which lie behind it, have the full learning rate.
+
+    Args:
+        optim_wrapper_cfg: as for MMEngine's constructors.
+        paramwise_cfg: ``layer_decay_rate`` in (0, 1], ``norm_decay_mult``, ``bias_decay_mult``,
+            ``flat_decay_mult`` and ``custom_keys`` (with ``decay_mult``), as for MMPretrain's
+            ``LearningRateDecayOptimWrapperConstructor``. Defaults to no decay by layer.
+
+    Raises:
+        ValueError: an unknown option, such as MMSegmentation's ``decay_rate``; a rate outside
+            (0, 1]; an optimizer without ``lr`` or ``weight_decay``; or a backbone that does not
+            tell the depth of its parameters.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
+        optimizer = optim_wrapper_cfg['optimizer']
+        missing = [name for name in ('lr', 'weight_decay') if optimizer.get(name) is None]
+        if missing:
+            raise ValueError(
+                f'optimizer must name lr and weight_decay for {type(self).__name__}, which scales '
+                f'them; missing: {missing}'
+            )
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        # the parent reads what it knows and is silent about the rest
+        unknown = set(self.paramwise_cfg) - _OPTIONS
+        for key, options in self.paramwise_cfg.get('custom_keys', {}).items():
+            unknown |= {f'custom_keys.{key}.{option}' for option in set(options) - {'decay_mult'}}
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg of {type(self).__name__} has the options {sorted(_OPTIONS)}, and '
+                f'decay_mult in custom_keys, got {sorted(unknown)}'
+            )
+        rate = self.paramwise_cfg.get('layer_decay_rate', 1.0)
+        if not 0 < rate <= 1:
+            raise ValueError(f'layer_decay_rate must lie in (0, 1], got {rate!r}')
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
+        **kwargs,
+    ) -> None:
+        """Add the parameters of a model; calls itself for its parts, with their prefix."""
+        if get_layer_depth is None:
+            backbone = getattr(module, 'backbone', None)
+            if not hasattr(backbone, 'get_layer_depth'):
+                raise ValueError(
+                    f'{type(self).__name__} asks the backbone for the depth of its parameters, but '
+                    f'{type(backbone).__name__} of {type(module).__name__} has no get_layer_depth, '
+                    "as MMPretrain's VisionTransformer, ConvNeXt or SwinTransformer have: leave "
+                    'out optim_wrapper.constructor and paramwise_cfg.layer_decay_rate'
+                )
+            get_layer_depth = partial(backbone.get_layer_depth, prefix='backbone.')
+        super().add_params(params, module, prefix, get_layer_depth, **kwargs)

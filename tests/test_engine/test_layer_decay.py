@@ -1,0 +1,178 @@
+"""Learning rates and weight decays of literal parameters, of models that are no classifiers."""
+
+import pytest
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from torch import nn
+
+import mmebm  # noqa: F401
+
+LR, RATE = 2e-3, 0.5
+BACKBONES = {
+    'vit': dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=16),
+        img_size=16,
+        patch_size=8,
+        layer_scale_init_value=0.1,
+    ),
+    'convnext': dict(
+        type='ConvNeXt', arch=dict(depths=[1, 1, 4, 1], channels=[8] * 4), out_indices=(0, 3)
+    ),
+    'swin': dict(
+        type='SwinTransformer',
+        arch=dict(embed_dims=8, depths=[2, 1], num_heads=[2, 2]),
+        out_indices=(0, 1),
+    ),
+}
+# By name: how many halvings of the learning rate, and whether its weight decays. This ViT has
+# depths 0 (embedding) to 4 (what comes after); this ConvNeXt 0 (stem) to 7, the stages at 1, 2,
+# 3 + block // 3, 6; this Swin 0 to 4, its blocks counted through.
+EXPECTED = {
+    'vit': {
+        'cls_token': (4, False),
+        'pos_embed': (4, False),
+        'patch_embed.projection.weight': (4, True),
+        'patch_embed.projection.bias': (4, False),
+        'layers.0.ln1.weight': (3, False),
+        'layers.0.attn.qkv.weight': (3, True),
+        'layers.1.attn.gamma1.weight': (2, False),
+        'layers.2.ffn.layers.1.weight': (1, True),
+        'layers.2.ffn.layers.1.bias': (1, False),
+        'ln1.weight': (0, False),
+    },
+    'convnext': {
+        'downsample_layers.0.0.weight': (7, True),
+        'stages.0.0.depthwise_conv.weight': (6, True),
+        'downsample_layers.1.0.weight': (5, False),
+        'stages.2.2.pointwise_conv1.weight': (4, True),
+        'stages.2.3.pointwise_conv1.weight': (3, True),
+        'stages.2.3.gamma': (3, False),
+        'stages.3.0.pointwise_conv2.bias': (1, False),
+        'norm0.weight': (0, False),
+        'norm3.bias': (0, False),
+    },
+    'swin': {
+        'patch_embed.projection.weight': (4, True),
+        'stages.0.blocks.0.attn.w_msa.qkv.weight': (3, True),
+        'stages.0.blocks.1.attn.w_msa.relative_position_bias_table': (2, False),
+        'stages.0.downsample.reduction.weight': (2, True),
+        'stages.1.blocks.0.norm1.weight': (1, False),
+        'norm1.weight': (0, False),
+    },
+}
+BEHIND = {
+    'neck.weight': (0, True),
+    'decode_head.conv.weight': (0, True),
+    'decode_head.conv.bias': (0, False),
+    'decode_head.bn.weight': (0, False),
+}
+
+
+class Segmentor(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = MODELS.build(BACKBONES[backbone])
+        self.neck = nn.Conv2d(8, 8, 1, bias=False)
+        self.decode_head = nn.ModuleDict(dict(conv=nn.Conv2d(8, 8, 1), bn=nn.BatchNorm2d(8)))
+
+
+def build(model, optimizer=(), **paramwise_cfg):
+    tokens = ('pos_embed', 'cls_token', 'relative_position_bias_table')
+    config = dict(
+        type='OptimWrapper',
+        constructor='mmpretrain.LayerDecayOptimWrapperConstructor',
+        optimizer=dict(optimizer or dict(type='AdamW', lr=LR, weight_decay=0.05)),
+        paramwise_cfg=dict(
+            layer_decay_rate=RATE,
+            norm_decay_mult=0.0,
+            bias_decay_mult=0.0,
+            flat_decay_mult=0.0,
+            custom_keys={token: dict(decay_mult=0.0) for token in tokens},
+        )
+        | paramwise_cfg,
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return build_optim_wrapper(model, config)
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_literal_parameters(name):
+    model = Segmentor(name)
+    groups = {g['param_name']: g for g in build(model).optimizer.param_groups}
+    expected = {f'backbone.{k}': v for k, v in EXPECTED[name].items()} | BEHIND
+    for parameter, (halvings, decays) in expected.items():
+        group = groups[parameter]
+        assert group['lr'] == pytest.approx(LR * RATE**halvings), parameter
+        assert group['lr_scale'] == pytest.approx(RATE**halvings), parameter
+        assert group['weight_decay'] == (0.05 if decays else 0), parameter
+        assert group['params'] == [model.get_parameter(parameter)]
+    assert groups.keys() == dict(model.named_parameters()).keys()
+
+
+def test_frozen_parameters_are_left_out():
+    model = Segmentor('vit')
+    model.backbone.cls_token.requires_grad = False
+    names = {g['param_name'] for g in build(model).optimizer.param_groups}
+    assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
+
+
+def test_without_a_rate_all_learn_alike():
+    groups = build(Segmentor('vit'), layer_decay_rate=1.0).optimizer.param_groups
+    assert {group['lr'] for group in groups} == {LR}
+
+
+def test_a_classifier_has_the_rates_of_mmpretrain():
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=BACKBONES['vit'],
+            head=dict(type='LinearClsHead', num_classes=2, in_channels=8),
+        )
+    )
+    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05))
+    config |= dict(paramwise_cfg=dict(layer_decay_rate=RATE, norm_decay_mult=0.0))
+    rates = []
+    for constructor in ('LearningRateDecay', 'LayerDecay'):
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            wrapper = build_optim_wrapper(
+                model, config | dict(constructor=f'{constructor}OptimWrapperConstructor')
+            )
+        rates.append(
+            {
+                group['param_name']: (group['lr'], group['weight_decay'])
+                for group in wrapper.optimizer.param_groups
+            }
+        )
+    assert rates[0] == rates[1]
+
+
+def test_a_backbone_that_does_not_tell_depths():
+    model = Segmentor('vit')
+    model.backbone = nn.Conv2d(3, 8, 1)
+    with pytest.raises(ValueError, match='Conv2d of Segmentor has no get_layer_depth'):
+        build(model)
+    with pytest.raises(ValueError, match='NoneType of Conv2d has no get_layer_depth'):
+        build(nn.Conv2d(3, 8, 1))
+
+
+def test_options_that_would_not_be_read_are_refused():
+    with pytest.raises(ValueError, match=r"got \['decay_rate', 'num_layers'\]"):
+        build(Segmentor('vit'), decay_rate=0.9, num_layers=12)
+    with pytest.raises(ValueError, match=r"got \['custom_keys\.neck\.lr_mult'\]"):
+        build(Segmentor('vit'), custom_keys=dict(neck=dict(lr_mult=0.1)))
+
+
+@pytest.mark.parametrize('rate', [0, -0.5, 1.5])
+def test_rates_that_make_no_sense(rate):
+    with pytest.raises(ValueError, match=r'layer_decay_rate must lie in \(0, 1\], got'):
+        build(Segmentor('vit'), layer_decay_rate=rate)
+
+
+@pytest.mark.parametrize('missing', ['lr', 'weight_decay'])
+def test_an_optimizer_must_name_what_is_scaled(missing):
+    optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
+    del optimizer[missing]
+    with pytest.raises(ValueError, match=f'optimizer must name lr and weight_decay.*{missing}'):
+        build(Segmentor('vit'), optimizer=optimizer)

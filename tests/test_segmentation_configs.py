@@ -1,0 +1,429 @@
+"""Every config of segmentation: full size, recipe, what it starts from, and a few iterations."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS, MODELS
+from PIL import Image
+
+import mmebm  # noqa: F401
+from mmebm.models import load_backbone
+from tests import pretrained as methods
+
+try:
+    import mmseg.models  # noqa: F401
+    from mmseg.structures import SegDataSample
+except ImportError as error:  # not installed, or OpenMMLab's own without mmcv's compiled ops
+    pytest.skip(f'MMSegmentation cannot be imported: {error}', allow_module_level=True)
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(
+    p.relative_to(ROOT).as_posix() for p in (ROOT / 'configs/segmentation').glob('*.py')
+)
+VIT, MICRO, CONVNEXT, SWIN = (
+    next(path for path in CONFIGS if f'_{name}' in path)
+    for name in ('vit-base', 'vit-micro', 'convnext', 'swin')
+)
+# parameters of the backbone in millions: a ViT's position embedding grows with the image, and a
+# ConvNeXt and a Swin have three norms more than as classifiers
+MILLIONS = {VIT: 86.4, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5}
+# backbones of a few thousand parameters: in pretraining, and what segmentation changes
+SMALL = {
+    'VisionTransformer': (
+        dict(
+            arch=dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32),
+            img_size=32,
+            patch_size=8,
+            out_type='avg_featmap',
+            final_norm=False,
+        ),
+        dict(img_size=64, out_type='featmap', out_indices=[0, 1, 2, 3]),
+    ),
+    'ConvNeXt': (dict(arch=dict(depths=[1, 1, 3, 1], channels=[8, 8, 16, 16])), {}),
+    'SwinTransformer': (dict(arch=dict(embed_dims=8, depths=[2] * 4, num_heads=[1] * 4)), {}),
+}
+CHANNELS = {
+    'VisionTransformer': [16] * 4,
+    'ConvNeXt': [8, 8, 16, 16],
+    'SwinTransformer': [8, 16, 32, 64],
+}
+NEW_NORMS = [f'norm{i}.{name}' for i in range(3) for name in ('weight', 'bias')]
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kind_of(path):
+    return Config.fromfile(ROOT / path).model.backbone.type.removeprefix('mmpretrain.')
+
+
+def save_pretrained(path, kind, method='energy', **changes):
+    """A checkpoint as our runs write them; returns the tensors of its backbone."""
+    torch.manual_seed(1)
+    backbone = dict(type=kind, **SMALL[kind][0]) | changes
+    channels = CHANNELS[kind][-1]
+    if method == 'energy':
+        head = dict(type='EnergyHead', in_channels=channels)
+        model = MODELS.build(dict(type='EnergyRestorationAlgorithm', backbone=backbone, head=head))
+    else:
+        head = dict(type='LinearClsHead', num_classes=3, in_channels=channels)
+        model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.5, 0.1)
+    torch.save(dict(meta=dict(epoch=1), state_dict=model.state_dict()), path)
+    return model.backbone.state_dict()
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """A runner of MMSegmentation leaves its scope to the process; other tests want MMPretrain's."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Images of a white and a black half, in ADE20K's layout: 1, 2 and, on the border, 0."""
+    folder = tmp_path_factory.mktemp('ade')
+    rng = np.random.default_rng(0)
+    for part in ('training', 'validation'):
+        for kind in ('images', 'annotations'):
+            (folder / kind / part).mkdir(parents=True)
+        for i in range(2):
+            pixels = rng.integers(0, 100, (70, 90, 3), dtype=np.uint8)
+            pixels[:, :40] += 150
+            labels = np.full((70, 90), 2, np.uint8)
+            labels[:, :40] = 1
+            labels[:, 38:42] = 0
+            Image.fromarray(pixels).save(folder / 'images' / part / f'{i}.jpg')
+            Image.fromarray(labels).save(folder / 'annotations' / part / f'{i}.png')
+    return folder
+
+
+def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
+    """The config with a small backbone, small heads and images of 64²."""
+    config = Config.fromfile(ROOT / path)
+    kind = kind_of(path)
+    config.model.backbone.update(SMALL[kind][0])
+    config.model.backbone.update(SMALL[kind][1])
+    if kind == 'VisionTransformer':
+        config.model.neck.embed_dim = 16
+    config.model.data_preprocessor.size = (64, 64)
+    config.model.decode_head.update(in_channels=CHANNELS[kind], channels=8)
+    config.model.auxiliary_head.update(in_channels=CHANNELS[kind][2], channels=8)
+    if config.model.test_cfg.mode == 'slide':
+        config.model.test_cfg.update(crop_size=(64, 64), stride=(43, 43))
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
+        loader.dataset.data_root = str(folder)
+        for step in loader.dataset.pipeline:
+            if step.type in ('RandomResize', 'Resize'):
+                step.scale = (256, 64)
+            elif step.type == 'RandomCrop':
+                step.crop_size = (64, 64)
+    config.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
+    config.default_hooks.pretrained_backbone.checkpoint = str(pretrained)
+    config.default_hooks.logger.interval = 1
+    config.work_dir = str(work_dir)
+    config.experiment_name = config.visualizer.name = f'{work_dir}_{max_iters}'.replace('/', '_')
+    return config
+
+
+class Start(Hook):
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not hasattr(self, 'state'):
+            self.state = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+
+def train(config):
+    runner, start = Runner.from_cfg(config), Start()
+    runner.register_hook(start)
+    runner.train()
+    assert all(torch.isfinite(v).all() for v in runner.model.state_dict().values())
+    return runner, start.state
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_header_holds_the_command_of_this_very_file(path):
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
+    assert path in text
+    for part in ('PRETRAINED=FILE', 'Paper:', 'Not yet measured here', 'Ours'):
+        assert part in text
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_builds_at_full_size(path):
+    config = Config.fromfile(ROOT / path)
+    # ConvNeXt and Swin read numbers out of tensors while they are built
+    with torch.device('meta' if 'vit' in path else 'cpu'):
+        model = MODELS.build(dict(config.model, _scope_='mmseg'))
+    millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
+    assert millions == pytest.approx(MILLIONS[path], abs=0.05)
+    assert all(p.requires_grad for p in model.parameters())
+
+    height, width = config.model.data_preprocessor.size
+    model.to('meta')  # shapes without numbers
+    features = model.extract_feat(torch.empty(2, 3, height, width, device='meta'))
+    strides = (2, 4, 8, 16) if path == MICRO else (4, 8, 16, 32)
+    assert [f.shape[2:] for f in features] == [(height // s, width // s) for s in strides]
+    logits = model.decode_head(features)
+    assert logits.shape == (2, 150, height // strides[0], width // strides[0])
+    assert model.auxiliary_head(features).shape == (
+        2,
+        150,
+        height // strides[2],
+        width // strides[2],
+    )
+
+
+def test_table_7():
+    config = Config.fromfile(ROOT / VIT)
+    assert config.model.backbone.out_indices == [3, 5, 7, 11]
+    assert config.model.neck.type == 'Feature2Pyramid'
+    assert config.model.test_cfg == dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
+    assert config.train_cfg.max_iters == 160_000
+    assert config.optim_wrapper.optimizer.type == 'AdamW'
+    assert config.optim_wrapper.optimizer.lr == 1e-4
+    assert config.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.65
+    (crop,) = (t for t in config.train_dataloader.dataset.pipeline if t.type == 'RandomCrop')
+    assert crop.crop_size == (512, 512)
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_the_schedule_fits_the_name(path):
+    config = Config.fromfile(ROOT / path)
+    warm_up, poly = config.param_scheduler
+    iterations = config.train_cfg.max_iters
+    assert f'-polylr-{iterations if "micro" in path else "160k"}_' in path
+    assert (warm_up.begin, warm_up.end, poly.end) == (0, poly.begin, iterations)
+    assert not warm_up.by_epoch
+    assert not poly.by_epoch
+    assert iterations % config.train_cfg.val_interval == 0
+    gpus, batch = (int(n) for n in re.search(r'_(\d+)xb(\d+)-', path).groups())
+    assert config.train_dataloader.batch_size == batch
+    assert config.auto_scale_lr.base_batch_size == gpus * batch
+    size = int(re.search(r'-(\d+)px', path)[1])
+    assert config.model.data_preprocessor.size == (size, size)
+
+
+@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
+def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
+    kind = kind_of(path)
+    pretrained = save_pretrained(tmp_path / 'a.pth', kind)
+    config = reduced(path, folder, tmp_path / 'work', tmp_path / 'a.pth')
+    runner, before = train(config)
+    assert runner.iter == 1
+    assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
+    assert (tmp_path / 'work/iter_1.pth').is_file()
+
+    (log,) = (tmp_path / 'work').rglob('*.log')
+    (report,) = (line for line in log.read_text().splitlines() if 'backbone tensors' in line)
+    names = {name.removeprefix('backbone.') for name in before if name.startswith('backbone.')}
+    if kind == 'VisionTransformer':
+        assert report.endswith('(100.0 %); in the file without a place: ln2.weight, ln2.bias')
+        assert names == pretrained.keys() - {'ln2.weight', 'ln2.bias'}
+        # 4² patches of 8² become 8²: as plain torch would resize them
+        token, grid = pretrained['pos_embed'].split([1, 16], dim=1)
+        grid = grid.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
+        grid = torch.nn.functional.interpolate(grid, scale_factor=2, mode='bicubic')
+        expected = torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+        actual = before.pop('backbone.pos_embed')
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+        names.remove('pos_embed')
+    else:
+        assert report.endswith(f'not in the file: {", ".join(NEW_NORMS)}')
+        assert names - pretrained.keys() == set(NEW_NORMS)
+        names -= set(NEW_NORMS)
+    for name in names:
+        assert torch.equal(before[f'backbone.{name}'], pretrained[name]), name
+    # at the first learning rate, 1e-10, weights hardly move; but DistributedDataParallel needs that
+    # each has a gradient
+    state = runner.optim_wrapper.optimizer.state
+    moments = {n: state[p]['exp_avg'].abs().max() for n, p in runner.model.named_parameters()}
+    for part in ('backbone', 'decode_head', 'auxiliary_head'):
+        assert max(value for name, value in moments.items() if name.startswith(part)) > 0
+
+
+@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
+def test_takes_what_was_finetuned(path, folder, tmp_path):
+    kind = kind_of(path)
+    save_pretrained(tmp_path / 'a.pth', kind, 'finetuned')
+    config = reduced(path, folder, tmp_path)
+    model = MODELS.build(dict(config.model, _scope_='mmseg'))
+    filled = load_backbone(model.backbone, tmp_path / 'a.pth')
+    assert filled.share >= 0.9
+    assert filled.missing == ([] if kind == 'VisionTransformer' else NEW_NORMS)
+
+
+def test_takes_what_mae_pretrained(folder, tmp_path):
+    arch = SMALL['VisionTransformer'][0]['arch']
+    methods.save_pretrained('mae', tmp_path / 'a.pth', arch=arch)
+    model = MODELS.build(dict(reduced(VIT, folder, tmp_path).model, _scope_='mmseg'))
+    filled = load_backbone(model.backbone, tmp_path / 'a.pth')
+    assert filled.missing == []
+    assert filled.unused == ['ln1.weight', 'ln1.bias']
+
+
+@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
+def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
+    config = reduced(path, folder, tmp_path)
+    model = MODELS.build(dict(config.model, _scope_='mmseg'))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    groups = {group['param_name']: group for group in wrapper.optimizer.param_groups}
+    assert groups.keys() == dict(model.named_parameters()).keys()
+    lr, rate, first, deepest = {
+        VIT: (1e-4, 0.65, 'patch_embed.projection.weight', 5),
+        CONVNEXT: (1e-4, 0.9, 'downsample_layers.0.0.weight', 7),
+        SWIN: (6e-5, 1.0, 'patch_embed.projection.weight', 9),
+    }[path]
+    assert groups[f'backbone.{first}']['lr'] == pytest.approx(lr * rate**deepest)
+    for name in ('decode_head.conv_seg.weight', 'auxiliary_head.convs.0.conv.weight'):
+        assert groups[name]['lr'] == lr
+        assert groups[name]['weight_decay'] == (0.01 if path == SWIN else 0.05)
+    assert groups['decode_head.fpn_bottleneck.bn.weight']['weight_decay'] == 0
+    if path == VIT:
+        assert groups['neck.upsample_2x.0.weight']['lr'] == lr
+        assert groups['backbone.pos_embed']['weight_decay'] == 0
+    if path == SWIN:
+        table = 'backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table'
+        assert groups[table]['weight_decay'] == 0
+
+
+class TestRefusals:
+    """Before the first iteration, with the reason."""
+
+    @pytest.fixture
+    def refuse(self, folder, tmp_path):
+        def refuse(path, match, **changes):
+            backbone = dict(reduced(path, folder, tmp_path).model.backbone, **changes)
+            with pytest.raises(ValueError, match=match):
+                load_backbone(MODELS.build(backbone), tmp_path / 'a.pth')
+
+        return refuse
+
+    def test_another_architecture_stops_the_run(self, folder, tmp_path):
+        save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
+        runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
+        start = Start()
+        runner.register_hook(start)
+        with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
+            runner.train()
+        assert not hasattr(start, 'state')
+
+    def test_another_width(self, refuse, tmp_path):
+        save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
+        arch = dict(depths=[1, 1, 3, 1], channels=[4, 8, 16, 16])
+        match = 'another network than ConvNeXt: .* tensors do not fit: size mismatch'
+        refuse(CONVNEXT, match, arch=arch)
+
+    def test_fewer_layers(self, refuse, tmp_path):
+        arch = dict(SMALL['VisionTransformer'][0]['arch'], num_layers=2)
+        save_pretrained(tmp_path / 'a.pth', 'VisionTransformer', arch=arch)
+        refuse(VIT, r'filled 28 of 52 .* At least 90 % must be\. Missing: layers\.2\.')
+
+    def test_another_prefix(self, refuse, tmp_path):
+        state = save_pretrained(tmp_path / 'a.pth', 'VisionTransformer')
+        torch.save({f'encoder.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
+        refuse(VIT, r'filled 0 of 52 .*without a place: encoder\.cls_token')
+
+    @pytest.mark.parametrize('path', CONFIGS)
+    def test_the_tool_refuses_without_a_checkpoint(self, path, monkeypatch, capsys):
+        monkeypatch.delenv('PRETRAINED', raising=False)
+        tool = load_tool('train')
+        with pytest.raises(SystemExit):
+            tool.main([str(ROOT / path)])
+        assert 'no checkpoint is given: set the environment' in capsys.readouterr().err
+        monkeypatch.setenv('PRETRAINED', 'nowhere.pth')
+        with pytest.raises(SystemExit):
+            tool.main([str(ROOT / path)])
+        assert 'checkpoint nowhere.pth does not exist' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
+    config = reduced(path, folder, tmp_path)
+    for loader in (config.train_dataloader, config.val_dataloader):
+        dataset = DATASETS.build(dict(loader.dataset, _scope_='mmseg'))
+        labels = dataset[0]['data_samples'].gt_sem_seg.data
+        assert set(labels.unique().tolist()) <= {0, 1, 255}
+    assert labels.shape == (1, 70, 90)  # the validation's keep their size
+    assert set(labels[0, :, :38].unique().tolist()) == {0}
+    assert set(labels[0, :, 38:42].unique().tolist()) == {255}
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_environment_variables(path, monkeypatch):
+    monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
+    monkeypatch.setenv('DATA_ROOT', '/some where/ade')
+    config = Config.fromfile(ROOT / path)
+    assert config.default_hooks.pretrained_backbone.checkpoint == '/some where/epoch_1.pth'
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.data_root == '/some where/ade'
+
+
+def test_amp_keeps_to_the_scope(tmp_path):
+    tool = load_tool('train')
+    args = tool.build_parser().parse_args([str(ROOT / VIT), '--amp'])
+    config = tool.load_config(args)
+    tool.merge_arguments(config, args)
+    assert config.optim_wrapper.type == 'mmpretrain.MixedPrecisionOptimWrapper'
+
+
+@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
+@pytest.mark.parametrize('size', [(64, 64), (70, 101), (45, 37)])
+def test_windows_cover_the_image(path, size, folder, tmp_path):
+    config = reduced(path, folder, tmp_path)
+    model = MODELS.build(dict(config.model, _scope_='mmseg')).eval()
+    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    with torch.no_grad():
+        (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
+    assert result.seg_logits.data.shape == (150, *size)
+    assert result.pred_sem_seg.data.shape == (1, *size)
+
+
+def test_overfits_resumes_and_draws_with_the_tools(folder, tmp_path, monkeypatch):
+    """Half the iterations, then the rest after a resume, then the training images are tested."""
+    save_pretrained(tmp_path / 'a.pth', 'VisionTransformer')
+    work = tmp_path / 'work'
+    config = reduced(MICRO, folder, work, tmp_path / 'a.pth', max_iters=40)
+    config.default_hooks.checkpoint.interval = 20
+    config.param_scheduler = []
+    config.optim_wrapper.optimizer.lr = 1e-2
+    config.test_dataloader.dataset.data_prefix = config.train_dataloader.dataset.data_prefix
+    config.dump(tmp_path / 'config.py')
+    path, train, test = str(tmp_path / 'config.py'), load_tool('train'), load_tool('test')
+    train.main([path, '--cfg-options', 'train_cfg.max_iters=20', 'experiment_name=one'])
+    assert not (work / 'iter_40.pth').exists()
+    (tmp_path / 'a.pth').unlink()  # a resumed run does not need it
+    train.main([path, '--resume', '--cfg-options', 'experiment_name=two'])
+    assert len(list(work.glob('iter_*.pth'))) == 2
+
+    figures = []
+    runner_test = Runner.test
+    monkeypatch.setattr(Runner, 'test', lambda self: figures.append(runner_test(self)))
+    draw = ('default_hooks.visualization.draw=True', 'experiment_name=three')
+    test.main([path, str(work / 'iter_40.pth'), '--cfg-options', *draw])
+    assert figures[0]['aAcc'] > 90
+    pictures = sorted(p.name for p in work.rglob('test_*.png'))
+    assert pictures == ['test_0.jpg_1.png', 'test_1.jpg_2.png']
+    two_side_by_side = Image.open(next(work.rglob('test_0.jpg_1.png')))
+    assert two_side_by_side.size == (2 * 90, 70)
