@@ -32,6 +32,7 @@ class GradientCollector:
         self.gradients: list[Tensor] | None = None
         self.loss: Tensor | float = 0.0
 
+    @torch.no_grad()  # before torch 2.6, zeros that autograd fills in require gradients
     def add(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Add a partial loss, 0-dim, and the gradients of ``scale × loss``; takes hold of them."""
         if self.gradients is None:

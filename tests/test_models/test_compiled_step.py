@@ -71,6 +71,7 @@ def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
         assert torch.equal(outputs['loss'], their_outputs['loss'])
 
 
+@needs_compiler
 def test_falls_back_once_where_compiling_fails(said):
     model = build_algorithm()
     step = CompiledStep(model)
@@ -90,7 +91,8 @@ def test_falls_back_once_where_compiling_fails(said):
     assert said == ['The training step is not compiled: Unsupported: graph break']
 
 
-def test_errors_of_the_network_are_not_taken_for_the_compilers(monkeypatch):
+@needs_compiler
+def test_errors_of_the_network_are_not_taken_for_the_compilers():
     model = build_algorithm()
     step = CompiledStep(model)
 
