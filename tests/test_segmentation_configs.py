@@ -30,13 +30,13 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
     p.relative_to(ROOT).as_posix() for p in (ROOT / 'configs/segmentation').glob('*.py')
 )
-VIT, MICRO, CONVNEXT, SWIN = (
+VIT, BEIT, MICRO, CONVNEXT, SWIN = (
     next(path for path in CONFIGS if f'_{name}' in path)
-    for name in ('vit-base', 'vit-micro', 'convnext', 'swin')
+    for name in ('vit-base', 'beit-base', 'vit-micro', 'convnext', 'swin')
 )
 # parameters of the backbone in millions: a ViT's position embedding grows with the image, and a
 # ConvNeXt and a Swin have three norms more than as classifiers
-MILLIONS = {VIT: 86.4, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5}
+MILLIONS = {VIT: 86.4, BEIT: 86.2, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5}
 # backbones of a few thousand parameters: in pretraining, and what segmentation changes
 SMALL = {
     'VisionTransformer': (
@@ -52,7 +52,9 @@ SMALL = {
     'ConvNeXt': (dict(arch=dict(depths=[1, 1, 3, 1], channels=[8, 8, 16, 16])), {}),
     'SwinTransformer': (dict(arch=dict(embed_dims=8, depths=[2] * 4, num_heads=[1] * 4)), {}),
 }
+SMALL['BEiTViT'] = SMALL['VisionTransformer']
 CHANNELS = {
+    'BEiTViT': [16] * 4,
     'VisionTransformer': [16] * 4,
     'ConvNeXt': [8, 8, 16, 16],
     'SwinTransformer': [8, 16, 32, 64],
@@ -121,7 +123,7 @@ def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     kind = kind_of(path)
     config.model.backbone.update(SMALL[kind][0])
     config.model.backbone.update(SMALL[kind][1])
-    if kind == 'VisionTransformer':
+    if 'neck' in config.model:
         config.model.neck.embed_dim = 16
     config.model.data_preprocessor.size = (64, 64)
     config.model.decode_head.update(in_channels=CHANNELS[kind], channels=8)

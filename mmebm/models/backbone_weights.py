@@ -1,10 +1,13 @@
 """Fill a backbone from a checkpoint, and refuse one that leaves it random."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ..checkpoint import load_checkpoint_safely
 
@@ -74,6 +77,8 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
     backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
     shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
     transformers resize their position embeddings, BEiT's hands its shared bias on to each layer.
+    Biases by relative position are resized here, since MMPretrain's own way of doing so needs a
+    function that SciPy no longer has.
 
     Args:
         backbone: any module; changed in place, and left partly filled where an error is raised.
@@ -86,7 +91,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or belongs to another network; names the tensors.
     """
-    tensors = read_backbone_tensors(path)
+    tensors = _with_resized_biases(backbone, read_backbone_tensors(path))
     names = [n for n, t in backbone.state_dict().items() if t.is_floating_point()]
     another = f'{path} belongs to another network than {type(backbone).__name__}'
     try:
@@ -112,6 +117,47 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
             f'in it, so what it would start from is not what was pretrained: {", ".join(unused)}'
         )
     return filled
+
+
+def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
+    """Resize a table of biases by relative position, such as BEiT's and Swin's, bicubically.
+
+    Args:
+        table: ``(n² + t, H)`` of H heads: for each of n = 2k − 1 offsets in each direction, and
+            for t = 0 (Swin) or 3 (BEiT) pairs with a class token, which stay as they are.
+        length: m² + t.
+
+    Returns:
+        ``(length, H)``; the largest offsets keep their values.
+
+    Raises:
+        ValueError: no t makes squares of both lengths.
+    """
+    for extra in (0, 3):
+        n, m = math.isqrt(len(table) - extra), math.isqrt(length - extra)
+        if (n * n + extra, m * m + extra) == (len(table), length):
+            break
+    else:
+        raise ValueError(f'a table of {len(table)} biases cannot be resized to {length}')
+    grid = table[: n * n].T.reshape(1, -1, n, n)
+    grid = interpolate(grid, (m, m), mode='bicubic', align_corners=True)
+    return torch.cat([grid.reshape(-1, m * m).T, table[n * n :]])
+
+
+def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with biases by relative position as long as those of the backbone."""
+    suffix = 'relative_position_bias_table'
+    own = {n: len(t) for n, t in backbone.state_dict().items() if n.endswith(suffix)}
+    resized = dict(tensors)
+    for name in tensors:
+        if own and name.endswith(suffix):
+            # BEiT's pretraining shares one table, which finetuning hands on to each layer
+            length = own.get(name, next(iter(own.values())))
+            if length != len(tensors[name]):
+                resized[name] = resize_relative_position_bias(tensors[name], length)
+                if name in own:  # of the other size; the backbone has its own
+                    resized.pop(name.removesuffix('bias_table') + 'index', None)
+    return resized
 
 
 def _tensors(state: Any) -> dict[str, Tensor]:

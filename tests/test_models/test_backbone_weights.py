@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from mmebm.models import load_backbone
+from mmebm.models.backbone_weights import resize_relative_position_bias
 from tests.pretrained import (
     ARCH,
     METHODS,
@@ -150,3 +151,38 @@ def test_counters_do_not_count(tmp_path):
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
     torch.save({k: v + 1 for k, v in network.state_dict().items()}, tmp_path / 'a.pth')
     assert load_backbone(network, tmp_path / 'a.pth').total == 6  # without num_batches_tracked
+
+
+@pytest.mark.parametrize('extra', [0, 3])
+def test_biases_by_relative_position_are_resized(extra):
+    """With nearly twice as many offsets, every second one is an old one, and none is lost."""
+    table = torch.randn(27 * 27 + extra, 2, dtype=torch.float64)
+    resized = resize_relative_position_bias(table, 53 * 53 + extra)
+    assert torch.equal(resized[53 * 53 :], table[27 * 27 :])
+    new, old = resized[: 53 * 53].reshape(53, 53, 2), table[: 27 * 27].reshape(27, 27, 2)
+    torch.testing.assert_close(new[::2, ::2], old)
+    between = new[0, 1:-1:2]  # smooth: near the mean of its neighbours
+    neighbours = (old[0, 1:] + old[0, :-1]) / 2
+    assert torch.corrcoef(torch.stack([between.flatten(), neighbours.flatten()]))[0, 1] > 0.8
+
+
+def test_a_table_of_no_square_is_refused():
+    with pytest.raises(ValueError, match='a table of 50 biases cannot be resized to 228'):
+        resize_relative_position_bias(torch.zeros(50, 2), 228)
+
+
+@pytest.mark.parametrize('method', ['beit', 'finetuned'])
+def test_beit_grows_with_the_image(method, tmp_path):
+    pretrained = save_pretrained('beit', tmp_path / 'a.pth')
+    table = pretrained['rel_pos_bias.relative_position_bias_table']
+    if method == 'finetuned':
+        backbone = build_finetuning('beit')
+        load_backbone(backbone, tmp_path / 'a.pth')
+        torch.save(backbone.state_dict(), tmp_path / 'a.pth')
+    backbone = build_finetuning('beit', img_size=64)
+    load_backbone(backbone, tmp_path / 'a.pth')
+    state = backbone.state_dict()
+    expected = resize_relative_position_bias(table, 15 * 15 + 3)
+    for layer in range(ARCH['num_layers']):
+        assert torch.equal(state[f'layers.{layer}.attn.relative_position_bias_table'], expected)
+    assert backbone(torch.randn(1, 3, 64, 64))[-1].isfinite().all()
