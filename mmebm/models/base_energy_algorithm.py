@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import PredictingSelfSupervisor, to_pixels
+from .batch_norm import warn_of_batch_norm
 from .descent import Energy, descend, descent_step
 from .gradient_collection import GradientCollector
 from .second_derivative import check_graph_of_gradient
@@ -60,6 +61,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        warn_of_batch_norm(self.backbone)
         self.num_steps = num_steps
         log_step_size = torch.tensor(float(step_size)).log()
         if learnable_step_size:

@@ -4,7 +4,9 @@ import re
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 # What autograd says when an operation has no second derivative, with the operation's name.
 _NO_SECOND_DERIVATIVE = re.compile(
@@ -12,19 +14,30 @@ _NO_SECOND_DERIVATIVE = re.compile(
     r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
+# What torch implements without a second derivative, and the same function with one.
+_EQUIVALENT = {F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6}
+
+
+class _Equivalents(TorchFunctionMode):
+    """In its block, functions without a second derivative are computed by equivalent ones."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return _EQUIVALENT.get(func, func)(*args, **(kwargs or {}))
+
 
 @contextmanager
 def twice_differentiable(backbone: nn.Module):
     """Switch fused attention off, and say what to do where a second derivative is missing.
 
     Fused attention kernels have a first derivative only; PyTorch's mathematical form of the same
-    function has all of them. The switch is thread-local and ends with the block.
+    function has all of them. So it is with the hard sigmoid. Both
+    switches are thread-local and end with the block.
 
     Raises:
         NotImplementedError: an operation in the block cannot be differentiated twice; names it.
     """
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), _Equivalents():
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))

@@ -218,6 +218,35 @@ def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operat
     assert type(backbone).__name__ in str(error.value)
 
 
+class Gated(torch.nn.Module):
+    def __init__(self, gate):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 3, 1, dtype=torch.float64)
+        torch.nn.init.normal_(self.conv.weight, std=2.0)
+        self.gate = gate
+
+    def forward(self, x):
+        return (x**2 * self.gate(self.conv(x)),)
+
+
+@pytest.mark.parametrize('inplace', [False, True])
+def test_the_hard_sigmoid_has_a_second_derivative_inside_the_loss(inplace):
+    model = EnergyRestorationAlgorithm(
+        Gated(torch.nn.Hardsigmoid(inplace)), dict(type='EnergyHead', in_channels=3), step_size=20.0
+    ).double()
+    torch.nn.init.normal_(model.head.fc.weight)
+    corrupted, clean = images(size=8)
+    model([corrupted, clean], mode='loss')['loss'].backward()
+    with pytest.raises(RuntimeError, match='hardsigmoid_backward'):  # torch has none, still
+        reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    del model.backbone.gate  # a module, which torch lets no function replace
+    model.backbone.gate = lambda x: ((x + 3) / 6).clamp(0, 1)
+    _, gradients = reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name])
+    assert model.backbone.conv.weight.grad.abs().sum() > 0
+
+
 def test_fused_attention_is_back_after_the_loss():
     model = build_algorithm()
     enabled = torch.backends.cuda.flash_sdp_enabled()
