@@ -108,9 +108,12 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             NotImplementedError: the backbone cannot be differentiated twice; found at the first
                 step of a process.
         """
-        x, e = descent_step(energy, x, self.step_size, create_graph=True)
+        step_size = self.step_size
+        if not self._graph_checked and not step_size.requires_grad:
+            step_size.requires_grad_()  # so that the check can find it in the graph
+        x, e = descent_step(energy, x, step_size, create_graph=True)
         if not self._graph_checked:
-            check_graph_of_gradient(self.backbone, e, x)
+            check_graph_of_gradient(self.backbone, e, x, step_size)
             self._graph_checked = True
         return x, e
 

@@ -200,18 +200,44 @@ class Once(torch.nn.Module):
         return (OnceOnly.apply(x) ** 2 * self.weight.view(1, 3, 1, 1),)
 
 
+class Recomputing(torch.autograd.Function):
+    """Like reversible layers: differentiates inside its backward, and keeps no graph of that."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            (x**2).backward(grad_output.detach())
+        return x.grad
+
+
+class Reversible(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return (Recomputing.apply(self.conv(x)),)
+
+
+@pytest.mark.parametrize('learnable', [True, False])
 @pytest.mark.parametrize(
     ('backbone', 'operation'),
     [
+        (Reversible(), r'Recomputing \(with a backward of its own\)'),
         (FusedAttention(), '_scaled_dot_product_flash_attention_for_cpu'),
         (Once(), r'OnceOnly \(marked @once_differentiable\)'),
     ],
 )
-def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operation):
+def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operation, learnable):
     model = EnergyRestorationAlgorithm(
-        backbone=backbone, head=dict(type='EnergyHead', in_channels=3)
+        backbone, dict(type='EnergyHead', in_channels=3), learnable_step_size=learnable
     )
-    torch.nn.init.ones_(model.head.fc.weight)
     model.weight = torch.nn.Parameter(torch.ones(()))
     with pytest.raises(NotImplementedError, match=operation) as error:
         model(images(size=4, dtype=torch.float32), mode='loss')['loss'].backward()
@@ -245,6 +271,18 @@ def test_the_hard_sigmoid_has_a_second_derivative_inside_the_loss(inplace):
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name])
     assert model.backbone.conv.weight.grad.abs().sum() > 0
+
+
+def test_reversible_layers_need_the_backward_of_autograd():
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    backbone = dict(type='RevVisionTransformer', arch=arch, img_size=32, patch_size=8)
+    head = dict(type='EnergyHead', in_channels=64)
+    inputs = images(dtype=torch.float32)
+    with pytest.raises(NotImplementedError, match='RevBackProp'):
+        EnergyRestorationAlgorithm(backbone, head).loss(inputs)
+    model = EnergyRestorationAlgorithm(dict(**backbone, no_custom_backward=True), head)
+    model.loss(inputs)['loss'].backward()
+    assert model.head.fc.weight.grad.abs().sum() > 0
 
 
 def test_fused_attention_is_back_after_the_loss():
