@@ -29,6 +29,7 @@ import timm
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 from mmpretrain.models import backbones as mmpretrain_backbones
 from mmpretrain.registry import MODELS
 from rich.console import Console
@@ -143,13 +144,14 @@ def image_sizes(options: dict) -> Iterator[tuple[dict, int]]:
     """Options and image size to try: small first, told to the class where it takes ``img_size``."""
     arguments, takes_any = constructor_arguments(MODELS.get(options['type']))
     own = arguments['img_size'].default if 'img_size' in arguments else None
-    own = own[0] if isinstance(own, Sequence) else own
+    pair = isinstance(own, Sequence)
+    own = own[0] if pair else own
     if options['type'] == 'TIMMBackbone':
         pretrained_cfg = timm.get_pretrained_cfg(options['model_name'])
         own = pretrained_cfg.input_size[-1]
     for size in dict.fromkeys((*SIZES, *([own] if isinstance(own, int) else []))):
         if 'img_size' in arguments or takes_any:
-            yield {**options, 'img_size': size}, size
+            yield {**options, 'img_size': (size, size) if pair else size}, size
         if 'img_size' not in arguments:
             yield options, size
 
@@ -270,7 +272,7 @@ def check(case: dict, device: str, timed_steps: int = TIMED_STEPS) -> dict:
             energy_step(model, corrupted, clean)
     except Exception as error:
         row['error'] = dict(stage=stage, type=type(error).__name__, words=words(error))
-        row['traceback'] = traceback.format_exc()
+        row['error']['where'] = where(error)
     return row
 
 
@@ -278,6 +280,13 @@ def words(error: Exception) -> str:
     """The message, on one line, with neither addresses nor paths of this machine."""
     text = re.sub(r'(?<![\w.])/\S*/', '', ' '.join(str(error).split()))
     return re.sub(r' at 0x[0-9a-f]+', '', text)
+
+
+def where(error: Exception) -> str:
+    """The line that raised it, if it is one of the backbone's own."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = {'mmpretrain', 'timm'} & set(Path(last.filename).parts)
+    return f'{Path(last.filename).name}: {last.line}' if own else ''
 
 
 def require(condition: bool | Tensor, message: str) -> None:
@@ -389,6 +398,7 @@ def check_in_process(case: dict, device: str) -> dict:
 def _work(sender, case: dict, device: str) -> None:
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmebm', log_level='ERROR')
+    init_default_scope('mmpretrain')  # as a runner does: MMCV finds MMPretrain's layers by it
     if device == 'cpu':
         torch.set_num_threads(1)
         resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30,) * 2)
@@ -492,8 +502,9 @@ def good_cells(row: dict) -> list[str]:
 
 def bad_cells(row: dict) -> list[str]:
     error = row['error']
-    because = error['words'].replace('|', '\\|')
-    because = because if len(because) <= 200 else because[:200] + ' …'
+    because = error['words'] if len(error['words']) <= 300 else error['words'][:300] + ' …'
+    because += f' (`{error["where"]}`)' if error.get('where') else ''
+    because = because.replace('|', '\\|')
     return [
         f'`{row["name"]}`',
         arguments_cell(row),
@@ -505,7 +516,7 @@ def bad_cells(row: dict) -> list[str]:
 
 def shortened(names: list[str], most: int = 3) -> str:
     """Names with their numbers as ``*``, the most frequent first."""
-    patterns = Counter(re.sub(r'\d+', '*', name) for name in names)
+    patterns = Counter(re.sub(r'\d+', '*', n.removeprefix('timm_model.')) for n in names)
     shown = [f'`{p}`' + (f' × {n}' if n > 1 else '') for p, n in patterns.most_common(most)]
     shown += ['…'] if len(patterns) > most else []
     return ': ' + ', '.join(shown) if shown else ''

@@ -74,7 +74,7 @@ WORKING = {
 def test_each_kind_of_features_works(tool, kind):
     tried, features, coupled = WORKING[kind]
     row = tool.check(tried, 'cpu', timed_steps=1)
-    assert 'error' not in row, row['traceback']
+    assert 'error' not in row, row['error']
     assert row['energy']
     assert row['training_step']
     assert row['restoration']
@@ -106,6 +106,14 @@ def test_what_does_not_work_says_why(tool, tried, stage, words):
     cells = tool.bad_cells(row)
     assert len(cells) == len(tool.ERROR_COLUMNS)
     assert words in cells[-1]
+
+
+def test_an_error_in_the_code_of_a_backbone_shows_its_line(tool):
+    tried = case(type='SparseResNet', depth=18, norm_cfg=dict(type='BN'))
+    error = tool.check(tried, 'cpu', timed_steps=1)['error']
+    assert error['words'] == "'NoneType' object has no attribute 'shape'"
+    assert error['where'].startswith('sparse_modules.py: ')
+    assert '_cur_active' in error['where']
 
 
 def test_a_missing_second_derivative_stops_the_training_step(tool, monkeypatch):
