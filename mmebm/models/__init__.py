@@ -1,5 +1,6 @@
 from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
 from .backbone_weights import Filled, load_backbone
+from .batch_norm import GroupNormBackbone
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
@@ -12,6 +13,7 @@ __all__ = [
     'EnergySortingAlgorithm',
     'Filled',
     'GradientCollector',
+    'GroupNormBackbone',
     'PositionDecoder',
     'RestorationAutoEncoder',
     'SortingAutoEncoder',

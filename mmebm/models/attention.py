@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 # B batch, H heads, L queries, S keys, D channels of a head. In formulas: Q, K, V, O the rows of one
 # head, s the scale, G = ∂/∂O, P = softmax(s Q Kᵀ), A = G Vᵀ, and D the row sums of P ∘ A.
@@ -170,24 +169,21 @@ _backward.register_autograd(
 )
 
 
-class TwiceDifferentiableAttention(TorchFunctionMode):
-    """Inside, ``scaled_dot_product_attention`` can be differentiated twice, whoever calls it.
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **options,
+) -> Tensor:
+    """PyTorch's function of this name, differentiable twice.
 
-    :func:`attention` takes its place; with a mask, dropout or grouped queries PyTorch's own
-    mathematical form does. Calls that PyTorch makes itself, in ``nn.MultiheadAttention`` say, are
-    not seen.
+    With a mask, dropout or grouped queries it is PyTorch's own mathematical form, which keeps the
+    matrices; else it is :func:`attention`.
     """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return _scaled_dot_product_attention(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _scaled_dot_product_attention(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **options
-):
     plain = attn_mask is None and not dropout_p and not is_causal and not any(options.values())
     if plain and query.dim() == key.dim() == value.dim():
         device = query.device.type

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import PredictingSelfSupervisor, to_pixels
+from .batch_norm import warn_of_batch_norm
 from .descent import Energy, descend, energy_gradient
 from .gradient_collection import GradientCollector
 from .second_derivative import check_graph_of_gradient
@@ -66,6 +67,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        warn_of_batch_norm(self.backbone)
         self.num_steps = num_steps
         log_step_size = torch.tensor(float(step_size)).log()
         if learnable_step_size:
@@ -137,14 +139,17 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return step
 
     def _check_graph(self, energy: Energy, x: Tensor) -> None:
-        modes = {module: module.training for module in self.modules()}
-        self.eval()  # so that neither random numbers nor running statistics move
+        step_size = self.step_size.detach().requires_grad_()
+        # as if it had not been: neither random numbers nor running statistics move
+        before = [buffer.clone() for buffer in self.buffers()]
+        devices = [] if x.device.type == 'cpu' else [x.device]
         try:
-            e, gradient = energy_gradient(energy, x, create_graph=True)
-            check_graph_of_gradient(self.backbone, e, gradient)
+            with torch.random.fork_rng(devices, device_type=x.device.type):
+                e, gradient = energy_gradient(energy, x, step_size, create_graph=True)
+                check_graph_of_gradient(self.backbone, e, gradient, step_size)
         finally:
-            for module, mode in modes.items():
-                module.training = mode
+            for buffer, value in zip(self.buffers(), before, strict=True):
+                buffer.copy_(value)
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
         """A collector for the trained parameters; ``inputs`` tells the device."""

@@ -14,7 +14,8 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
 
     Args:
         features: ``(B, D)``, ``(B, L, D)``, ``(B, D, L)``, ``(B, D, H, W)`` or timm's
-            ``(B, H, W, D)``; of a tuple or list, the last entry counts.
+            ``(B, H, W, D)``; of a tuple or list, the last entry counts, and of that one again where
+            a stage has several outputs.
         channels: D. It tells the layouts apart; where two axes have this size, tokens are read as
             ``(B, L, D)`` and maps as ``(B, D, H, W)``.
 
@@ -24,14 +25,19 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
     Raises:
         ValueError: no axis of the features has the size ``channels``, or the features have a
             number of axes other than 2, 3 or 4.
-        TypeError: the features are neither a tensor nor a sequence that ends in one.
+        TypeError: the features are neither a floating-point tensor nor a sequence that ends in one.
     """
-    if isinstance(features, Sequence) and len(features):
+    while isinstance(features, Sequence) and len(features):
         features = features[-1]
     if not isinstance(features, Tensor):
         raise TypeError(
             'EnergyHead takes a tensor, or a tuple whose last entry is one, as the features of '
             f'the backbone, got {type(features).__name__}'
+        )
+    if not features.is_floating_point():
+        raise TypeError(
+            f'EnergyHead takes floating-point features, got {features.dtype} of shape '
+            f'{tuple(features.shape)}: is this a backbone whose last output is a mask or an index?'
         )
     shape = tuple(features.shape)
     axes = {2: (1,), 3: (2, 1), 4: (1, 3)}.get(features.dim(), ())

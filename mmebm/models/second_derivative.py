@@ -4,9 +4,12 @@ import re
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
-from .attention import TwiceDifferentiableAttention
+from .attention import scaled_dot_product_attention
 
 # What autograd says when an operation has no second derivative, with the operation's name.
 _NO_SECOND_DERIVATIVE = re.compile(
@@ -14,20 +17,37 @@ _NO_SECOND_DERIVATIVE = re.compile(
     r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
+# What torch implements without a second derivative, and the same function with one.
+_EQUIVALENT = {
+    F.scaled_dot_product_attention: scaled_dot_product_attention,
+    F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
+}
+
+
+class TwiceDifferentiableFunctions(TorchFunctionMode):
+    """In its block, functions without a second derivative are computed by equivalent ones.
+
+    Whoever calls them, but for PyTorch itself: the attention inside ``nn.MultiheadAttention``, say,
+    is not seen.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return _EQUIVALENT.get(func, func)(*args, **(kwargs or {}))
+
 
 @contextmanager
 def twice_differentiable(backbone: nn.Module):
-    """Replace fused attention, and say what to do where a second derivative is missing.
+    """Replace what has a first derivative only, and say what to do where a second one is missing.
 
-    Fused attention kernels have a first derivative only; see :class:`.TwiceDifferentiableAttention`
-    for what takes their place. The switch is thread-local and ends with the block.
+    Fused attention and the hard sigmoid are replaced. The switch is thread-local and ends with the
+    block.
 
     Raises:
         NotImplementedError: an operation in the block cannot be differentiated twice; names it.
     """
     try:
         # the second for calls from inside PyTorch's own functions, which the first does not see
-        with TwiceDifferentiableAttention(), sdpa_kernel(SDPBackend.MATH):
+        with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))
@@ -36,27 +56,36 @@ def twice_differentiable(backbone: nn.Module):
         raise _no_second_derivative(backbone, found[1] or found[2]) from error
 
 
-def check_graph_of_gradient(backbone: nn.Module, energy: Tensor, gradient: Tensor) -> None:
-    """Refuse functions marked ``once_differentiable``, which cut the graph without a word.
+def check_graph_of_gradient(
+    backbone: nn.Module, energy: Tensor, gradient: Tensor, step_size: Tensor
+) -> None:
+    """Refuse functions whose own backward cuts the graph without a word.
+
+    Those marked ``once_differentiable`` leave an error node in it. Others, such as reversible
+    layers, which recompute and differentiate inside their backward, leave nothing: then the
+    gradient, which is α times another one, has no way back to α.
 
     Args:
         backbone: to name it.
         energy: with its graph.
-        gradient: of the energy, with its graph.
+        gradient: of the energy times α, with its graph.
+        step_size: α, requiring a gradient.
 
     Raises:
         NotImplementedError: there is such a function; names it.
     """
-    if any(type(node).__name__ == 'Error' for node in _nodes(gradient.grad_fn)):
-        marked = {
-            type(node).__name__.removesuffix('Backward')
-            for node in _nodes(energy.grad_fn)
-            if hasattr(
-                getattr(getattr(node, '_forward_cls', None), 'backward', None), '__wrapped__'
-            )
-        }
-        names = ', '.join(sorted(marked)) or 'a function'
-        raise _no_second_derivative(backbone, f'{names} (marked @once_differentiable)')
+    nodes = _nodes(gradient.grad_fn)
+    custom = [n for n in _nodes(energy.grad_fn) if hasattr(n, '_forward_cls')]
+    if any(type(node).__name__ == 'Error' for node in nodes):
+        marked = [n for n in custom if hasattr(n._forward_cls.backward, '__wrapped__')]
+        raise _no_second_derivative(backbone, f'{_names(marked)} (marked @once_differentiable)')
+    if get_gradient_edge(step_size).node not in nodes:
+        raise _no_second_derivative(backbone, f'{_names(custom)} (with a backward of its own)')
+
+
+def _names(nodes: list) -> str:
+    names = {type(node).__name__.removesuffix('Backward') for node in nodes}
+    return ', '.join(sorted(names)) or 'a function'
 
 
 def _nodes(root):

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmebm.models import attention as module
-from mmebm.models.attention import TwiceDifferentiableAttention, attention
-from mmebm.models.second_derivative import twice_differentiable
+from mmebm.models.attention import attention
+from mmebm.models.second_derivative import TwiceDifferentiableFunctions, twice_differentiable
 
 
 def reference(q, k, v, scale=None):
@@ -91,7 +91,7 @@ def test_keeps_no_matrix_of_all_pairs(function):
 
 def test_takes_the_place_of_torch_for_whoever_calls_it():
     tensors = inputs()
-    with TwiceDifferentiableAttention():
+    with TwiceDifferentiableFunctions():
         out = F.scaled_dot_product_attention(*tensors, scale=0.3)
         assert 'mmebm' in type(out.grad_fn).__name__
         found = derivatives(F.scaled_dot_product_attention, tensors)
@@ -118,7 +118,7 @@ def test_masks_and_dropout_are_not_lost(options):
         torch.manual_seed(0)
         return F.scaled_dot_product_attention(*tensors, **options)
 
-    with TwiceDifferentiableAttention():
+    with TwiceDifferentiableFunctions():
         found = derivatives(call, inputs())
     with sdpa_kernel(SDPBackend.MATH):
         expected = derivatives(call, inputs())
@@ -128,7 +128,7 @@ def test_masks_and_dropout_are_not_lost(options):
 
 def test_autocast_reaches_it():
     tensors = inputs(torch.float32)
-    with torch.autocast('cpu', torch.bfloat16), TwiceDifferentiableAttention():
+    with torch.autocast('cpu', torch.bfloat16), TwiceDifferentiableFunctions():
         assert F.scaled_dot_product_attention(*tensors).dtype == torch.bfloat16
 
 

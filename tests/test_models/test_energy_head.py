@@ -64,6 +64,14 @@ def test_features_of_no_known_kind(head):
         head({'x': torch.randn(1, D)})
     with pytest.raises(TypeError, match='tuple'):
         pool_features((), D)
+    with pytest.raises(TypeError, match=r'torch\.int64 of shape \(1, 6\)'):
+        head(torch.zeros(1, D, dtype=torch.long))
+
+
+def test_of_nested_outputs_the_last_counts(head):
+    features = torch.randn(2, D)
+    nested = (torch.zeros(2, 9), [torch.zeros(2, D, 3, 3), features])
+    torch.testing.assert_close(head(nested), head(features))
 
 
 @pytest.mark.parametrize('value', [0, -1])

@@ -200,22 +200,89 @@ class Once(torch.nn.Module):
         return (OnceOnly.apply(x) ** 2 * self.weight.view(1, 3, 1, 1),)
 
 
+class Recomputing(torch.autograd.Function):
+    """Like reversible layers: differentiates inside its backward, and keeps no graph of that."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            (x**2).backward(grad_output.detach())
+        return x.grad
+
+
+class Reversible(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return (Recomputing.apply(self.conv(x)),)
+
+
+@pytest.mark.parametrize('learnable', [True, False])
 @pytest.mark.parametrize(
     ('backbone', 'operation'),
     [
+        (Reversible(), r'Recomputing \(with a backward of its own\)'),
         (FusedAttention(), '_scaled_dot_product_flash_attention_for_cpu'),
         (Once(), r'OnceOnly \(marked @once_differentiable\)'),
     ],
 )
-def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operation):
+def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operation, learnable):
     model = EnergyRestorationAlgorithm(
-        backbone=backbone, head=dict(type='EnergyHead', in_channels=3)
+        backbone, dict(type='EnergyHead', in_channels=3), learnable_step_size=learnable
     )
-    torch.nn.init.ones_(model.head.fc.weight)
     model.weight = torch.nn.Parameter(torch.ones(()))
     with pytest.raises(NotImplementedError, match=operation) as error:
         model(images(size=4, dtype=torch.float32), mode='loss')['loss'].backward()
     assert type(backbone).__name__ in str(error.value)
+
+
+class Gated(torch.nn.Module):
+    def __init__(self, gate):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 3, 1, dtype=torch.float64)
+        torch.nn.init.normal_(self.conv.weight, std=2.0)
+        self.gate = gate
+
+    def forward(self, x):
+        return (x**2 * self.gate(self.conv(x)),)
+
+
+@pytest.mark.parametrize('inplace', [False, True])
+def test_the_hard_sigmoid_has_a_second_derivative_inside_the_loss(inplace):
+    model = EnergyRestorationAlgorithm(
+        Gated(torch.nn.Hardsigmoid(inplace)), dict(type='EnergyHead', in_channels=3), step_size=20.0
+    ).double()
+    torch.nn.init.normal_(model.head.fc.weight)
+    corrupted, clean = images(size=8)
+    model([corrupted, clean], mode='loss')['loss'].backward()
+    with pytest.raises(RuntimeError, match='hardsigmoid_backward'):  # torch has none, still
+        reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    del model.backbone.gate  # a module, which torch lets no function replace
+    model.backbone.gate = lambda x: ((x + 3) / 6).clamp(0, 1)
+    _, gradients = reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name])
+    assert model.backbone.conv.weight.grad.abs().sum() > 0
+
+
+def test_reversible_layers_need_the_backward_of_autograd():
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    backbone = dict(type='RevVisionTransformer', arch=arch, img_size=32, patch_size=8)
+    head = dict(type='EnergyHead', in_channels=64)
+    inputs = images(dtype=torch.float32)
+    with pytest.raises(NotImplementedError, match='RevBackProp'):
+        EnergyRestorationAlgorithm(backbone, head).loss(inputs)
+    model = EnergyRestorationAlgorithm(dict(**backbone, no_custom_backward=True), head)
+    model.loss(inputs)['loss'].backward()
+    assert model.head.fc.weight.grad.abs().sum() > 0
 
 
 def test_fused_attention_is_back_after_the_loss():
@@ -260,3 +327,26 @@ def test_inputs_without_a_corruption():
         model(corrupted, mode='loss')
     with pytest.raises(TypeError, match='3 of them'):
         model([corrupted, clean, clean], mode='loss')
+
+
+def test_the_first_look_at_the_graph_leaves_no_trace():
+    """What resuming rests on: an iteration is the same as the first of a process or a later one."""
+    model = build_algorithm('ResNet').train()
+    model.backbone.norm_eval = False
+    model.backbone.train()
+    model.backbone.layer1[0].register_forward_hook(lambda m, i, out: torch.dropout(out, 0.1, True))
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    inputs = images(dtype=torch.float32)
+    results = []
+    for _ in range(2):
+        model.load_state_dict(start)
+        torch.manual_seed(3)
+        loss = model(inputs, mode='loss')['loss']
+        results.append((loss, torch.rand(()), {k: v.clone() for k, v in model.named_buffers()}))
+    (loss, number, buffers), (second_loss, second_number, second_buffers) = results
+    assert torch.equal(loss, second_loss)
+    assert torch.equal(number, second_number)
+    moved = [k for k, v in buffers.items() if k in start and not torch.equal(v, start[k])]
+    assert moved  # running statistics
+    for name, value in buffers.items():
+        assert torch.equal(value, second_buffers[name]), name
