@@ -134,7 +134,15 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         if self._step is None:
             self._step = CompiledStep(self) if self.compile_step else training_step
         weight = collector.scale / self.num_steps
-        step = self._step(energy, distance, x, self.log_step_size, collector.parameters, weight)
+        step = self._step(
+            energy,
+            distance,
+            x,
+            self.log_step_size,
+            collector.parameters,
+            weight,
+            collector.gradients,
+        )
         collector.add(step.distance / self.num_steps, step.gradients)
         return step
 

@@ -1,6 +1,7 @@
 """A loss whose parameter gradients were collected piece by piece, as one node of autograd."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,27 +33,53 @@ class GradientCollector:
         self.gradients: list[Tensor] | None = None
         self.loss: Tensor | float = 0.0
 
-    @torch.no_grad()  # before torch 2.6, zeros that autograd fills in require gradients
     def add(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
-        """Add a partial loss, 0-dim, and the gradients of ``scale × loss``; takes hold of them."""
-        if self.gradients is None:
-            self.gradients = list(gradients)
-        else:
-            torch._foreach_add_(self.gradients, gradients)
+        """Add a partial loss, 0-dim, whose gradients were added to ``gradients``."""
+        self.gradients = list(gradients)
         self.loss = self.loss + loss.detach()
 
     def differentiate(self, loss: Tensor) -> None:
         """Differentiate a 0-dim partial loss, add it, and let go of its graph."""
-        gradients = torch.autograd.grad(
-            self.scale * loss, self.parameters, allow_unused=True, materialize_grads=True
-        )
-        self.add(loss, gradients)
+        self.add(loss, added_gradients(self.scale * loss, self.parameters, self.gradients))
 
     def total(self) -> Tensor:
         """The sum of the added losses, 0-dim, differentiable once."""
         return _Total.apply(
             self.loss, self.gradients, self.scale, self.loss_scale, *self.parameters
         )
+
+
+def added_gradients(
+    loss: Tensor, parameters: Sequence[Tensor], totals: list[Tensor] | None = None
+) -> Sequence[Tensor]:
+    """Differentiate a loss, and add each gradient to its total as soon as autograd has it.
+
+    So there is never a second set of gradients as large as the network.
+
+    Args:
+        loss: 0-dim; its graph is freed.
+        parameters: leaves; one that has no influence counts as zero.
+        totals: of the shapes of the parameters, changed in place; by default nothing is added to.
+
+    Returns:
+        The totals.
+    """
+    if totals is None:
+        return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    hooks = [p.register_hook(partial(_take, t)) for p, t in zip(parameters, totals, strict=True)]
+    try:
+        torch.autograd.grad(loss, parameters, allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return totals
+
+
+def _take(total: Tensor, gradient: Tensor | None) -> Tensor | None:
+    if gradient is None:  # no influence
+        return None
+    total.add_(gradient)
+    return gradient.new_zeros(()).expand_as(gradient)  # without memory, in place of the gradient
 
 
 class _Total(torch.autograd.Function):

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .descent import Energy, descent_step
+from .gradient_collection import added_gradients
 
 
 class Step(NamedTuple):
@@ -19,7 +20,7 @@ class Step(NamedTuple):
         x: the next x, ``(B, ...)``.
         energies: of the given x, ``(B,)``.
         distance: of the next x to what is to be restored, 0-dim.
-        gradients: of ``weight · distance`` with respect to each parameter.
+        gradients: of ``weight · distance`` with respect to each parameter, added to the totals.
     """
 
     x: Tensor
@@ -35,6 +36,7 @@ def training_step(
     log_step_size: Tensor,
     parameters: Sequence[Tensor],
     weight: Tensor | float,
+    totals: list[Tensor] | None = None,
 ) -> Step:
     """Descend once, and differentiate the distance that is left (a term of equation 5).
 
@@ -45,12 +47,11 @@ def training_step(
         log_step_size: log α, 0-dim.
         parameters: leaves; one that has no influence gets zeros.
         weight: a factor of the distance while it is differentiated.
+        totals: gradients of earlier steps, changed in place.
     """
     x, e = descent_step(energy, x, log_step_size.exp(), create_graph=True)
     d = distance(x)
-    gradients = torch.autograd.grad(
-        weight * d, parameters, allow_unused=True, materialize_grads=True
-    )
+    gradients = added_gradients(weight * d, parameters, totals)
     # A clone, since smooth_l1_loss returns its mean in a buffer as large as the images.
     return Step(x.detach(), e.detach(), d.detach().clone(), gradients)
 
@@ -78,16 +79,21 @@ class CompiledStep:
         # not dynamic: the second derivative of a convolution does not take symbolic sizes
         self.compiled = torch.compile(training_step, fullgraph=True, dynamic=False)
 
-    def __call__(self, energy, distance, x, log_step_size, parameters, weight) -> Step:
+    def __call__(self, energy, distance, x, log_step_size, parameters, weight, totals=None) -> Step:
         """As :func:`training_step`."""
         arguments = (energy, distance, x, log_step_size, parameters, weight)
         if self.compiled is not None:
             try:
                 # a compiled graph cannot make a leaf, so it gets one
-                return self.compiled(energy, distance, x.detach().requires_grad_(), *arguments[3:])
+                leaf = x.detach().requires_grad_()
+                step = self.compiled(energy, distance, leaf, *arguments[3:])
+                if totals is None:
+                    return step
+                torch._foreach_add_(totals, step.gradients)
+                return step._replace(gradients=totals)
             except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as e:
                 self._fall_back(f'{type(e).__name__}: {str(e).strip().splitlines()[0]}')
-        return training_step(*arguments)
+        return training_step(*arguments, totals)
 
     def _fall_back(self, reason: str) -> None:
         self.compiled = None

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmebm.models import GradientCollector
+from mmebm.models.gradient_collection import added_gradients
 
 
 def make():
@@ -80,3 +81,18 @@ def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
         collector.differentiate(loss())
         collector.total().backward()
         assert weight.grad.item() == pytest.approx(expected, rel=1e-2)
+
+
+def test_totals_are_added_to_in_place_and_hooks_are_gone():
+    parameters, losses = make()
+    totals = [torch.ones_like(p) for p in parameters]
+    given = list(totals)
+    result = added_gradients(losses[0](), parameters, totals)
+    a, b = torch.autograd.grad(losses[0](), parameters[:2])
+    assert all(x is y for x, y in zip(result, given, strict=True))
+    torch.testing.assert_close(totals[0], 1 + a)
+    torch.testing.assert_close(totals[1], 1 + b)
+    assert torch.equal(totals[2], torch.ones_like(totals[2]))
+    losses[0]().backward()
+    torch.testing.assert_close(parameters[0].grad, a)  # and not the hook's zeros
+    torch.testing.assert_close(totals[0], 1 + a)

@@ -49,7 +49,10 @@ def test_peak_memory_does_not_grow_with_the_number_of_steps():
     one, four = peak(1), peak(4)
     activations = 8 * 17 * 32 * 4  # bytes of one (B, L, D) tensor
     assert one > 20 * activations  # the graph of a step is in it
-    assert four <= 1.15 * one
+    # Later steps begin with the gradients of the earlier ones: a set as large as the network, not two.
+    gradients = sum(p.numel() * 4 for p in build_algorithm().parameters())
+    assert one > 5 * gradients
+    assert four <= one + 1.02 * gradients
 
 
 def test_the_measure_sees_a_chain_that_keeps_its_graphs():
