@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -78,9 +79,24 @@ def resize(config: Config, width: int, depth: int) -> None:
         config.model.backbone.frozen_stages = depth
 
 
-def stage_config(path: Path, args: argparse.Namespace, seed: int, epochs: int) -> Config:
+@contextmanager
+def environment(variables: dict[str, str]):
+    """Environment variables that configs read, for the length of the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def stage_config(
+    path: Path, args: argparse.Namespace, seed: int, epochs: int, **variables: str
+) -> Config:
     """A config of this comparison: its data, its length, its backbone."""
-    config = Config.fromfile(path)
+    with environment(variables):
+        config = Config.fromfile(path)
     shorten(config, epochs)
     if args.width is not None or args.depth is not None:
         arch = config.model.backbone.arch
@@ -244,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     work_dir.mkdir(parents=True, exist_ok=True)
     data_root = Path(args.data_root).resolve()
     classes = [path for path in (data_root / 'train').iterdir() if path.is_dir()]
-    os.environ.update(DATA_ROOT=str(data_root), NUM_CLASSES=str(len(classes)))
+    variables = dict(DATA_ROOT=str(data_root), NUM_CLASSES=str(len(classes)))
     configs = pretraining_configs()
     rows = []
     try:
@@ -256,14 +272,15 @@ def main(argv: list[str] | None = None) -> int:
             folder = work_dir / f'seed{seed}' / method
             pretraining = None
             if method != SCRATCH:
-                config = stage_config(configs[method], args, seed, args.pretraining_epochs)
+                length = args.pretraining_epochs
+                config = stage_config(configs[method], args, seed, length, **variables)
                 if args.num_steps is not None and method.startswith('energy'):
                     config.model.num_steps = args.num_steps
                 pretraining = folder / 'pretraining'
-                checkpoint = run_stage(config, pretraining, args.pretraining_epochs)
-                os.environ['PRETRAINED'] = str(checkpoint)
+                variables['PRETRAINED'] = str(run_stage(config, pretraining, length))
             for protocol in args.protocols:
-                config = stage_config(protocol_config(protocol, method), args, seed, args.epochs)
+                path = protocol_config(protocol, method)
+                config = stage_config(path, args, seed, args.epochs, **variables)
                 if labels:
                     config.train_dataloader.dataset.ann_file = str(labels)
                 if method == SCRATCH:

@@ -1,6 +1,7 @@
 """The comparison on small images: same length, same backbone, and one real run of it."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -140,7 +141,9 @@ def test_compares_and_does_not_run_twice(images, tmp_path, capsys, monkeypatch):
         return config
 
     monkeypatch.setattr(tool, 'stage_config', small_batches)
+    before = dict(os.environ)
     assert tool.main(arguments) == 0
+    assert os.environ == before
     (row,) = read(tmp_path)
     assert (row['method'], row['seed']) == ('energy-mixed', '0')
     assert 0 <= float(row['accuracy']) <= 100
