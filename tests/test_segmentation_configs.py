@@ -1,7 +1,6 @@
 """Every config of segmentation: full size, recipe, what it starts from, and a few iterations."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from PIL import Image
 import mmebm  # noqa: F401
 from mmebm.models import load_backbone
 from tests import pretrained as methods
+from tests.tools import load_tool
 
 try:
     import mmseg.models  # noqa: F401
@@ -60,13 +60,6 @@ CHANNELS = {
     'SwinTransformer': [8, 16, 32, 64],
 }
 NEW_NORMS = [f'norm{i}.{name}' for i in range(3) for name in ('weight', 'bias')]
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def kind_of(path):

@@ -7,7 +7,6 @@ python tools/benchmark_corruptions.py FOLDER --repeats 10 --output costs.md
 """
 
 import argparse
-import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmebm._device import device_name
 from mmebm.corruptions import (
     BaseCorruption,
     Colorization,
@@ -82,14 +82,6 @@ def measure(paths: Sequence[Path], repeats: int) -> dict[str, float]:
     return {name: 1000 * float(np.median(values)) for name, values in times.items()}
 
 
-def cpu_name() -> str:
-    """Return the model name of the processor."""
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table and write it as markdown."""
     parser = argparse.ArgumentParser(
@@ -106,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f'{args.folder} holds no .jpg or .jpeg file')
 
     costs = measure(paths, args.repeats)
-    title = f'{cpu_name()}, one thread, {len(paths)} images, {args.repeats} crops of 224² each'
+    title = f'{device_name()}, one thread, {len(paths)} images, {args.repeats} crops of 224² each'
     header = ('transform', 'median ms', 'share of load and crop')
     rows = [(n, f'{ms:.2f}', f'{100 * ms / costs[BASELINE]:.0f} %') for n, ms in costs.items()]
 

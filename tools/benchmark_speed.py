@@ -13,7 +13,6 @@ input's gradient F, and 4 F to differentiate both, against 3 F.
 import argparse
 import csv
 import json
-import platform
 import sys
 import tempfile
 from collections import defaultdict
@@ -36,6 +35,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mmebm  # noqa: F401  registers its models
+from mmebm._device import device_name
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -46,7 +46,7 @@ BACKBONES = {
     'vit-small': dict(VIT, arch='deit-small'),
     'vit-base': dict(VIT, arch='base'),
     'vit-large': dict(VIT, arch='large'),
-    'swin-tiny': dict(type='SwinTransformer', arch='tiny', drop_path_rate=0.0),
+    'swin-tiny': dict(type='SwinTransformer', arch='tiny', drop_path_rate=0.0, pad_small_map=True),
     'convnext-tiny': dict(type='ConvNeXt', arch='tiny'),
 }
 LISTING_1, SUPERVISED = 'Listing 1', 'supervised'
@@ -72,7 +72,9 @@ class Bench:
             self.backbone['img_size'] = self.size
         with torch.no_grad():
             shape = (1, 3, self.size, self.size)
-            self.channels = build(self.backbone)(torch.zeros(shape))[-1].shape[1]
+            features = build(self.backbone)(torch.zeros(shape))[-1]
+        self.channels = features.shape[1]
+        self.pooling = dict(type='GlobalAveragePooling') if features.dim() == 4 else None
 
     def images(self, size: int | None = None) -> Tensor:
         size = size or self.size
@@ -94,7 +96,9 @@ class Bench:
 
     def supervised(self) -> tuple[nn.Module, Callable[[], Tensor]]:
         head = dict(type='LinearClsHead', num_classes=1000, in_channels=self.channels)
-        model = build(dict(type='ImageClassifier', backbone=self.backbone, head=head))
+        model = build(
+            dict(type='ImageClassifier', backbone=self.backbone, neck=self.pooling, head=head)
+        )
         labels = [DataSample().set_gt_label(i % 1000) for i in range(self.batch)]
         images = self.images()
         return model, lambda: model(images, labels, mode='loss')['loss']
@@ -359,15 +363,6 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
     plt.close(figure)
 
 
-def device_name(device: torch.device) -> str:
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads'
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     gpu = torch.cuda.is_available()
@@ -395,8 +390,9 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per initialised tensor
     device = torch.device(args.device)
+    threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
     title = (
-        f'{device_name(device)}; torch {torch.__version__}; batch {args.batch_size}, '
+        f'{device_name(device)}{threads}; torch {torch.__version__}; batch {args.batch_size}, '
         f'{args.image_size}², N = {args.num_steps}; median of {args.repeats} steps in turn; '
         "BEiT's tokenizer with random weights"
     )

@@ -37,6 +37,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 import mmebm
+from mmebm._device import device_name
 
 ROOT = Path(__file__).parents[1]
 # One small network per family.
@@ -410,12 +411,7 @@ def _work(sender, case: dict, device: str) -> None:
 
 def versions(device: str) -> dict:
     """What the figures belong to."""
-    if device == 'cuda':
-        name = torch.cuda.get_device_name()
-    else:
-        info = Path('/proc/cpuinfo')
-        models = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
-        name = f'{models[0] if models else platform.processor()}, one thread'
+    name = device_name(device) + (', one thread' if device == 'cpu' else '')
     return dict(
         device=name,
         python=platform.python_version(),

@@ -26,6 +26,8 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import track
 
+from mmebm.apis import find_images
+
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
@@ -119,13 +121,13 @@ def labelled_subset(data_root: Path, file: Path, per_class: int) -> Path:
     lines = []
     classes = sorted(folder for folder in (data_root / 'train').iterdir() if folder.is_dir())
     for label, folder in enumerate(classes):
-        images = sorted(path for path in folder.iterdir() if path.is_file())
+        images = find_images(folder)
         if len(images) < per_class:
             raise ValueError(
                 f'--labels-per-class {per_class} is more than the {len(images)} of {folder}'
             )
         picks = np.linspace(0, len(images) - 1, per_class).round().astype(int)
-        lines += [f'{folder.name}/{images[i].name} {label}\n' for i in picks]
+        lines += [f'{images[i].relative_to(folder.parent)} {label}\n' for i in picks]
     file.write_text(''.join(lines))
     return file
 
@@ -135,17 +137,21 @@ def run_stage(config: Config, work_dir: Path, epochs: int) -> Path:
 
     Raises:
         RuntimeError: the training failed; its output is in ``work_dir``.
+        ValueError: ``work_dir`` holds a run with other options.
     """
     checkpoint = work_dir / f'epoch_{epochs}.pth'
+    stage = work_dir.with_suffix('.py')  # beside it: the runner writes its own into work_dir
+    config.work_dir = str(work_dir)
+    if stage.exists() and stage.read_text() != config.pretty_text:
+        raise ValueError(f'{work_dir} holds a run with other options: name another --work-dir')
     if checkpoint.exists():
         return checkpoint
     work_dir.mkdir(parents=True, exist_ok=True)
-    config.work_dir = str(work_dir)
-    config.dump(work_dir / 'stage.py')
+    config.dump(stage)
     start = time.perf_counter()
     with open(work_dir / 'output.txt', 'a') as output:
         code = subprocess.call(
-            [sys.executable, str(TRAIN), str(work_dir / 'stage.py'), '--resume'],
+            [sys.executable, str(TRAIN), str(stage), '--resume'],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -174,6 +180,39 @@ def read_result(pretraining: Path | None, evaluation: Path) -> dict[str, float]:
         'pretraining_s': 0 if pretraining is None else seconds(pretraining),
         'evaluation_s': seconds(evaluation),
     }
+
+
+def draw_curves(rows: list[dict], work_dir: Path) -> None:
+    """curves.png: the training loss of each protocol by epoch, and of each pretraining.
+
+    Losses of different pretext tasks are of different scale, so each pretraining is shown as a
+    share of its first value.
+    """
+    stages = ['pretraining', *dict.fromkeys(row['protocol'] for row in rows)]
+    runs = dict.fromkeys((row['seed'], row['method']) for row in rows)
+    methods = list(dict.fromkeys(method for _, method in runs))
+    figure, axes = plt.subplots(
+        1, len(stages), figsize=(4.5 * len(stages), 3.2), squeeze=False, layout='constrained'
+    )
+    for axis, stage in zip(axes[0], stages, strict=True):
+        for seed, method in runs:
+            folder = work_dir / f'seed{seed}' / method / stage
+            logged = [entry for entry in scalars(folder) if 'loss' in entry]
+            losses = [entry['loss'] for entry in logged]
+            if stage == 'pretraining':
+                losses = [loss / losses[0] for loss in losses]
+            epochs = [entry['epoch'] for entry in logged]
+            place = methods.index(method)
+            label = method if seed == rows[0]['seed'] else None
+            colour = 'C7' if method == SCRATCH else f'C{place % 7}'
+            style = '.-' if place < 7 else '.--'
+            axis.plot(epochs, losses, style, color=colour, label=label)
+        relative = ', of its first value' if stage == 'pretraining' else ''
+        axis.set(title=stage, xlabel='epoch', ylabel=f'training loss{relative}')
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0, -1].legend(fontsize='small', frameon=False)
+    figure.savefig(work_dir / 'curves.png', dpi=150)
+    plt.close(figure)
 
 
 def report(rows: list[dict], work_dir: Path) -> str:
@@ -265,7 +304,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     try:
         labels = args.labels_per_class and labelled_subset(
-            data_root, work_dir / 'labels.txt', args.labels_per_class
+            data_root, work_dir / f'labels_{args.labels_per_class}.txt', args.labels_per_class
         )
         runs = [(seed, method) for seed in args.seeds for method in args.methods]
         for seed, method in track(runs, 'comparing', console=console):
@@ -293,8 +332,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f'compare_small.py: {error}', file=sys.stderr)
         return 2
+    draw_curves(rows, work_dir)
     console.print(table)
-    console.print(f'Look at {work_dir / "results.png"}', soft_wrap=True)
+    console.print(f'Look at {work_dir / "results.png"} and curves.png', soft_wrap=True)
     return 0
 
 

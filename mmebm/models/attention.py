@@ -140,9 +140,7 @@ def _in_chunks(function, scale: float, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 @_forward.register_fake
 def _(q, k, v, scale):
-    return torch.empty_like(v, memory_format=torch.contiguous_format).new_empty(
-        (*q.shape[:-1], v.shape[-1])
-    )
+    return q.new_empty((*q.shape[:-1], v.shape[-1]))
 
 
 @_backward.register_fake

@@ -26,7 +26,7 @@ class Step(NamedTuple):
     x: Tensor
     energies: Tensor
     distance: Tensor
-    gradients: tuple[Tensor, ...]
+    gradients: Sequence[Tensor]
 
 
 def training_step(

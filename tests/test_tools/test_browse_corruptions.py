@@ -1,13 +1,13 @@
 """Both tools on corruptions: the pictures of a config's loader, and the costs."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-TOOLS = Path(__file__).parents[2] / 'tools'
+from tests.tools import load_tool
+
 CONFIG = """
 custom_imports = dict(imports=['mmebm'], allow_failed_imports=False)
 randomness = dict(seed=0)
@@ -25,14 +25,6 @@ train_dataloader = dict(
     )
 )
 """
-
-
-def tool(name):
-    """Import a tool from its file."""
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def config(tmp_path, folder):
 
 def test_browse_draws_what_the_loader_delivers(config, tmp_path, capsys):
     output = tmp_path / 'new' / 'pairs.png'
-    tool('browse_corruptions').main([config, '--num', '4', '--output', str(output)])
+    load_tool('browse_corruptions').main([config, '--num', '4', '--output', str(output)])
     assert '4 of 5 images of the train set' in capsys.readouterr().out
     pixels = np.asarray(Image.open(output).convert('RGB')).reshape(-1, 3).astype(int)
     red = (np.abs(pixels - [250, 0, 0]) < 8).all(axis=1).mean()
@@ -65,20 +57,22 @@ def test_browse_draws_what_the_loader_delivers(config, tmp_path, capsys):
 
 def test_browse_of_more_images_than_there_are(config, tmp_path, capsys):
     output = tmp_path / 'pairs.png'
-    tool('browse_corruptions').main([config, '--num', '50', '--output', str(output)])
+    load_tool('browse_corruptions').main([config, '--num', '50', '--output', str(output)])
     assert '5 of 5 images' in capsys.readouterr().out
 
 
 def test_browse_with_cfg_options(config, tmp_path):
     output = tmp_path / 'pairs.png'
     options = ['train_dataloader.dataset.pipeline.1.ratio=0']
-    tool('browse_corruptions').main([config, '--output', str(output), '--cfg-options', *options])
+    load_tool('browse_corruptions').main(
+        [config, '--output', str(output), '--cfg-options', *options]
+    )
     pixels = np.asarray(Image.open(output).convert('RGB')).reshape(-1, 3).astype(int)
     assert (np.abs(pixels - [0, 0, 255]) < 8).all(axis=1).sum() == 0
 
 
 def test_browse_draws_values_outside_the_range_clipped():
-    browse = tool('browse_corruptions')
+    browse = load_tool('browse_corruptions')
     clean = np.full((8, 8, 3), 100, np.uint8)
     noisy = np.where(np.arange(8)[:, None, None] < 4, np.float32(-90), np.float32(400))
     figure = browse.draw([(clean, np.broadcast_to(noisy, (8, 8, 3)), 'GaussianNoise')] * 4)
@@ -93,23 +87,23 @@ def test_browse_draws_values_outside_the_range_clipped():
 def test_browse_without_corruption(config, tmp_path):
     Path(config).write_text(Path(config).read_text().replace('            corruption,\n', ''))
     with pytest.raises(ValueError, match=r"not corrupted, or the name .* is lost.*'PackInputs'"):
-        tool('browse_corruptions').main([config, '--output', str(tmp_path / 'pairs.png')])
+        load_tool('browse_corruptions').main([config, '--output', str(tmp_path / 'pairs.png')])
     assert not (tmp_path / 'pairs.png').exists()
 
 
 def test_browse_without_loader(config):
     with pytest.raises(ValueError, match=r'config\.py has no val_dataloader'):
-        tool('browse_corruptions').main([config, '--split', 'val'])
+        load_tool('browse_corruptions').main([config, '--split', 'val'])
 
 
 def test_browse_of_no_images(config, capsys):
     with pytest.raises(SystemExit):
-        tool('browse_corruptions').main([config, '--num', '0'])
+        load_tool('browse_corruptions').main([config, '--num', '0'])
     assert '--num must be >= 1, got 0' in capsys.readouterr().err
 
 
 def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys):
-    benchmark = tool('benchmark_corruptions')
+    benchmark = load_tool('benchmark_corruptions')
     output = tmp_path / 'costs.md'
     benchmark.main([str(folder), '--repeats', '2', '--output', str(output)])
     printed, written = capsys.readouterr().out, output.read_text()
@@ -121,5 +115,5 @@ def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys):
 
 def test_benchmark_of_an_empty_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        tool('benchmark_corruptions').main([str(tmp_path)])
+        load_tool('benchmark_corruptions').main([str(tmp_path)])
     assert 'holds no .jpg or .jpeg file' in capsys.readouterr().err

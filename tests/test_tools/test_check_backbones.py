@@ -1,6 +1,5 @@
 """The tool behind docs/backbones.md: each kind of feature, failures, and the page."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.backbones import BACKBONES
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'docs/backbones.md'
@@ -21,11 +21,7 @@ PAGE = ROOT / 'docs/backbones.md'
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/check_backbones.py'
-    spec = importlib.util.spec_from_file_location('check_backbones', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('check_backbones')
 
 
 def case(**options):
@@ -123,7 +119,7 @@ def test_a_missing_second_derivative_stops_the_training_step(tool, monkeypatch):
             self.conv = nn.Conv2d(3, 4, 16, stride=16)
 
         def forward(self, x):
-            q = self.conv(x).flatten(2).transpose(1, 2)[:, None]
+            q = self.conv(x).flatten(2).mT[:, None].contiguous()  # as the operator demands
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[0][:, 0]
 
     monkeypatch.setattr(tool, 'build', lambda options: Once())

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mmebm.models.backbone_weights import load_backbone
-from tests.test_tools.test_knn_cli import load_tool
+from tests.tools import load_tool
 
 tool = load_tool('compare_small')
 METHODS = tool.pretraining_configs()
@@ -149,11 +149,15 @@ def test_compares_and_does_not_run_twice(images, tmp_path, capsys, monkeypatch):
     assert 0 <= float(row['accuracy']) <= 100
     output = (tmp_path / 'seed0/energy-mixed/finetune/output.txt').read_text()
     assert 'filled' in output  # from the checkpoint of the stage before
-    assert (
-        Config.fromfile(tmp_path / 'seed0/energy-mixed/pretraining/stage.py').model.num_steps == 1
-    )
+    assert Config.fromfile(tmp_path / 'seed0/energy-mixed/pretraining.py').model.num_steps == 1
+    assert Image.open(tmp_path / 'curves.png').size[0] > 500
     monkeypatch.setattr(tool.subprocess, 'call', lambda *a, **k: pytest.fail('ran again'))
     assert tool.main(arguments) == 0
+    arguments[arguments.index('12')] = '24'  # another width: not the run that is there
+    assert tool.main(arguments) == 2
+    assert 'pretraining holds a run with other options: name another --work-dir' in (
+        capsys.readouterr().err
+    )
 
 
 def test_failed_training_is_reported(images, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,5 @@
 """Conversions by the tool: outputs of both libraries compared, and every refusal."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from timm.data import resolve_model_data_config
 from mmebm.apis import conversion
 from mmebm.models import load_backbone
 from tests.pretrained import ARCH, build_pretraining, save_pretrained
+from tests.tools import load_tool
 
-ROOT = Path(__file__).parent.parent.parent
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 VIT = dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8)
@@ -60,10 +59,7 @@ NETWORKS = {
 
 @pytest.fixture(scope='module')
 def convert():
-    spec = importlib.util.spec_from_file_location('convert', ROOT / 'tools/convert_checkpoint.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('convert_checkpoint').main
 
 
 def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

@@ -1,6 +1,5 @@
 """The kNN tool on checkpoints of each method, and what the training tool says without one."""
 
-import importlib.util
 import tarfile
 from pathlib import Path
 
@@ -12,18 +11,12 @@ from PIL import Image
 
 from mmebm.apis import FeatureExtractor
 from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
 CIFAR = ROOT.parent / 'shared' / 'data' / 'cifar10_subset.tar.gz'
 FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 knn = load_tool('knn')

@@ -1,21 +1,11 @@
 """The quickstart, shortened, on a folder with a broken file; then restore.py on its checkpoint."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-TOOLS = Path(__file__).parent.parent.parent / 'tools'
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.tools import load_tool
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +25,7 @@ def trained(photos, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('work')
     argv = ['--data', str(photos), '--work-dir', str(work_dir), '--cfg-options']
     argv += ['train_cfg.max_epochs=1', 'samples_per_epoch=8', 'train_dataloader.batch_size=4']
-    assert load('quickstart').main(argv) == 0
+    assert load_tool('quickstart').main(argv) == 0
     return work_dir
 
 
@@ -48,7 +38,7 @@ def test_quickstart_draws_and_saves(trained):
 
 
 def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
-    quickstart = load('quickstart')
+    quickstart = load_tool('quickstart')
     assert quickstart.main(['--data', str(tmp_path / 'none')]) == 2
     assert 'none' in capsys.readouterr().err
     assert quickstart.main(['--data', str(tmp_path)]) == 2
@@ -57,7 +47,7 @@ def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
 
 def test_restore_a_folder_with_a_broken_file(trained, photos, tmp_path, capsys):
     argv = [str(trained / 'epoch_1.pth'), str(photos), '--out-dir', str(tmp_path)]
-    assert load('restore').main(argv) == 0
+    assert load_tool('restore').main(argv) == 0
     captured = capsys.readouterr()
     assert 'broken.jpg' in captured.err
     assert '1 of 4 images could not be read' in captured.err
@@ -67,7 +57,7 @@ def test_restore_a_folder_with_a_broken_file(trained, photos, tmp_path, capsys):
 
 
 def test_restore_with_a_named_corruption_or_none(trained, photos, tmp_path):
-    restore = load('restore')
+    restore = load_tool('restore')
     base = [str(trained / 'epoch_1.pth'), str(photos / 'a.png'), '--out-dir', str(tmp_path)]
     options = ['--corruption', 'GriddedMask', '--corruption-options', 'patch_size=8', 'ratio=0.5']
     assert restore.main(base + options) == 0
@@ -82,12 +72,12 @@ def test_restore_with_a_named_corruption_or_none(trained, photos, tmp_path):
     ],
 )
 def test_restore_refuses_a_wrong_corruption(trained, photos, capsys, options, message):
-    assert load('restore').main([str(trained / 'epoch_1.pth'), str(photos), *options]) == 2
+    assert load_tool('restore').main([str(trained / 'epoch_1.pth'), str(photos), *options]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
-    restore = load('restore')
+    restore = load_tool('restore')
     state = torch.load(trained / 'epoch_1.pth', weights_only=False)
     del state['state_dict']['head.fc.weight']
     other = tmp_path / 'other.pth'
@@ -107,5 +97,5 @@ def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
 
 def test_restore_needs_two_or_three_paths():
     with pytest.raises(SystemExit) as error:
-        load('restore').main(['only.pth'])
+        load_tool('restore').main(['only.pth'])
     assert error.value.code == 2

@@ -1,6 +1,5 @@
 """A short run of a sorting config with validation, then sort.py on its checkpoint."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import mmebm  # noqa: F401
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
@@ -18,10 +18,7 @@ CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
 @pytest.fixture(scope='module')
 def sort():
-    spec = importlib.util.spec_from_file_location('sort', ROOT / 'tools/sort.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('sort')
 
 
 @pytest.fixture(scope='module')

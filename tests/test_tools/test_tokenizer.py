@@ -1,6 +1,5 @@
 """BEiT's tokenizer: what tools/train.py does about its weights before it builds anything."""
 
-import importlib.util
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmebm._launch import check_tokenizer
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/small/beit_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
@@ -93,9 +93,7 @@ def test_without_network_the_tool_ends_with_what_to_fetch(hub, monkeypatch, caps
         raise URLError('no network')
 
     monkeypatch.setattr('torch.hub.download_url_to_file', download)
-    spec = importlib.util.spec_from_file_location('train', ROOT / 'tools' / 'train.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('train')
     with pytest.raises(SystemExit) as exit_:
         tool.main([str(CONFIG), '--work-dir', str(tmp_path / 'work')])
     assert exit_.value.code == 2

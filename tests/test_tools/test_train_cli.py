@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmebm._launch import load_config
 from mmebm.checkpoint import load_checkpoint_safely
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,13 +78,6 @@ class TinyMetric(BaseMetric):
     def compute_metrics(self, results):
         return dict(highest=max(results))
 """
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 train = load_tool('train')

@@ -1,0 +1,61 @@
+"""The speed benchmark on a tiny network: what it computes, not how fast."""
+
+import csv
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.tools import load_tool
+
+benchmark = load_tool('benchmark_speed')
+
+
+@pytest.mark.parametrize(
+    ('model', 'steps'),
+    [
+        ('vit-tiny', ['supervised', 'Listing 1', 'ours', 'MAE', 'BEiT']),
+        ('swin-tiny', ['supervised', 'ours', 'SimMIM']),
+    ],
+)
+def test_a_row_for_each_step(model, steps, tmp_path):
+    options = ['--image-size', '32', '--batch-size', '1', '--repeats', '2', '--device', 'cpu']
+    options += ['--precisions', 'float32', '--models', model, '--out', str(tmp_path)]
+    assert benchmark.main([*options, '--steps', *steps]) == 0
+    with open(tmp_path / 'speed.csv', newline='') as file:
+        rows = {row['step']: row for row in csv.DictReader(file)}
+    assert list(rows) == steps
+    assert all(float(row['images_per_second']) > 0 for row in rows.values())
+    assert all(float(row['megabytes']) > 1 for row in rows.values())
+    ours, supervised = rows['ours'], rows['supervised']
+    ratio = float(ours['milliseconds']) / float(supervised['milliseconds'])
+    assert float(ours['of_supervised']) == pytest.approx(ratio)
+    assert float(ours['of_floor']) == pytest.approx(ratio / 4)  # N = 2
+    assert supervised['of_floor'] == ''
+    assert [
+        row['step'] for row in json.loads((tmp_path / 'speed.json').read_text())['rows']
+    ] == steps
+    assert all(step in (tmp_path / 'speed.md').read_text() for step in steps)
+    assert Image.open(tmp_path / 'speed.png').size[0] > 500
+
+
+def test_a_mode_that_computes_something_else_is_refused():
+    losses = {('Listing 1', 'float32'): 0.5, ('ours', 'float32'): 0.50001}
+    benchmark.check_losses(losses)
+    losses['ours, compiled', 'float32'] = 0.51
+    with pytest.raises(RuntimeError, match=r'ours, compiled in float32 computed a loss of 0.51'):
+        benchmark.check_losses(losses)
+
+
+def test_peak_memory_is_that_of_the_step():
+    def step():
+        return (torch.zeros(2**20) + 1).sum()  # two tensors of 4 MiB at once
+
+    assert benchmark.peak_memory(step, torch.device('cpu')) == pytest.approx(2 * 2**22, rel=0.01)
+
+
+def test_wrong_options_are_named(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse_args(['--repeats', '0'])
+    assert '--repeats must be ≥ 1, got 0' in capsys.readouterr().err
