@@ -186,7 +186,7 @@ class FusedAttention(torch.nn.Module):
     """Attention through the fused kernel, whatever the context says."""
 
     def forward(self, x):
-        q = x.flatten(2).transpose(1, 2)[:, None]  # (B, 1, L, 3)
+        q = x.flatten(2).mT[:, None].contiguous()  # (B, 1, L, 3)
         out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[0]
         return (out[:, 0],)
 
