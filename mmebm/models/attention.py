@@ -1,10 +1,13 @@
-"""Attention with a second derivative that never holds its ``L × L`` matrices.
+"""Attention with a second derivative that keeps its ``L × L`` matrices only where they are small.
 
-Fused kernels have a first derivative only, and PyTorch's mathematical form keeps every ``L × L``
-matrix of every layer until the second derivative has been taken. Here only q, k, v and the
-gradients with respect to the output are kept; the matrices are computed again, a few heads at a
-time. The result is exact: the same formulas, not an approximation.
+Fused kernels have a first derivative only, and PyTorch's mathematical form keeps five ``L × L``
+matrices of every layer until the second derivative has been taken. Here the softmax is kept where
+it is no larger than the rest of a layer's attention, and computed again where it is; everything
+else of that size lives for a few heads at a time. The result is exact: the same formulas, not an
+approximation.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,13 +15,16 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # B batch, H heads, L queries, S keys, D channels of a head. In formulas: Q, K, V, O the rows of one
-# head, s the scale, G = ∂/∂O, P = softmax(s Q Kᵀ), A = G Vᵀ, and D the row sums of P ∘ A.
+# head, s the scale, P = softmax(s Q Kᵀ), O = P V, and G = ∂/∂O.
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # Elements of the L × S matrices that are computed at once: about what the caches of a CPU hold, and
 # 256 MB on a GPU, which is enough to keep it busy.
 _CHUNK = {'cpu': 2**18, 'other': 2**26}
+
+# P is kept where its rows are no longer than this many rows of q: those of q, k, v and o.
+_KEEP = 4
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
@@ -31,139 +37,197 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Te
         scale: a factor of the products; ``D ** −0.5`` by default.
 
     Returns:
-        ``(..., L, D)``.
+        ``(..., L, D)``, in the memory order of q.
     """
+    if q.dim() != 4:
+        images = [x.reshape((1,) * (4 - x.dim()) + x.shape).flatten(0, -4) for x in (q, k, v)]
+        return attention(*images, scale).reshape(q.shape)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return _forward(q, k, v, scale)
+    return _forward(q, k, v, scale, k.shape[-2] <= _KEEP * q.shape[-1])[0]
+
+
+# The operators take and give (B, H, L, D). P is (B, H, L, S), or has no elements: compute it again.
 
 
 @torch.library.custom_op('mmebm::attention', mutates_args=())
-def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    with sdpa_kernel(_FUSED):
-        return F.scaled_dot_product_attention(q, k, v, scale=scale).contiguous()
+def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, keep: bool) -> tuple[Tensor, Tensor]:
+    o, p = _empty_results(q, k, v, keep)
+    if keep:
+        _in_chunks(lambda *x: _softmax_and_output(*x, scale), (q, k, v), (o, p), k.shape[-2])
+    else:
+        with sdpa_kernel(_FUSED):
+            o.copy_(F.scaled_dot_product_attention(q, k, v, scale=scale))
+    return o, p
 
 
 @torch.library.custom_op('mmebm::attention_backward', mutates_args=())
 def _backward(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _in_chunks(first_derivative, scale, g, q, k, v)
+    results = tuple(map(torch.empty_like, (q, k, v)))
+    tensors = (g, q, k, v, o, p)
+    _in_chunks(lambda *x: first_derivative(*x, scale), tensors, results, k.shape[-2])
+    return results
 
 
 @torch.library.custom_op('mmebm::attention_double_backward', mutates_args=())
 def _double_backward(
-    gq: Tensor, gk: Tensor, gv: Tensor, g: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float
+    gq: Tensor,
+    gk: Tensor,
+    gv: Tensor,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    p: Tensor,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _in_chunks(second_derivative, scale, gq, gk, gv, g, q, k, v)
+    results = tuple(map(torch.empty_like, (q, q, k, v)))
+    tensors = (gq, gk, gv, g, q, k, v, o, p)
+    _in_chunks(lambda *x: second_derivative(*x, scale), tensors, results, k.shape[-2])
+    return results
 
 
 def first_derivative(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``⟨g, attention(q, k, v)⟩``.
+
+    Matrix products are taken in the type of q, the rest in float32 at least.
 
     Args:
         g: ``(..., L, D)``, with respect to the output.
         q, k, v, scale: as for :func:`attention`.
+        o: the output, ``(..., L, D)``.
+        p: the softmax, ``(..., L, S)``, or without elements.
 
     Returns:
         With respect to q, k and v, of their shapes.
     """
-    p, ds, _, _ = _softmax_and_gradient(g, q, k, v, scale)
-    return scale * (ds @ k), scale * (ds.mT @ q), p.to(q.dtype).mT @ g
+    p = p if p.numel() else _softmax(q, k, scale)
+    ds = _gradient_of_scores(g, v, o).mul_(p).to(q.dtype)
+    return scale * (ds @ k), scale * (ds.mT @ q), p.mT @ g
 
 
 def second_derivative(
-    gq: Tensor, gk: Tensor, gv: Tensor, g: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float
+    gq: Tensor,
+    gk: Tensor,
+    gv: Tensor,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    p: Tensor,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``⟨(gq, gk, gv), first_derivative(g, q, k, v)⟩``.
+    """Gradients of ``⟨(gq, gk, gv), first_derivative(g, q, k, v)⟩``, o and p being functions too.
 
-    That scalar is ``⟨g, Ȯ⟩``, with Ȯ the change of the output along (gq, gk, gv).
+    That scalar is ``⟨g, Ȯ⟩``, with Ȯ = Ṗ V + P gv the change of the output along (gq, gk, gv).
 
     Args:
         gq, gk, gv: of the shapes of q, k and v.
-        g, q, k, v, scale: as for :func:`first_derivative`.
+        g, q, k, v, o, p, scale: as for :func:`first_derivative`.
 
     Returns:
         With respect to g, q, k and v, of their shapes.
     """
-    p, ds, a, d = _softmax_and_gradient(g, q, k, v, scale)
-    # Ṡ = s (gq Kᵀ + Q gkᵀ), in one product
-    change = ((scale * torch.cat([gq, q], -1)) @ torch.cat([k, gk], -1).mT).to(a.dtype)
-    centred = change - _row_sum(p * change)
-    dp = (p * centred).to(q.dtype)  # Ṗ
-    m = a.mul_(centred).sub_(change.mul_(d)).add_(g @ gv.mT)  # ∂⟨g, Ȯ⟩ / ∂P
-    ds2 = (p * m.sub_(_row_sum(p * m))).to(q.dtype)
+    p = p if p.numel() else _softmax(q, k, scale)
+    a = _gradient_of_scores(g, v, o)
+    # Ṡ = s (gq Kᵀ + Q gkᵀ), in one product, then Ṗ = P ∘ (Ṡ − the row sums of P ∘ Ṡ)
+    c = (torch.cat([scale * gq, scale * q], -1) @ torch.cat([k, gk], -1).mT).to(a.dtype)
+    c.sub_(_row_sum(p * c))
+    m = (g @ gv.mT).to(a.dtype).addcmul_(a, c)  # ∂⟨g, Ȯ⟩ / ∂P, but for a constant of each row
+    ds2 = m.sub_(_row_sum(p * m)).mul_(p).to(q.dtype)
+    ds, dp = a.mul_(p).to(q.dtype), c.mul_(p).to(q.dtype)
     return (
-        dp @ v + p.to(q.dtype) @ gv,
+        dp @ v + p @ gv,
         scale * (ds2 @ k + ds @ gk),
         scale * (ds2.mT @ q + ds.mT @ gq),
         dp.mT @ g,
     )
 
 
-def _softmax_and_gradient(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """P, ``∂⟨g, attention⟩ / ∂(s Q Kᵀ)``, A and D; ``(..., L, S)`` but D, ``(..., L, 1)``.
+def _softmax_and_output(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    p = _softmax(q, k, scale)
+    return p @ v, p
 
-    Matrix products are taken in the type of q, the rest in float32 at least.
-    """
+
+def _softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
     wide = torch.promote_types(q.dtype, torch.float32)
-    p = F.softmax((scale * q) @ k.mT, dim=-1, dtype=wide)
-    a = (g @ v.mT).to(wide)
-    d = _row_sum(p * a)
-    return p, (p * (a - d)).to(q.dtype), a, d
+    return F.softmax((scale * q) @ k.mT, dim=-1, dtype=wide).to(q.dtype)
+
+
+def _gradient_of_scores(g: Tensor, v: Tensor, o: Tensor) -> Tensor:
+    """``G Vᵀ`` less the row sums of its product with P, which are those of G ∘ O."""
+    wide = torch.promote_types(g.dtype, torch.float32)
+    return (g @ v.mT).to(wide).sub_(_row_sum(g.to(wide) * o))
 
 
 def _row_sum(x: Tensor) -> Tensor:
     return x.sum(-1, keepdim=True)
 
 
-def _in_chunks(function, scale: float, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Calls ``function(*tensors, scale)`` for a few heads at a time.
+def _in_chunks(
+    function: Callable, tensors: tuple[Tensor, ...], results: tuple[Tensor, ...], keys: int
+) -> None:
+    """Write ``function(*tensors)`` into the results, a few images or heads at a time.
 
-    The tensors are gradients with respect to the results of the call before, then q, k and v,
-    each of them ``(..., L or S, D)``; the results have the shapes of the last ones.
+    All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; what has no elements is
+    passed on as it is.
     """
-    q, k = tensors[-3:-1]
-    heads = [x.reshape(-1, *x.shape[-2:]) for x in tensors]
-    elements = _CHUNK.get(q.device.type, _CHUNK['other'])
-    size = max(1, elements // (q.shape[-2] * k.shape[-2]))
-    parts = [function(*chunk, scale) for chunk in zip(*(x.split(size) for x in heads), strict=True)]
-    shapes = [x.shape for x in tensors[-len(parts[0]) :]]
-    return tuple(
-        torch.cat(part).reshape(shape)
-        for part, shape in zip(zip(*parts, strict=True), shapes, strict=True)
-    )
+    images, heads, queries, _ = results[0].shape
+    limit = _CHUNK.get(results[0].device.type, _CHUNK['other'])
+    images_at_once = max(1, limit // (heads * queries * keys))
+    heads_at_once = max(1, limit // (queries * keys))
+    for image in range(0, images, images_at_once):
+        for head in range(0, heads, heads_at_once):
+            # One image is an index, since the products of a slice would copy what they multiply.
+            at = image if images_at_once == 1 else slice(image, image + images_at_once)
+            chunk = (at, slice(head, head + heads_at_once))
+            parts = function(*(x[chunk] if x.numel() else x for x in tensors))
+            for result, part in zip(results, parts, strict=True):
+                result[chunk] = part
 
 
-@_forward.register_fake
-def _(q, k, v, scale):
-    return q.new_empty((*q.shape[:-1], v.shape[-1]))
+def _empty_results(q: Tensor, k: Tensor, v: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(q), q.new_empty((*q.shape[:-1], k.shape[-2]) if keep else (0,))
+
+
+_forward.register_fake(lambda q, k, v, scale, keep: _empty_results(q, k, v, keep))
 
 
 @_backward.register_fake
-def _(g, q, k, v, scale):
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+def _(g, q, k, v, o, p, scale):
+    return tuple(map(torch.empty_like, (q, k, v)))
 
 
 @_double_backward.register_fake
-def _(gq, gk, gv, g, q, k, v, scale):
-    return tuple(x.new_empty(x.shape) for x in (g, q, k, v))
+def _(gq, gk, gv, g, q, k, v, o, p, scale):
+    return tuple(map(torch.empty_like, (q, q, k, v)))
 
 
-def _save(ctx, inputs, output):
+def _save_forward(ctx, inputs, output):
+    q, k, v, ctx.scale, _ = inputs
+    o, p = output
+    ctx.mark_non_differentiable(p)
+    ctx.save_for_backward(q, k, v, o, p)
+
+
+def _save_backward(ctx, inputs, output):
     *tensors, ctx.scale = inputs
     ctx.save_for_backward(*tensors)
 
 
+# o and p are functions of q, k and v: their part of the second derivative is in that of q, k and v.
 _forward.register_autograd(
-    lambda ctx, g: (*_backward(g, *ctx.saved_tensors, ctx.scale), None), setup_context=_save
+    lambda ctx, g, _: (*_backward(g, *ctx.saved_tensors, ctx.scale), None, None),
+    setup_context=_save_forward,
 )
 _backward.register_autograd(
-    lambda ctx, gq, gk, gv: (*_double_backward(gq, gk, gv, *ctx.saved_tensors, ctx.scale), None),
-    setup_context=_save,
+    lambda ctx, *g: (*_double_backward(*g, *ctx.saved_tensors, ctx.scale), None, None, None),
+    setup_context=_save_backward,
 )
 
 
