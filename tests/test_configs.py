@@ -70,6 +70,13 @@ def test_builds_at_full_size(path):
     assert config.train_cfg.max_epochs == int(re.search(r'-(\d+)e_', path)[1])
 
 
+@pytest.mark.parametrize('path', [path for path in CONFIGS if 'energy' in path])
+def test_the_step_is_compiled_where_training_is_long(path):
+    assert Config.fromfile(ROOT / path).model.get('compile_step', False) == (
+        not path.startswith(('configs/small', 'configs/quickstart'))
+    )
+
+
 VIT = dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16))
 DECODER = dict(embed_dim=16, decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2)
 SMALL = {
@@ -87,6 +94,8 @@ SMALL = {
 
 def shrink(model):
     """Make the network of a config small; its images and patches keep their size."""
+    if 'compile_step' in model:
+        model.compile_step = False  # which takes a minute even so
     for part in ('backbone', 'neck', 'head', 'target_generator'):
         if model.get(part) is not None:
             model[part].update(SMALL.get(model[part].type, {}))

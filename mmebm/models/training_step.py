@@ -59,19 +59,24 @@ def training_step(
 class CompiledStep:
     """:func:`training_step` as one compiled graph; where that cannot be had it says why, once.
 
-    The first call compiles, which takes minutes for a large network, and so does a call with a
-    batch of another size; what has been compiled is kept.
+    The first call compiles, which takes minutes for a large network. An x of another shape, such as
+    the last and smaller batch of an epoch, is not worth that, and takes the plain step.
 
     Args:
         module: the network, whose constants are made plain for the compiler.
     """
 
     def __init__(self, module: nn.Module):
-        self.compiled = None
+        self.compiled = self.shape = None
         reason = why_not_compiled()
         if reason is not None:
             self._fall_back(reason)
             return
+        print_log(
+            'The first iteration compiles the training step, which takes minutes; '
+            'compile_step=False does without.',
+            'current',
+        )
         _plain_numbers(module)
         torch._dynamo.config.trace_autograd_ops = True
         # DistributedDataParallel's own cuts for the compiler: gradients leave this graph at its end
@@ -82,7 +87,9 @@ class CompiledStep:
     def __call__(self, energy, distance, x, log_step_size, parameters, weight, totals=None) -> Step:
         """As :func:`training_step`."""
         arguments = (energy, distance, x, log_step_size, parameters, weight)
-        if self.compiled is not None:
+        if self.shape is None:
+            self.shape = x.shape
+        if self.compiled is not None and x.shape == self.shape:
             try:
                 # a compiled graph cannot make a leaf, so it gets one
                 leaf = x.detach().requires_grad_()
@@ -92,7 +99,8 @@ class CompiledStep:
                 torch._foreach_add_(totals, step.gradients)
                 return step._replace(gradients=totals)
             except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as e:
-                self._fall_back(f'{type(e).__name__}: {str(e).strip().splitlines()[0]}')
+                reason = ' '.join(str(e).split('\n\n')[0].split())  # not where it was raised
+                self._fall_back(f'{type(e).__name__}: {reason}')
         return training_step(*arguments, totals)
 
     def _fall_back(self, reason: str) -> None:

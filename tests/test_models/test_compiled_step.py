@@ -44,6 +44,7 @@ def test_equals_the_plain_step(autocast, traced):
     tolerance = 1e-5 if autocast is None else 0.05
     assert isinstance(model._step, CompiledStep)
     assert model._step.compiled is not None
+    assert model._step.shape[0] == 4  # the smaller batch took the plain step
     for (outputs, gradients), (their_outputs, their_gradients) in zip(found, expected, strict=True):
         for key, value in their_outputs.items():
             torch.testing.assert_close(
@@ -77,7 +78,7 @@ def test_falls_back_once_where_compiling_fails(said):
     step = CompiledStep(model)
 
     def fail(*_):
-        raise torch._dynamo.exc.Unsupported('graph break\nlong story')
+        raise torch._dynamo.exc.Unsupported('graph\nbreak\n\nlong story')
 
     step.compiled = fail
     x = torch.randn(2, 3, 32, 32)
@@ -88,7 +89,23 @@ def test_falls_back_once_where_compiling_fails(said):
             found = step(*arguments, parameters, 1.0)
         expected = training_step(*arguments, parameters, 1.0)
     torch.testing.assert_close(found.x, expected.x)
-    assert said == ['The training step is not compiled: Unsupported: graph break']
+    assert said[1:] == ['The training step is not compiled: Unsupported: graph break']
+
+
+@needs_compiler
+def test_falls_back_without_a_compiler_of_c(monkeypatch, said):
+    import torch._inductor.config
+
+    expected = run(False)[1]
+    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-such-compiler',))
+    monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
+    found = run(True)[1]
+    assert len(said) == 2
+    assert 'compiles the training step, which takes minutes' in said[0]
+    assert 'The training step is not compiled' in said[1]
+    assert 'no-such-compiler' in said[1]
+    for (outputs, _), (their_outputs, _) in zip(found, expected, strict=True):
+        torch.testing.assert_close(outputs['loss'], their_outputs['loss'])
 
 
 @needs_compiler

@@ -8,4 +8,5 @@ model = dict(
         stem_patch_size=2,
     ),
     head=dict(in_channels=288),
+    compile_step=False,  # compiling would take longer than it saves
 )

@@ -11,4 +11,5 @@ model = dict(
         out_indices=(2,),
     ),
     head=dict(in_channels=256),
+    compile_step=False,  # compiling would take longer than it saves
 )

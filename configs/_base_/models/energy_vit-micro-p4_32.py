@@ -10,4 +10,5 @@ model = dict(
         patch_size=4,
     ),
     head=dict(in_channels=192),
+    compile_step=False,  # compiling would take longer than it saves
 )

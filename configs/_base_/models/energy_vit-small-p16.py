@@ -13,6 +13,7 @@ model = dict(
     ),
     head=dict(type='EnergyHead', in_channels=384),
     num_steps=2,
+    compile_step=True,
     data_preprocessor=dict(
         type='SelfSupDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

@@ -4,7 +4,9 @@
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     constructor='LearningRateDecayOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3 * 1024 / 256, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-3 * 1024 / 256, betas=(0.9, 0.999), weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(
         layer_decay_rate=0.75,
         norm_decay_mult=0.0,

@@ -4,7 +4,9 @@
 # ten times the learning rate for log α (docs/step_size.md).
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4 * 256 / 256, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-4 * 256 / 256, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
