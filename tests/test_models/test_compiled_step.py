@@ -4,11 +4,12 @@ import functools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmebm.models import training_step as module
 from mmebm.models.second_derivative import twice_differentiable
 from mmebm.models.training_step import CompiledStep, training_step
-from tests.backbones import build_algorithm
+from tests.backbones import BACKBONES, build_algorithm
 
 needs_compiler = pytest.mark.skipif(
     module.why_not_compiled() is not None, reason=str(module.why_not_compiled())
@@ -54,6 +55,36 @@ def test_equals_the_plain_step(autocast, traced):
         for key, value in their_gradients.items():
             assert (gradients[key] - value).norm() <= tolerance * norm, key
         assert gradients['log_step_size'] != 0
+
+
+@needs_compiler
+@pytest.mark.parametrize('name', [name for name in BACKBONES if name != 'ViT'])
+def test_other_backbones_are_compiled_too(name, traced):
+    (expected, gradients), *_ = run(False, name=name)[1]
+    model, ((outputs, found), *_) = run(True, name=name)
+    assert model._step.compiled is not None
+    torch.testing.assert_close(outputs['loss'], expected['loss'])
+    norm = torch.stack([g.norm() for g in gradients.values()]).norm()
+    for key, value in gradients.items():
+        assert (found[key] - value).norm() <= 1e-5 * norm, key
+
+
+@needs_compiler
+def test_the_step_never_waits_for_a_number():
+    """On a GPU, reading one stops the processor until the device is done."""
+
+    class NoNumbers(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert func is not torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    model = build_algorithm()
+    images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
+    model(images, mode='loss')  # looks at the graph, once
+    with NoNumbers():
+        model(images, mode='loss')['loss'].backward()
+        with pytest.raises(AssertionError):
+            torch.ones(()).item()
 
 
 @pytest.fixture
