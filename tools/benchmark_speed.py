@@ -7,7 +7,9 @@ python tools/benchmark_speed.py --models vit-small --batch-size 8 --precisions f
 The steps alternate in one process, so that what slows the machine slows all of them. Each is a
 whole step: forward, derivatives and update, on random images that lie on the device. A step of N
 descents needs at least 2 N times the work of a supervised one (the floor): a forward pass F, the
-input's gradient F, and 4 F to differentiate both, against 3 F.
+input's gradient F, and 4 F to differentiate both, against 3 F. By this count, and with F counted by
+PyTorch, each step is also compared with large matrix products in the same run: the share of the
+device's speed that it reaches.
 """
 
 import argparse
@@ -27,12 +29,14 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm._device import device_name
@@ -50,6 +54,8 @@ BACKBONES = {
     'convnext-tiny': dict(type='ConvNeXt', arch='tiny'),
 }
 LISTING_1, SUPERVISED = 'Listing 1', 'supervised'
+OTHERS = ('MAE', 'BEiT', 'SimMIM')
+PRODUCT, SIDE = 'matrix product', 2048
 STEP_SIZE = 1000.0
 
 
@@ -70,9 +76,11 @@ class Bench:
         self.backbone = dict(BACKBONES[name])
         if 'img_size' not in self.backbone and self.backbone['type'] != 'ConvNeXt':
             self.backbone['img_size'] = self.size
-        with torch.no_grad():
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):
             shape = (1, 3, self.size, self.size)
             features = build(self.backbone)(torch.zeros(shape))[-1]
+        self.forward_flops = self.batch * counter.get_total_flops()  # F
         self.channels = features.shape[1]
         self.pooling = dict(type='GlobalAveragePooling') if features.dim() == 4 else None
 
@@ -212,6 +220,11 @@ def whole_step(make: Callable, device: torch.device, dtype: torch.dtype) -> Call
     return step
 
 
+def matrix_product(device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
+    a, b = torch.randn(2, SIDE, SIDE, device=device, dtype=dtype)
+    return lambda: a @ b
+
+
 def seconds(step: Callable[[], Tensor], device: torch.device) -> float:
     start = perf_counter()
     step()
@@ -255,17 +268,31 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
             steps[kind, precision] = step
     check_losses(losses)
     memory = {key: peak_memory(step, device) for key, step in steps.items()}
+    for precision in args.precisions:
+        steps[PRODUCT, precision] = matrix_product(device, getattr(torch, precision))
     times = defaultdict(list)
     for _ in track(range(args.repeats), f'{name}: {len(steps)} steps in turn', console=console):
         for key, step in steps.items():
             times[key].append(seconds(step, device))
     rows = []
     for (kind, precision), values in times.items():
+        if kind == PRODUCT:
+            continue
         middle = median(values)
         low, _, high = quantiles(values, n=4) if len(values) > 1 else [middle] * 3
-        floor = times.get((SUPERVISED, precision))
-        listing = times.get((LISTING_1, 'float32'))
-        descents = kind not in (SUPERVISED, 'MAE', 'BEiT', 'SimMIM')
+
+        def ratio(kind: str, precision: str = precision, middle: float = middle) -> float | None:
+            others = times.get((kind, precision))
+            return middle / median(others) if others else None
+
+        floor = listing = share = None
+        if kind not in OTHERS:
+            work = 3 if kind == SUPERVISED else 6 * bench.num_steps  # in F
+            if kind != SUPERVISED and (SUPERVISED, precision) in times:
+                floor = ratio(SUPERVISED) / (work / 3)
+            share = work * bench.forward_flops / (2 * SIDE**3) / ratio(PRODUCT)
+        if kind.startswith('ours') and (LISTING_1, precision) in memory:
+            listing = memory[kind, precision] / memory[LISTING_1, precision]
         rows.append(
             dict(
                 model=name,
@@ -275,12 +302,13 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
                 milliseconds=1000 * middle,
                 quartile_1=1000 * low,
                 quartile_3=1000 * high,
-                of_supervised=middle / median(floor) if floor else None,
-                of_floor=middle / median(floor) / (2 * bench.num_steps)
-                if floor and descents
-                else None,
-                speedup=median(listing) / middle if listing else None,
+                of_supervised=ratio(SUPERVISED),
+                of_floor=floor,
+                of_listing_1=ratio(LISTING_1),
+                of_listing_1_float32=ratio(LISTING_1, 'float32'),
+                of_product=share,
                 megabytes=memory[kind, precision] / 2**20,
+                memory_of_listing_1=listing,
             )
         )
     return rows
@@ -301,17 +329,16 @@ def check_losses(losses: dict[tuple[str, str], float]) -> None:
             )
 
 
-COLUMNS = {
-    'model': 'model',
-    'step': 'step',
-    'precision': 'precision',
-    'images_per_second': 'images/s',
-    'milliseconds': 'ms (quartiles)',
-    'of_supervised': '× supervised',
-    'of_floor': '× floor',
-    'speedup': 'speed-up on Listing 1, float32',
-    'megabytes': 'peak MB',
-}
+# Headings of a table, which is of one model and one precision.
+COLUMNS = (
+    'step', 'images/s', 'ms (quartiles)', '× supervised', '× floor', '× Listing 1',
+    'speed-up on float32', 'of product', 'peak MB', 'of Listing 1',
+)  # fmt: skip
+LEGEND = (
+    '× : time, relative to another step of this precision, the floor being 2 N supervised steps; '
+    "speed-up on float32: on Listing 1's in float32; of product: share of the speed of matrix "
+    f'products of {SIDE}²; peak MB: allocated during a step, and the share of Listing 1'
+)
 
 
 def cells(row: dict) -> list[str]:
@@ -320,17 +347,27 @@ def cells(row: dict) -> list[str]:
     def number(value: float | None, digits: int = 2) -> str:
         return '' if value is None else f'{value:.{digits}f}'
 
+    speedup = row['of_listing_1_float32'] and 1 / row['of_listing_1_float32']
     return [
-        row['model'],
         row['step'],
-        row['precision'],
         number(row['images_per_second']),
         f'{row["milliseconds"]:.0f} ({row["quartile_1"]:.0f}–{row["quartile_3"]:.0f})',
         number(row['of_supervised']),
         number(row['of_floor']),
-        number(row['speedup']),
+        number(row['of_listing_1']),
+        number(speedup),
+        number(row['of_product']),
         number(row['megabytes'], 0),
+        number(row['memory_of_listing_1']),
     ]
+
+
+def tables(rows: list[dict]) -> dict[str, list[list[str]]]:
+    """Title → lines of cells, one table for each model and precision."""
+    found = defaultdict(list)
+    for row in rows:
+        found[f'{row["model"]}, {row["precision"]}'].append(cells(row))
+    return found
 
 
 def write(rows: list[dict], title: str, folder: Path) -> None:
@@ -341,9 +378,12 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     (folder / 'speed.json').write_text(json.dumps(dict(title=title, rows=rows), indent=1) + '\n')
-    lines = [list(COLUMNS.values()), ['---'] * 3 + ['---:'] * (len(COLUMNS) - 3), *map(cells, rows)]
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    (folder / 'speed.md').write_text(f'{title}\n\n{table}\n')
+    text = [title]
+    for name, lines in tables(rows).items():
+        lines = [COLUMNS, ['---'] + ['---:'] * (len(COLUMNS) - 1), *lines]
+        table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+        text.append(f'**{name}**\n\n{table}')
+    (folder / 'speed.md').write_text('\n\n'.join([*text, LEGEND]) + '\n')
     models = list(dict.fromkeys(row['model'] for row in rows))
     figure, axes = plt.subplots(
         1, len(models), figsize=(5.5 * len(models), 4), squeeze=False, layout='constrained'
@@ -366,7 +406,7 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     gpu = torch.cuda.is_available()
-    kinds = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', 'MAE', 'BEiT', 'SimMIM')
+    kinds = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', *OTHERS)
     parser.add_argument('--models', nargs='+', choices=BACKBONES, default=['vit-small'])
     parser.add_argument('--steps', nargs='+', choices=kinds, default=kinds, metavar='STEP',
                         help=f'of {"; ".join(kinds)}')  # fmt: skip
@@ -400,12 +440,15 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.models:
         rows += measure(name, args, console)
         write(rows, title, args.out)
-    table = Table(title=title)
-    for place, column in enumerate(COLUMNS.values()):
-        table.add_column(column, justify='left' if place < 3 else 'right')
-    for row in rows:
-        table.add_row(*cells(row))
-    console.print(table)
+    console.print(title)
+    for name, lines in tables(rows).items():
+        table = Table(title=name, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        for column in COLUMNS:
+            table.add_column(column, justify='left' if column == 'step' else 'right')
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    console.print(LEGEND)
     console.print(f'Look at {args.out / "speed.png"}', soft_wrap=True)
     return 0
 

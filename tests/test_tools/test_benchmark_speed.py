@@ -33,6 +33,15 @@ def test_a_row_for_each_step(model, steps, tmp_path):
     assert float(ours['of_supervised']) == pytest.approx(ratio)
     assert float(ours['of_floor']) == pytest.approx(ratio / 4)  # N = 2
     assert supervised['of_floor'] == ''
+    # by the count of operations, ours does 12 F in its time, a supervised step 3 F in its own
+    share = float(ours['of_product']) / float(supervised['of_product'])
+    assert share == pytest.approx(4 / ratio)
+    if 'Listing 1' in steps:
+        listing = rows['Listing 1']
+        memory = float(ours['megabytes']) / float(listing['megabytes'])
+        assert float(ours['memory_of_listing_1']) == pytest.approx(memory)
+        ratio = float(ours['milliseconds']) / float(listing['milliseconds'])
+        assert float(ours['of_listing_1']) == pytest.approx(ratio)
     assert [
         row['step'] for row in json.loads((tmp_path / 'speed.json').read_text())['rows']
     ] == steps
@@ -46,6 +55,15 @@ def test_a_mode_that_computes_something_else_is_refused():
     losses['ours, compiled', 'float32'] = 0.51
     with pytest.raises(RuntimeError, match=r'ours, compiled in float32 computed a loss of 0.51'):
         benchmark.check_losses(losses)
+
+
+def test_operations_are_counted():
+    args = benchmark.parse_args(['--image-size', '32', '--batch-size', '3'])
+    tokens, width, layers = 5, 192, 12
+    layer = tokens * 12 * width**2 + 2 * tokens**2 * width  # linear layers and attention
+    patches = 4 * 3 * 16**2 * width
+    counted = benchmark.Bench('vit-tiny', args).forward_flops
+    assert counted == 3 * 2 * (layers * layer + patches)
 
 
 def test_peak_memory_is_that_of_the_step():
