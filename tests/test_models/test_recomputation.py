@@ -141,7 +141,7 @@ def block_and_inputs():
 
 def call(block, x, y, scale):
     torch.manual_seed(1)
-    mask = torch.tensor([1, 0, 1])
+    mask = torch.tensor([1, 0, 1], device=x.device)
     first, other, (second, third) = block(x, {'y': y, 'mask': mask}, 3, scale=scale)
     assert other['n'] == 3
     assert not other['index'].requires_grad
@@ -232,7 +232,7 @@ class Attention(nn.Module):
 
 
 def test_attention_has_a_second_derivative_without_any_context():
-    x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 1, 4, 8, dtype=torch.float64, requires_grad=True)
     block = Attention()
 
     def second():
@@ -241,6 +241,8 @@ def test_attention_has_a_second_derivative_without_any_context():
 
     with sdpa_kernel(SDPBackend.MATH):
         expected = second()
+    with pytest.raises(RuntimeError, match='is not implemented'):
+        second()
     recompute_blocks(nn.ModuleList([block]), ['0'])
     torch.testing.assert_close(second(), expected)
 
@@ -264,6 +266,44 @@ def test_autocast_of_the_first_run_is_restored():
     assert torch.equal(found[0], expected[0])  # float32 would differ in the third digit
     for a, b in zip(found, expected, strict=True):
         assert (a - b).norm() <= 0.01 * b.norm()
+
+
+class Gram(torch.autograd.Function):
+    """x xᵀ, with a product in its backward that autocast rounds."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x @ x.T
+
+    @staticmethod
+    def backward(ctx, g):
+        return (g + g.T) @ ctx.saved_tensors[0]
+
+
+def test_autocast_of_the_first_derivative_is_restored():
+    torch.manual_seed(0)
+    block, x = Of(lambda _, x: Gram.apply(x)), torch.randn(4, 8, requires_grad=True)
+
+    def second(autocast):
+        out = block(x)
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), x)[0]
+
+    expected = second(True)
+    assert (second(False) - expected).norm() > 1e-4 * expected.norm()
+    recompute_blocks(nn.ModuleList([block]), ['0'])
+    torch.testing.assert_close(second(True), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_random_numbers_of_a_gpu_are_drawn_again():
+    block, inputs = block_and_inputs()
+    block, inputs = block.cuda(), [x.detach().cuda().requires_grad_() for x in inputs]
+    expected = derivatives(block, inputs)
+    recompute_blocks(nn.ModuleList([block]), ['0'])
+    torch.testing.assert_close(derivatives(block, inputs), expected)
 
 
 class Square(torch.autograd.Function):
