@@ -1,14 +1,17 @@
 """What the algorithms share: backbone and head, the step size α, and one step of the descent."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .batch import PredictingSelfSupervisor, to_pixels
 from .batch_norm import warn_of_batch_norm
 from .descent import Energy, descend, energy_gradient
 from .gradient_collection import GradientCollector
+from .recomputation import recompute_blocks
 from .second_derivative import check_graph_of_gradient
 from .training_step import CompiledStep, Step, training_step
 
@@ -33,6 +36,9 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         init_cfg: MMEngine's initialisation config.
         compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
             once; where it cannot be compiled, the log says why, and it runs as it is.
+        recompute: names of modules in the backbone, such as ``layers.*``, whose activations are
+            computed again, not kept: less memory, more time; see :func:`.recompute_blocks`. Such a
+            step is not compiled.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range.
@@ -49,6 +55,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         data_preprocessor: dict | nn.Module | None,
         init_cfg: dict | list | None,
         compile_step: bool,
+        recompute: Sequence[str] = (),
     ):
         if not isinstance(num_steps, int) or isinstance(num_steps, bool):
             raise TypeError(f'num_steps must be an integer ≥ 0, got {num_steps!r}')
@@ -68,6 +75,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             init_cfg=init_cfg,
         )
         warn_of_batch_norm(self.backbone)
+        self.recomputed = recompute_blocks(self.backbone, recompute)
         self.num_steps = num_steps
         log_step_size = torch.tensor(float(step_size)).log()
         if learnable_step_size:
@@ -132,7 +140,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             self._check_graph(energy, x)
             self._graph_checked = True
         if self._step is None:
-            self._step = CompiledStep(self) if self.compile_step else training_step
+            self._step = self._make_step()
         weight = collector.scale / self.num_steps
         step = self._step(
             energy,
@@ -146,6 +154,19 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         collector.add(step.distance / self.num_steps, step.gradients)
         return step
 
+    def _make_step(self) -> Callable[..., Step]:
+        if not self.compile_step:
+            return training_step
+        if self.recomputed:
+            print_log(
+                f'The training step is not compiled: recompute ({len(self.recomputed)} modules) '
+                'calls autograd inside of autograd, which the compiler does not take',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return training_step
+        return CompiledStep(self)
+
     def _check_graph(self, energy: Energy, x: Tensor) -> None:
         step_size = self.step_size.detach().requires_grad_()
         # as if it had not been: neither random numbers nor running statistics move
@@ -154,7 +175,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         try:
             with torch.random.fork_rng(devices, device_type=x.device.type):
                 e, gradient = energy_gradient(energy, x, step_size, create_graph=True)
-                check_graph_of_gradient(self.backbone, e, gradient, step_size)
+                check_graph_of_gradient(self.backbone, [e], [gradient], step_size)
         finally:
             for buffer, value in zip(self.buffers(), before, strict=True):
                 buffer.copy_(value)

@@ -67,14 +67,18 @@ def _group_norm(batch_norm: _BatchNorm, num_groups: int) -> nn.GroupNorm:
     return group_norm
 
 
-def warn_of_batch_norm(backbone: nn.Module) -> None:
-    """Log a warning if the backbone normalises over the batch while it is trained."""
+def training_batch_norms(backbone: nn.Module) -> list[str]:
+    """Names of the batch norms that take their statistics from the batch while training."""
     mode = backbone.training
     backbone.train()  # where options such as ``norm_eval=True`` act
-    coupling = [
-        name for name, m in backbone.named_modules() if isinstance(m, _BatchNorm) and m.training
-    ]
+    names = [n for n, m in backbone.named_modules() if isinstance(m, _BatchNorm) and m.training]
     backbone.train(mode)
+    return names
+
+
+def warn_of_batch_norm(backbone: nn.Module) -> None:
+    """Log a warning if the backbone normalises over the batch while it is trained."""
+    coupling = training_batch_norms(backbone)
     if coupling:
         print_log(
             f'{type(backbone).__name__} has {len(coupling)} batch norms ({coupling[0]}, ...): the '

@@ -40,6 +40,9 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         init_cfg: MMEngine's initialisation config.
         compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
             once; where it cannot be compiled, the log says why, and it runs as it is.
+        recompute: names of modules in the backbone, such as ``layers.*``, whose activations are
+            computed again, not kept: less memory, more time; see :func:`.recompute_blocks`. Such a
+            step is not compiled.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range.
@@ -57,6 +60,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
         compile_step: bool = False,
+        recompute: Sequence[str] = (),
     ):
         super().__init__(
             backbone,
@@ -68,6 +72,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             data_preprocessor,
             init_cfg,
             compile_step,
+            recompute,
         )
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)

@@ -63,6 +63,9 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         init_cfg: MMEngine's initialisation config.
         compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
             once; where it cannot be compiled, the log says why, and it runs as it is.
+        recompute: names of modules in the backbone, such as ``layers.*``, whose activations are
+            computed again, not kept: less memory, more time; see :func:`.recompute_blocks`. Such a
+            step is not compiled.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range, or a backbone
@@ -82,6 +85,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
         compile_step: bool = False,
+        recompute: Sequence[str] = (),
     ):
         super().__init__(
             backbone,
@@ -93,6 +97,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             data_preprocessor,
             init_cfg,
             compile_step,
+            recompute,
         )
         if num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')

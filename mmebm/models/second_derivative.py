@@ -1,6 +1,7 @@
 """Second derivatives: fused kernels replaced, and missing derivatives named."""
 
 import re
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -36,18 +37,27 @@ class TwiceDifferentiableFunctions(TorchFunctionMode):
 
 
 @contextmanager
+def replaced_functions():
+    """Replace what has a first derivative only: fused attention and the hard sigmoid.
+
+    The switch is thread-local and ends with the block.
+    """
+    # the second for calls from inside PyTorch's own functions, which the first does not see
+    with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
 def twice_differentiable(backbone: nn.Module):
     """Replace what has a first derivative only, and say what to do where a second one is missing.
 
-    Fused attention and the hard sigmoid are replaced. The switch is thread-local and ends with the
-    block.
+    See :func:`replaced_functions`.
 
     Raises:
         NotImplementedError: an operation in the block cannot be differentiated twice; names it.
     """
     try:
-        # the second for calls from inside PyTorch's own functions, which the first does not see
-        with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
+        with replaced_functions():
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))
@@ -57,30 +67,38 @@ def twice_differentiable(backbone: nn.Module):
 
 
 def check_graph_of_gradient(
-    backbone: nn.Module, energy: Tensor, gradient: Tensor, step_size: Tensor
+    backbone: nn.Module,
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    scale: Tensor,
 ) -> None:
     """Refuse functions whose own backward cuts the graph without a word.
 
     Those marked ``once_differentiable`` leave an error node in it. Others, such as reversible
     layers, which recompute and differentiate inside their backward, leave nothing: then the
-    gradient, which is α times another one, has no way back to α.
+    gradient, which is a factor times another one, has no way back to that factor.
 
     Args:
         backbone: to name it.
-        energy: with its graph.
-        gradient: of the energy times α, with its graph.
-        step_size: α, requiring a gradient.
+        values: what was differentiated, the energy say, with its graph.
+        gradients: of the values times the factor, with their graph.
+        scale: the factor, α say, requiring a gradient.
 
     Raises:
         NotImplementedError: there is such a function; names it.
     """
-    nodes = _nodes(gradient.grad_fn)
-    custom = [n for n in _nodes(energy.grad_fn) if hasattr(n, '_forward_cls')]
+    nodes = _nodes(gradients)
+    custom = [n for n in _nodes(values) if hasattr(n, '_forward_cls')]
     if any(type(node).__name__ == 'Error' for node in nodes):
         marked = [n for n in custom if hasattr(n._forward_cls.backward, '__wrapped__')]
         raise _no_second_derivative(backbone, f'{_names(marked)} (marked @once_differentiable)')
-    if get_gradient_edge(step_size).node not in nodes:
+    if get_gradient_edge(scale).node not in nodes:
         raise _no_second_derivative(backbone, f'{_names(custom)} (with a backward of its own)')
+
+
+def leaves_of_graph(values: Sequence[Tensor]) -> list[Tensor]:
+    """The leaves that require a gradient and were used in computing some tensors."""
+    return [n.variable for n in _nodes(values) if hasattr(n, 'variable')]
 
 
 def _names(nodes: list) -> str:
@@ -88,9 +106,9 @@ def _names(nodes: list) -> str:
     return ', '.join(sorted(names)) or 'a function'
 
 
-def _nodes(root):
-    """All nodes of an autograd graph."""
-    waiting, seen = [root], set()
+def _nodes(values: Sequence[Tensor]) -> set:
+    """All nodes of the autograd graph of some tensors."""
+    waiting, seen = [x.grad_fn for x in values], set()
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:
