@@ -14,7 +14,7 @@ model = dict(
     head=dict(type='EnergyHead', in_channels=384),
     num_steps=2,
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
+        type='RestorationDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
