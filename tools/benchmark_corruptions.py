@@ -5,7 +5,7 @@ RandomFlip, the corruption (MAE: none), PackInputs. Two costs, in CPU time of on
 
 - transforms: the pipelines take turns, image by image, and get the same crops;
 - worker: all that the worker of a DataLoader does (collate and send batches of 32 as well), the
-  pipelines taking turns by rounds.
+  pipelines taking turns by rounds. Its images per second, and the KB of images sent per image.
 
 python tools/benchmark_corruptions.py FOLDER
 python tools/benchmark_corruptions.py FOLDER --repeats 10 --output costs.md
@@ -60,12 +60,12 @@ CORRUPTIONS: dict[str, BaseCorruption] = {
     'SuperResolution 8×': SuperResolution(8),
     'SuperResolution 16×': SuperResolution(16),
     'SuperResolution 32×': SuperResolution(32),
-    'SuperResolution 16×, no antialias': SuperResolution(16, antialias=False),
+    'SuperResolution 16× aliased': SuperResolution(16, antialias=False),
     'Colorization': Colorization(),
     'GaussianNoise': GaussianNoise(on_device=True),
     'MixedCorruption of four': _mixture(GaussianNoise(on_device=True)),
-    'GaussianNoise, in the worker': GaussianNoise(),
-    'MixedCorruption, noise in the worker': _mixture(GaussianNoise()),
+    'GaussianNoise, float32': GaussianNoise(),
+    'MixedCorruption, float32': _mixture(GaussianNoise()),
 }
 EXTENSIONS = ('.jpg', '.jpeg')
 BATCH_SIZE = 32
@@ -174,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     count = len(datasets[BASELINE])
     title = f'{device_name()}, one thread, {count} images, {args.repeats} crops of 224² each'
-    header = ('pipeline', 'ms', '× MAE', 'ms in a worker', '× MAE', 'images/s', 'KB sent')
+    header = ('pipeline', 'ms', '× MAE', 'worker ms', '× MAE', 'img/s', 'KB')
     rows = [
         (
             name,

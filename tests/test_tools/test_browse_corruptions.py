@@ -123,22 +123,26 @@ def test_browse_of_no_images(config, capsys):
     assert '--num must be >= 1, got 0' in capsys.readouterr().err
 
 
-def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys):
+def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys, monkeypatch):
     benchmark = load_tool('benchmark_corruptions')
+    names = ['GriddedMask 16, 50 %', 'GaussianNoise', 'MixedCorruption, float32']
+    monkeypatch.setattr(benchmark, 'CORRUPTIONS', {n: benchmark.CORRUPTIONS[n] for n in names})
+    monkeypatch.setattr(benchmark, 'BATCHES', 1)
+    monkeypatch.setattr(benchmark, 'BATCH_SIZE', 4)
     output = tmp_path / 'costs.md'
-    benchmark.main([str(folder), '--repeats', '2', '--output', str(output)])
+    benchmark.main([str(folder), '--repeats', '1', '--output', str(output)])
     printed, written = capsys.readouterr().out, output.read_text()
-    assert 'one thread, 5 images, 2 crops of 224² each' in written
+    assert 'one thread, 5 images, 1 crops of 224² each' in written
     for name in [benchmark.BASELINE, *benchmark.CORRUPTIONS]:
         assert name in printed
         assert f'| {name} | ' in written
     lines = [line.strip('| ').split(' | ') for line in written.splitlines() if ' | ' in line]
     rows = {line[0]: line for line in lines}
     assert rows[benchmark.BASELINE][2] == rows[benchmark.BASELINE][4] == '1.00'
-    # What the workers send: one image of 224², two, and a float32 one with a clean one.
+    # What the workers send: one image of 224², two, and a float32 one with a clean one in KB.
     assert rows[benchmark.BASELINE][6] == '151'
     for name in benchmark.CORRUPTIONS:
-        assert rows[name][6] == ('753' if 'in the worker' in name else '301')
+        assert rows[name][6] == ('753' if 'float32' in name else '301')
 
 
 def test_benchmark_of_an_empty_folder(tmp_path, capsys):
