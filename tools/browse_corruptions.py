@@ -13,11 +13,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, default_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, MODELS
 from rich.progress import track
+
+from mmebm.models.batch import to_pixels
 
 PAIRS_PER_ROW = 3
 PAIR_WIDTH = 4.0  # inches
@@ -59,11 +61,20 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
     return DATASETS.build(loader.dataset)
 
 
-def load_pair(dataset: BaseDataset, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+def load_pair(
+    dataset: BaseDataset, index: int, preprocessor: dict | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Take one item of the dataset apart.
 
+    Args:
+        dataset: Dataset with a corruption in its pipeline.
+        index: Which item.
+        preprocessor: Config of the model's data preprocessor. It adds the noise of
+            ``GaussianNoise(on_device=True)``.
+
     Returns:
-        The clean and the corrupted image, (H, W, 3) in units of pixels, and the corruption's name.
+        The clean and the corrupted image, (H, W, 3) in units of pixels, in the loader's channel
+        order, and the corruption's name.
 
     Raises:
         ValueError: If the item holds no corrupted image.
@@ -76,7 +87,13 @@ def load_pair(dataset: BaseDataset, index: int) -> tuple[np.ndarray, np.ndarray,
             "The pipeline needs a corruption, such as dict(type='GriddedMask', patch_size=16, "
             "ratio=0.5), and after it dict(type='PackInputs', meta_keys=('corruption', ...))"
         )
-    corrupted, clean = (image.permute(1, 2, 0).numpy() for image in item['inputs'])
+    images = item['inputs']
+    if len(images) == 3:
+        module = MODELS.build(preprocessor)
+        images = module(default_collate([item]))['inputs']
+        images = [to_pixels(image, module)[0] for image in images]
+        images = [image.flip(0) if module._channel_conversion else image for image in images]
+    corrupted, clean = (image.permute(1, 2, 0).numpy() for image in images)
     return clean, corrupted, name
 
 
@@ -116,9 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     dataset = build_dataset(cfg, args.split)
     indices = np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).round().astype(int)
-    pairs = [load_pair(dataset, int(index)) for index in track(indices, 'loading')]
-
     preprocessor = cfg.get('model', {}).get('data_preprocessor') or cfg.get('data_preprocessor')
+    pairs = [load_pair(dataset, int(index), preprocessor) for index in track(indices, 'loading')]
+
     if preprocessor is None or preprocessor.get('to_rgb', False):  # then images are BGR
         pairs = [(clean[..., ::-1], corrupted[..., ::-1], name) for clean, corrupted, name in pairs]
     output = Path(args.output)

@@ -15,7 +15,9 @@ _base_ = [
 
 corruption = dict(type='GaussianNoise', gamma_range=(0.0, 1.0))
 train_dataloader = dict(
-    dataset=dict(pipeline=[*_base_.train_augmentation, corruption, _base_.pack])
+    dataset=dict(
+        pipeline=[*_base_.train_augmentation, dict(**corruption, on_device=True), _base_.pack]
+    )
 )
 val_dataloader = dict(
     dataset=dict(pipeline=[*_base_.val_preparation, dict(**corruption, seed=0), _base_.pack])

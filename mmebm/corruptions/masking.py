@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
@@ -69,6 +70,23 @@ def block_mask(
     return mask
 
 
+def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+    """Give an image the value ``pixel`` where ``mask`` is True.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: Bool (H, W).
+        pixel: (3,) uint8.
+
+    Returns:
+        New array (H, W, 3) uint8.
+    """
+    # By rows of W * 3 bytes and by OpenCV: numpy takes 30 times as long over pixels of three bytes.
+    height, width = mask.shape
+    blank = np.tile(np.tile(pixel, width), (height, 1)).reshape(image.shape)
+    return cv2.copyTo(image, (~mask).view(np.uint8), blank)
+
+
 def _whole_pixel(fill: Sequence[int]) -> tuple[int, ...]:
     values = bounded_numbers('fill', fill, 3, 0, 255)
     if any(v != int(v) for v in values):
@@ -111,7 +129,7 @@ class GriddedMask(BaseCorruption):
     def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a copy of ``image``, (H, W, 3) uint8, with blank squares."""
         mask = grid_mask(*image.shape[:2], self.patch_size, self.ratio, rng)
-        return np.where(mask[..., None], self._pixel, image)
+        return blank_pixels(image, mask, self._pixel)
 
 
 @TRANSFORMS.register_module()
@@ -158,4 +176,4 @@ class RandomBlockMask(BaseCorruption):
         mask = block_mask(
             *image.shape[:2], self.num_blocks, self.area_range, self.aspect_range, rng
         )
-        return np.where(mask[..., None], self._pixel, image)
+        return blank_pixels(image, mask, self._pixel)

@@ -7,6 +7,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from .base import BaseCorruption
 from .options import bounded_numbers
+from .restoration import GaussianNoise
 
 
 @TRANSFORMS.register_module()
@@ -14,12 +15,14 @@ class MixedCorruption(BaseCorruption):
     """Draw one of several corruptions for each image.
 
     Images of a batch must stack, so the corrupted ones are uint8, or float32 as soon as one of the
-    corruptions is (the noise). Clean images stay uint8. A mixture may contain mixtures.
+    corruptions is (the noise, unless ``on_device``). Clean images stay uint8. A mixture may contain
+    mixtures.
 
     Args:
         corruptions: Configs of transforms, such as ``dict(type='Colorization')``, or corruptions.
         probs: Probability of each; None is uniform, as in the paper.
         seed: See :class:`BaseCorruption`. The corruptions have no seeds of their own.
+        on_device: True sets this option of every :class:`GaussianNoise` among the configs.
 
     Raises:
         TypeError: If an entry is no corruption.
@@ -32,19 +35,21 @@ class MixedCorruption(BaseCorruption):
         corruptions: Sequence[dict | BaseCorruption],
         probs: Sequence[float] | None = None,
         seed: int | None = None,
+        on_device: bool = False,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, on_device)
         if not isinstance(corruptions, Sequence) or isinstance(corruptions, str):
             raise TypeError(f'corruptions must be a list of corruptions, got {corruptions!r}')
         if not corruptions:
             raise ValueError('corruptions must name at least one corruption, got an empty list')
-        self.corruptions = [_build(corruption) for corruption in corruptions]
+        self.corruptions = [_build(corruption, on_device) for corruption in corruptions]
         for corruption in self.corruptions:
             if corruption.seed is not None:
                 raise ValueError(
                     f'{corruption} has a seed of its own; give the seed to MixedCorruption, which '
                     'draws for all of its corruptions'
                 )
+        super().__init__(seed, any(c.on_device for c in self.corruptions))
         self.dtype = np.result_type(*(c.dtype for c in self.corruptions)).type
         self.probs = probs
         count = len(self.corruptions)
@@ -65,7 +70,7 @@ class MixedCorruption(BaseCorruption):
         return self.choose(rng).corrupt(image, rng).astype(self.dtype, copy=False)
 
 
-def _build(corruption: dict | BaseCorruption) -> BaseCorruption:
+def _build(corruption: dict | BaseCorruption, on_device: bool) -> BaseCorruption:
     """Build a corruption from its config, or return the one given."""
     if isinstance(corruption, BaseCorruption):
         return corruption
@@ -81,7 +86,10 @@ def _build(corruption: dict | BaseCorruption) -> BaseCorruption:
         )
     if not _is_corruption(cls):
         raise TypeError(f'{kind!r} in {dict(corruption)} is not a BaseCorruption')
-    return TRANSFORMS.build({**corruption, 'type': cls})
+    options = {**corruption, 'type': cls}
+    if on_device and issubclass(cls, GaussianNoise | MixedCorruption):
+        options['on_device'] = True
+    return TRANSFORMS.build(options)
 
 
 def _is_corruption(cls: object) -> bool:

@@ -1,6 +1,7 @@
 from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
 from .backbone_weights import Filled, load_backbone
 from .batch_norm import GroupNormBackbone
+from .data_preprocessor import RestorationDataPreprocessor
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
@@ -16,6 +17,7 @@ __all__ = [
     'GroupNormBackbone',
     'PositionDecoder',
     'RestorationAutoEncoder',
+    'RestorationDataPreprocessor',
     'SortingAutoEncoder',
     'descend',
     'descent_step',

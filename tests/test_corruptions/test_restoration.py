@@ -4,6 +4,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.dataset import default_collate
 from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
 
 from mmebm.corruptions import Colorization, GaussianNoise, SuperResolution
 from mmebm.corruptions.restoration import (
@@ -66,6 +67,16 @@ def test_super_resolution_keeps_a_constant_image(scale, antialias):
 
 def test_super_resolution_by_one_is_the_image(image):
     np.testing.assert_array_equal(pixelate(image, 1, True), image)
+
+
+@pytest.mark.parametrize('scale', [8, 14, 16, 32])
+def test_super_resolution_antialias_is_pillows(scale):
+    """To one grey level, and mostly exactly where no value lies between two levels."""
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    small = Image.fromarray(image).resize((224 // scale,) * 2, Image.Resampling.BICUBIC)
+    difference = pixelate(image, scale, True)[::scale, ::scale] - np.asarray(small, float)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.01
 
 
 def test_super_resolution_antialias_is_closer_to_the_block_means():
@@ -198,6 +209,13 @@ def test_colorization_literal(to_rgb, blue_first):
 def test_colorization_keeps_every_grey():
     image = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (2, 1, 3))
     np.testing.assert_array_equal(Colorization()(dict(img=image))['img'][0], image)
+
+
+def test_colorization_is_the_weighted_sum(image):
+    """Independently in float64; the two may round 0.5 apart."""
+    corrupted = Colorization()(dict(img=image))['img'][0]
+    expected = image @ np.array([0.114, 0.587, 0.299])  # BGR
+    assert np.abs(corrupted - expected[..., None]).max() <= 0.5 + 1e-4
 
 
 def test_colorization_weights():

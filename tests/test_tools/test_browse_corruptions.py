@@ -84,6 +84,27 @@ def test_browse_draws_values_outside_the_range_clipped():
     assert (picture[:, :8] == 100).all()
 
 
+def test_browse_adds_the_noise_left_to_the_device(config):
+    """The noisy image as the model sees it: red, in the loader's order BGR, moved to the mean."""
+    from mmengine import Config
+
+    browse = load_tool('browse_corruptions')
+    cfg = Config.fromfile(config)
+    noise = dict(type='GaussianNoise', gamma_range=(0.25, 0.25), on_device=True)
+    cfg.train_dataloader.dataset.pipeline[1] = noise
+    preprocessor = dict(
+        type='RestorationDataPreprocessor', mean=[100, 60, 20], std=[1, 2, 3], to_rgb=True
+    )
+    clean, corrupted, name = browse.load_pair(browse.build_dataset(cfg, 'train'), 0, preprocessor)
+    assert name == 'GaussianNoise'
+    np.testing.assert_allclose(clean.mean((0, 1)), [0, 0, 250], atol=4)
+    expected = 0.5 * clean.mean((0, 1)) + 0.5 * np.array([20, 60, 100])
+    np.testing.assert_allclose(corrupted.mean((0, 1)), expected, atol=0.5)
+    np.testing.assert_allclose(
+        (corrupted - 0.5 * clean).std((0, 1)), 0.75**0.5 * np.array([3, 2, 1]), rtol=0.1
+    )
+
+
 def test_browse_without_corruption(config, tmp_path):
     Path(config).write_text(Path(config).read_text().replace('            corruption,\n', ''))
     with pytest.raises(ValueError, match=r"not corrupted, or the name .* is lost.*'PackInputs'"):
@@ -102,15 +123,26 @@ def test_browse_of_no_images(config, capsys):
     assert '--num must be >= 1, got 0' in capsys.readouterr().err
 
 
-def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys):
+def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys, monkeypatch):
     benchmark = load_tool('benchmark_corruptions')
+    names = ['GriddedMask 16, 50 %', 'GaussianNoise', 'MixedCorruption, float32']
+    monkeypatch.setattr(benchmark, 'CORRUPTIONS', {n: benchmark.CORRUPTIONS[n] for n in names})
+    monkeypatch.setattr(benchmark, 'BATCHES', 1)
+    monkeypatch.setattr(benchmark, 'BATCH_SIZE', 4)
     output = tmp_path / 'costs.md'
-    benchmark.main([str(folder), '--repeats', '2', '--output', str(output)])
+    benchmark.main([str(folder), '--repeats', '1', '--output', str(output)])
     printed, written = capsys.readouterr().out, output.read_text()
-    assert 'one thread, 5 images, 2 crops of 224² each' in written
+    assert 'one thread, 5 images, 1 crops of 224² each' in written
     for name in [benchmark.BASELINE, *benchmark.CORRUPTIONS]:
         assert name in printed
         assert f'| {name} | ' in written
+    lines = [line.strip('| ').split(' | ') for line in written.splitlines() if ' | ' in line]
+    rows = {line[0]: line for line in lines}
+    assert rows[benchmark.BASELINE][2] == rows[benchmark.BASELINE][4] == '1.00'
+    # What the workers send: one image of 224², two, and a float32 one with a clean one in KB.
+    assert rows[benchmark.BASELINE][6] == '151'
+    for name in benchmark.CORRUPTIONS:
+        assert rows[name][6] == ('753' if 'float32' in name else '301')
 
 
 def test_benchmark_of_an_empty_folder(tmp_path, capsys):

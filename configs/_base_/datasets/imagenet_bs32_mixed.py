@@ -18,7 +18,9 @@ corruption = dict(
     ],
 )
 train_dataloader = dict(
-    dataset=dict(pipeline=[*_base_.train_augmentation, corruption, _base_.pack])
+    dataset=dict(
+        pipeline=[*_base_.train_augmentation, dict(**corruption, on_device=True), _base_.pack]
+    )
 )
 val_dataloader = dict(
     dataset=dict(pipeline=[*_base_.val_preparation, dict(**corruption, seed=0), _base_.pack])

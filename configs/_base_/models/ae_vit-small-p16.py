@@ -31,7 +31,7 @@ model = dict(
         loss=dict(type='PixelReconstructionLoss', criterion='L2'),
     ),
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
+        type='RestorationDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,

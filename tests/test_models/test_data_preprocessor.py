@@ -1,0 +1,193 @@
+"""Noise that the loader leaves to the data preprocessor."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmengine.dataset import BaseDataset, default_collate, worker_init_fn
+from mmpretrain.registry import MODELS, TRANSFORMS
+
+from mmebm.models.data_preprocessor import add_noise
+
+MEAN, STD = [10.0, 120.0, 200.0], [2.0, 30.0, 50.0]
+NOISE = dict(type='GaussianNoise', on_device=True)
+MIXTURE = dict(
+    type='MixedCorruption',
+    corruptions=[dict(type='Colorization'), dict(type='GaussianNoise', gamma_range=(0.2, 0.6))],
+    on_device=True,
+)
+
+
+class Photos(BaseDataset):
+    """Twelve seeded images (40, 56, 3) without files."""
+
+    def load_data_list(self):
+        images = np.random.default_rng(5).integers(0, 256, (12, 40, 56, 3), dtype=np.uint8)
+        return [dict(img=image) for image in images]
+
+
+def photos(corruption):
+    pack = dict(type='PackInputs', meta_keys=('sample_idx', 'corruption'))
+    return Photos(pipeline=[TRANSFORMS.build(corruption), TRANSFORMS.build(pack)])
+
+
+def preprocess(batch, kind='RestorationDataPreprocessor', **options):
+    return MODELS.build(dict(type=kind, **{**dict(mean=MEAN, std=STD, to_rgb=True), **options}))(
+        batch
+    )
+
+
+def load(dataset, seed=0, num_workers=2, batch_size=3):
+    init = functools.partial(worker_init_fn, num_workers=num_workers, rank=0, seed=seed)
+    loader = torch.utils.data.DataLoader(
+        dataset,
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=default_collate,
+        worker_init_fn=init,
+    )
+    return list(loader)
+
+
+def test_formula():
+    """An independent ``√γ x + √(1−γ) ε``, ε from a generator of the image's own seed."""
+    images = torch.randn(3, 3, 20, 30)
+    before = images.clone()
+    noise = torch.tensor([[0.36, 5], [1, 7], [0, 2**32 - 1]], dtype=torch.float64)
+    result = add_noise(images, noise)
+    assert torch.equal(images, before)
+    epsilon = torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(result[0], 0.6 * before[0] + 0.8 * epsilon)
+    assert torch.equal(result[1], before[1])
+    epsilon = torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(2**32 - 1))
+    torch.testing.assert_close(result[2], epsilon)
+    assert torch.equal(add_noise(images[2:], noise[2:]), result[2:])  # whatever the batch
+
+
+def test_same_distribution_as_in_the_worker():
+    """Mean, variance and quantiles of the values, and γ's, over images of many seeds."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:] = 250
+    pack = TRANSFORMS.build(dict(type='PackInputs'))
+    moments = {}
+    for on_device in (False, True):
+        options = dict(gamma_range=(0.1, 0.9), mean=MEAN, std=STD, on_device=on_device)
+        corruption = TRANSFORMS.build(dict(type='GaussianNoise', **options))
+        np.random.seed(0)
+        batch = default_collate([pack(corruption(dict(img=image))) for _ in range(400)])
+        corrupted, clean = preprocess(batch)['inputs']
+        halves = corrupted[..., :16].mean((2, 3)), corrupted[..., 16:].mean((2, 3))
+        gamma = ((halves[1] - halves[0]) / (clean[..., 16:] - clean[..., :16]).mean((2, 3))) ** 2
+        residual = corrupted - gamma[:, :, None, None].sqrt() * clean
+        residual = residual / (1 - gamma[:, :, None, None]).sqrt()
+        wide = gamma[:, 0]  # the channel of the smallest std shows γ best
+        quantiles = torch.quantile(wide, torch.tensor([0, 0.25, 0.5, 0.75, 1]))
+        torch.testing.assert_close(
+            quantiles, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=0.06, rtol=0
+        )
+        narrow = residual[:, 0].flatten()
+        moments[on_device] = torch.tensor(
+            [narrow.mean(), narrow.var(), (narrow**3).mean(), (narrow**4).mean()]
+        )
+        expected = torch.tensor([0, 1, 0, 3.0])
+        torch.testing.assert_close(moments[on_device], expected, atol=0.05, rtol=0)
+    assert not torch.equal(moments[False], moments[True])
+
+
+@pytest.mark.parametrize('corruption', [NOISE, MIXTURE], ids=['noise', 'mixture'])
+def test_only_uint8_crosses_process_borders(corruption):
+    dataset = photos(corruption)
+    for batch in load(dataset):
+        corrupted, clean, noise = batch['inputs']
+        assert corrupted.dtype == clean.dtype == torch.uint8
+        assert corrupted.shape == clean.shape == (3, 3, 40, 56)
+        assert noise.shape == (3, 2)
+        for i, sample in enumerate(batch['data_samples']):
+            is_noise = sample.corruption == 'GaussianNoise'
+            assert (noise[i, 0] < 1) == is_noise
+            assert torch.equal(corrupted[i], clean[i]) == is_noise
+        data = preprocess(batch)
+        assert len(data['inputs']) == 2
+        assert len(data['data_samples']) == 3
+        assert (data['inputs'][0] != data['inputs'][1]).flatten(1).any(1).all()
+
+
+def test_repeats_from_the_seed_and_workers_differ():
+    dataset = photos(NOISE)
+
+    def noise(**options):
+        return torch.cat([batch['inputs'][2] for batch in load(dataset, **options)])
+
+    first = noise()
+    assert torch.equal(first, noise())
+    assert not torch.equal(first, noise(seed=1))
+    assert len(set(first[:, 1].tolist())) == 12  # both workers, all images
+    batch = load(dataset)[0]
+    once, again = (preprocess(batch)['inputs'][0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_other_preprocessors_refuse():
+    """The noise cannot be forgotten."""
+    batch = load(photos(NOISE))[0]
+    with pytest.raises(IndexError):
+        preprocess(batch, 'SelfSupDataPreprocessor')
+
+
+def test_noise_needs_the_normalisation():
+    batch = load(photos(NOISE))[0]
+    with pytest.raises(ValueError, match=r'needs mean and std to add the noise .* got mean=None'):
+        preprocess(batch, mean=None, std=None)
+
+
+@pytest.mark.parametrize('corruption', [dict(type='Colorization'), dict(type='GaussianNoise')])
+def test_without_noise_left_as_mmpretrains_own(corruption):
+    for batch in load(photos(corruption), num_workers=0):
+        ours, theirs = (
+            preprocess(batch, kind)['inputs']
+            for kind in ('RestorationDataPreprocessor', 'SelfSupDataPreprocessor')
+        )
+        assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
+        single = dict(inputs=batch['inputs'][1], data_samples=batch['data_samples'])
+        assert torch.equal(preprocess(single)['inputs'], theirs[1])
+
+
+def test_mixture_passes_the_option_on():
+    inner = dict(type='MixedCorruption', corruptions=[dict(type='GaussianNoise')])
+    mixture = TRANSFORMS.build({**MIXTURE, 'corruptions': [inner, dict(type='Colorization')]})
+    assert mixture.on_device
+    assert mixture.corruptions[0].corruptions[0].on_device
+    assert mixture.dtype is np.uint8
+    masks = TRANSFORMS.build({**MIXTURE, 'corruptions': [dict(type='Colorization')]})
+    assert len(masks(dict(img=np.zeros((4, 5, 3), np.uint8)))['img']) == 2
+
+
+@pytest.mark.parametrize('config', [NOISE, MIXTURE], ids=['noise', 'mixture'])
+def test_options_are_checked(config):
+    with pytest.raises(ValueError, match=r'on_device=True is for training.* got seed=0'):
+        TRANSFORMS.build(dict(**config, seed=0))
+    with pytest.raises(TypeError, match=r'on_device must be True or False, got 1'):
+        TRANSFORMS.build({**config, 'on_device': 1})
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'mixed/energy-mixed_vit-small-p16_8xb32-amp-coslr-200e_in1k.py',
+        'restoration/energy-denoising_vit-small-p16_8xb32-amp-coslr-100e_in1k.py',
+        'autoencoder/ae-denoising_vit-small-p16_8xb32-amp-coslr-100e_in1k.py',
+    ],
+)
+def test_imagenet_configs_leave_the_noise_of_training_only(path):
+    cfg = Config.fromfile(Path(__file__).parents[2] / 'configs' / path)
+    train, val = (
+        TRANSFORMS.build(cfg[f'{split}_dataloader'].dataset.pipeline[-2])
+        for split in ('train', 'val')
+    )
+    assert train.on_device
+    assert not val.on_device
+    assert type(train) is type(val)
+    assert cfg.model.data_preprocessor.type == 'RestorationDataPreprocessor'
