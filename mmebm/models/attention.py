@@ -8,6 +8,7 @@ approximation.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -43,17 +44,21 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Te
         images = [x.reshape((1,) * (4 - x.dim()) + x.shape).flatten(0, -4) for x in (q, k, v)]
         return attention(*images, scale).reshape(q.shape)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return _forward(q, k, v, scale, k.shape[-2] <= _KEEP * q.shape[-1])[0]
+    keep = k.shape[-2] <= _KEEP * q.shape[-1]
+    return _forward(q, k, v, scale, keep, torch.compiler.is_compiling())[0]
 
 
 # The operators take and give (B, H, L, D). P is (B, H, L, S), or has no elements: compute it again.
+# In a compiled step the formulas are compiled too, each as a graph of its own, for one chunk.
 
 
 @torch.library.custom_op('mmebm::attention', mutates_args=())
-def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, keep: bool) -> tuple[Tensor, Tensor]:
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, keep: bool, compiled: bool
+) -> tuple[Tensor, Tensor]:
     o, p = _empty_results(q, k, v, keep)
     if keep:
-        _in_chunks(lambda *x: _softmax_and_output(*x, scale), (q, k, v), (o, p), k.shape[-2])
+        _in_chunks(_softmax_and_output, (q, k, v), scale, (o, p), k.shape[-2], compiled)
     else:
         with sdpa_kernel(_FUSED):
             o.copy_(F.scaled_dot_product_attention(q, k, v, scale=scale))
@@ -62,11 +67,11 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, keep: bool) -> tuple
 
 @torch.library.custom_op('mmebm::attention_backward', mutates_args=())
 def _backward(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float, compiled: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, k, v)))
     tensors = (g, q, k, v, o, p)
-    _in_chunks(lambda *x: first_derivative(*x, scale), tensors, results, k.shape[-2])
+    _in_chunks(first_derivative, tensors, scale, results, k.shape[-2], compiled)
     return results
 
 
@@ -82,10 +87,11 @@ def _double_backward(
     o: Tensor,
     p: Tensor,
     scale: float,
+    compiled: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, q, k, v)))
     tensors = (gq, gk, gv, g, q, k, v, o, p)
-    _in_chunks(lambda *x: second_derivative(*x, scale), tensors, results, k.shape[-2])
+    _in_chunks(second_derivative, tensors, scale, results, k.shape[-2], compiled)
     return results
 
 
@@ -170,13 +176,19 @@ def _row_sum(x: Tensor) -> Tensor:
 
 
 def _in_chunks(
-    function: Callable, tensors: tuple[Tensor, ...], results: tuple[Tensor, ...], keys: int
+    function: Callable,
+    tensors: tuple[Tensor, ...],
+    scale: float,
+    results: tuple[Tensor, ...],
+    keys: int,
+    compiled: bool,
 ) -> None:
-    """Write ``function(*tensors)`` into the results, a few images or heads at a time.
+    """Write ``function(*tensors, scale)`` into the results, a few images or heads at a time.
 
     All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; what has no elements is
     passed on as it is.
     """
+    write = _writer(function, compiled)
     images, heads, queries, _ = results[0].shape
     limit = _CHUNK.get(results[0].device.type, _CHUNK['other'])
     images_at_once = max(1, limit // (heads * queries * keys))
@@ -186,47 +198,66 @@ def _in_chunks(
             # One image is an index, since the products of a slice would copy what they multiply.
             at = image if images_at_once == 1 else slice(image, image + images_at_once)
             chunk = (at, slice(head, head + heads_at_once))
-            parts = function(*(x[chunk] if x.numel() else x for x in tensors))
-            for result, part in zip(results, parts, strict=True):
-                result[chunk] = part
+            parts = [x[chunk] if x.numel() else x for x in tensors]
+            write([result[chunk] for result in results], parts, scale)
+
+
+@cache
+def _writer(function: Callable, compiled: bool) -> Callable:
+    def write(results: list[Tensor], tensors: list[Tensor], scale: float) -> None:
+        for result, value in zip(results, function(*tensors, scale), strict=True):
+            result.copy_(value)
+
+    if not compiled:
+        return write
+    # Each formula is compiled for a few memory layouts, and all of them count as this one function.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    return torch.compile(write, dynamic=False)
 
 
 def _empty_results(q: Tensor, k: Tensor, v: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty((*q.shape[:-1], k.shape[-2]) if keep else (0,))
 
 
-_forward.register_fake(lambda q, k, v, scale, keep: _empty_results(q, k, v, keep))
+@_forward.register_fake
+def _(q, k, v, scale, keep, compiled):
+    return _empty_results(q, k, v, keep)
 
 
 @_backward.register_fake
-def _(g, q, k, v, o, p, scale):
+def _(g, q, k, v, o, p, scale, compiled):
     return tuple(map(torch.empty_like, (q, k, v)))
 
 
 @_double_backward.register_fake
-def _(gq, gk, gv, g, q, k, v, o, p, scale):
+def _(gq, gk, gv, g, q, k, v, o, p, scale, compiled):
     return tuple(map(torch.empty_like, (q, q, k, v)))
 
 
 def _save_forward(ctx, inputs, output):
-    q, k, v, ctx.scale, _ = inputs
+    q, k, v, scale, _, compiled = inputs
+    ctx.options = scale, compiled
     o, p = output
     ctx.mark_non_differentiable(p)
     ctx.save_for_backward(q, k, v, o, p)
 
 
 def _save_backward(ctx, inputs, output):
-    *tensors, ctx.scale = inputs
+    *tensors, scale, compiled = inputs
+    ctx.options = scale, compiled
     ctx.save_for_backward(*tensors)
 
 
 # o and p are functions of q, k and v: their part of the second derivative is in that of q, k and v.
 _forward.register_autograd(
-    lambda ctx, g, _: (*_backward(g, *ctx.saved_tensors, ctx.scale), None, None),
+    lambda ctx, g, _: (*_backward(g, *ctx.saved_tensors, *ctx.options), None, None, None),
     setup_context=_save_forward,
 )
 _backward.register_autograd(
-    lambda ctx, *g: (*_double_backward(*g, *ctx.saved_tensors, ctx.scale), None, None, None),
+    lambda ctx, *g: (
+        *_double_backward(*g, *ctx.saved_tensors, *ctx.options),
+        *[None] * 4,
+    ),
     setup_context=_save_backward,
 )
 

@@ -98,7 +98,11 @@ class CompiledStep:
                     return step
                 torch._foreach_add_(totals, step.gradients)
                 return step._replace(gradients=totals)
-            except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as e:
+            except (
+                torch._dynamo.exc.TorchDynamoException,
+                torch._dynamo.exc.FailOnRecompileLimitHit,
+                torch._inductor.exc.InductorError,
+            ) as e:
                 reason = ' '.join(str(e).split('\n\n')[0].split())  # not where it was raised
                 self._fall_back(f'{type(e).__name__}: {reason}')
         return training_step(*arguments, totals)

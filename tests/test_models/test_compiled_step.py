@@ -104,12 +104,13 @@ def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
 
 
 @needs_compiler
-def test_falls_back_once_where_compiling_fails(said):
+@pytest.mark.parametrize('error', ['Unsupported', 'FailOnRecompileLimitHit'])
+def test_falls_back_once_where_compiling_fails(error, said):
     model = build_algorithm()
     step = CompiledStep(model)
 
     def fail(*_):
-        raise torch._dynamo.exc.Unsupported('graph\nbreak\n\nlong story')
+        raise getattr(torch._dynamo.exc, error)('graph\nbreak\n\nlong story')
 
     step.compiled = fail
     x = torch.randn(2, 3, 32, 32)
@@ -120,7 +121,7 @@ def test_falls_back_once_where_compiling_fails(said):
             found = step(*arguments, parameters, 1.0)
         expected = training_step(*arguments, parameters, 1.0)
     torch.testing.assert_close(found.x, expected.x)
-    assert said[1:] == ['The training step is not compiled: Unsupported: graph break']
+    assert said[1:] == [f'The training step is not compiled: {error}: graph break']
 
 
 @needs_compiler
