@@ -8,6 +8,10 @@ import torch
 from mmengine.model import BaseDataPreprocessor, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import multiprocessing
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from mmebm import MixedPrecisionOptimWrapper
 from mmebm.models.training_step import why_not_compiled
@@ -28,6 +32,13 @@ CASES = {
     'bfloat16, accumulation': dict(precision='bfloat16', optimizer=SGD, accumulate=2),
     'float16, accumulation': dict(precision='float16', optimizer=SGD, accumulate=2),
 }
+CASES |= {
+    'ZeRO-1': dict(sharded='optimizer', accumulate=2),
+    # FSDP refuses a scalar parameter
+    'FSDP of one unit': dict(sharded='all', model=dict(learnable_step_size=False)),
+}
+if not hasattr(fsdp, 'fully_shard'):
+    del CASES['FSDP of one unit']
 if why_not_compiled() is not None:
     CASES = {name: case for name, case in CASES.items() if 'compile_step' not in case}
 
@@ -56,12 +67,19 @@ def train(
     accumulate=1,
     compile_step=False,
     precision=None,
+    sharded=None,
 ):
     """The weights after some updates, in float64 unless with a mixed precision."""
     network = build(model, precision, compile_step)
     wrapped = network
-    if processes > 1:
+    if processes > 1 and sharded == 'all':
+        mesh = DeviceMesh.from_group(group or torch.distributed.group.WORLD, 'cpu')
+        fsdp.fully_shard(network, mesh=mesh)
+    elif processes > 1:
         wrapped = MMDistributedDataParallel(network, process_group=group)
+        if sharded == 'optimizer':
+            options = dict(optimizer_class=optimizer.func, process_group=group)
+            optimizer = partial(ZeroRedundancyOptimizer, **options, **optimizer.keywords)
     options = dict(
         optimizer=optimizer(network.parameters()),
         clip_grad=clip_grad,
@@ -83,7 +101,8 @@ def train(
                 wrapped.train_step(dict(inputs=inputs, data_samples=None), wrapper)
     if compile_step:
         assert network._step.compiled is not None
-    return network.state_dict()
+    weights = network.state_dict()
+    return {k: v.full_tensor() if hasattr(v, 'full_tensor') else v for k, v in weights.items()}
 
 
 def work(rank: int, folder: str) -> None:
@@ -127,7 +146,9 @@ def test_several_processes_equal_one(folder, name, processes):
     assert several.keys() == one.keys()
     moved = [key for key in start if not torch.equal(start[key], one[key])]
     assert len(moved) > len(start) / 2
-    assert 'log_step_size' in moved or CASES[name].get('model') == dict(num_steps=0)
+    model = CASES[name].get('model', {})
+    assert ('log_step_size' in moved) == model.get('learnable_step_size', True)
+    assert ('backbone.pos_embed' in moved) == ('type' not in model)
     # halves round sums over the batch, so shares of it differ from the whole
     tolerance = {None: 1e-9, 'bfloat16': 0.03, 'float16': 0.01}[CASES[name].get('precision')]
     update, difference = (
@@ -135,3 +156,24 @@ def test_several_processes_equal_one(folder, name, processes):
         for a, b in ((one, start), (several, one))
     )
     assert difference <= tolerance * update
+
+
+def test_units_of_fsdp_inside_are_refused(tmp_path):
+    """They would train with zeros for gradients."""
+    network = build(dict(learnable_step_size=False))
+    layer = type(network.backbone.layers[0])
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    try:
+        wrapped = fsdp.FullyShardedDataParallel(
+            network,
+            auto_wrap_policy=ModuleWrapPolicy({layer}),
+            device_id=torch.device('cpu'),
+            use_orig_params=True,
+        )
+        *images, _ = next(batches(torch.float64))
+        with pytest.raises(NotImplementedError, match=r'backbone.layers.0 is a unit of FSDP'):
+            wrapped(images, mode='loss')
+    finally:
+        torch.distributed.destroy_process_group()
