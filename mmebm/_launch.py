@@ -4,6 +4,7 @@ import argparse
 import datetime
 import gc
 import os
+import subprocess
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -17,6 +18,12 @@ from .checkpoint import load_checkpoint_safely, register_safe_loader
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
+
+# what other launchers than torchrun call RANK, WORLD_SIZE and LOCAL_RANK
+RANKS = {
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,10 +140,16 @@ def _check_weights_fit(model: torch.nn.Module, weights: dict, path: str) -> None
 
 
 def build_runner(cfg: Config, local_rank: int) -> Runner:
-    """Builds the runner that the config describes."""
+    """Builds the runner that the config describes.
+
+    Raises:
+        ValueError: the launcher that the config names did not start this process.
+    """
     register_safe_loader()
+    if cfg.launcher in RANKS:
+        _set_ranks(cfg.launcher)
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    if cfg.launcher == 'pytorch':
+    if cfg.launcher != 'none':
         _use_cpu_without_gpu(cfg)
     return Runner.from_cfg(cfg)
 
@@ -152,8 +165,27 @@ def close_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
+def _set_ranks(launcher: str) -> None:
+    """Gives processes of slurm or Open MPI the variables that torchrun sets.
+
+    MMEngine does so too, but for GPUs only, and without the LOCAL_RANK that it reads later.
+    """
+    for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), RANKS[launcher], strict=True):
+        if theirs not in os.environ:
+            raise ValueError(f'--launcher {launcher}: it sets {theirs}, but here that is missing')
+        os.environ[ours] = os.environ[theirs]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' in os.environ:
+        return
+    if launcher == 'mpi':
+        raise ValueError('--launcher mpi needs the first node: mpirun -x MASTER_ADDR=10.0.0.1 ...')
+    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    nodes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    os.environ['MASTER_ADDR'] = nodes.split()[0]
+
+
 def _use_cpu_without_gpu(cfg: Config) -> None:
-    """Lets torchrun's processes train on a machine without GPU, over gloo."""
+    """Lets the processes of a launcher train on a machine without GPU, over gloo."""
     if torch.cuda.is_available():
         return
     # MMEngine selects a GPU before it opens the process group, so it is opened here

@@ -61,8 +61,8 @@ def build_algorithm(name='ViT', head_std=0.5, **options):
             backbone=backbone,
             head=dict(type='EnergyHead', in_channels=channels),
             data_preprocessor=NORMALISATION,
-            **options,
         )
+        | options
     )
     model.init_weights()
     torch.nn.init.normal_(model.head.fc.weight, std=head_std)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.distributed import fsdp
 
 from .batch import PredictingSelfSupervisor, to_pixels
 from .batch_norm import warn_of_batch_norm
@@ -16,6 +17,12 @@ from .second_derivative import check_graph_of_gradient
 from .training_step import CompiledStep, Step, training_step
 
 # B batch, C channels, H × W pixels, N descent steps.
+
+_FSDP = tuple(  # FSDP1 and, in newer PyTorch, FSDP2
+    getattr(fsdp, name)
+    for name in ('FullyShardedDataParallel', 'FSDPModule')
+    if hasattr(fsdp, name)
+)
 
 
 class BaseEnergyAlgorithm(PredictingSelfSupervisor):
@@ -181,7 +188,12 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
                 buffer.copy_(value)
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
-        """A collector for the trained parameters; ``inputs`` tells the device."""
+        """A collector for the trained parameters; ``inputs`` tells the device.
+
+        Raises:
+            NotImplementedError: a part of this module is a unit of FSDP by itself.
+        """
+        _check_not_sharded(self)
         return GradientCollector(
             [p for p in self.parameters() if p.requires_grad],
             self._loss_scale if _autocast_dtype(inputs) is torch.float16 else None,
@@ -190,6 +202,17 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     def to_pixels(self, images: Tensor) -> Tensor:
         """Undo the normalisation of the data preprocessor: ``(..., C, H, W)`` in 0..255."""
         return to_pixels(images, self.data_preprocessor)
+
+
+def _check_not_sharded(module: nn.Module) -> None:
+    # FSDP lends a unit's parameters out for the time of its forward pass, and gathers gradients
+    # where these end. Asked for by autograd.grad they never arrive: FSDP1 would train with zeros.
+    for name, part in module.named_modules():
+        if part is not module and isinstance(part, _FSDP):
+            raise NotImplementedError(
+                f'{name} is a unit of FSDP, whose gradients would be lost: wrap the algorithm as '
+                'one unit, without auto_wrap_policy, or shard the optimizer only (docs/scaling.md)'
+            )
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

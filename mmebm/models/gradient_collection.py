@@ -35,6 +35,8 @@ class GradientCollector:
 
     def add(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Add a partial loss, 0-dim, whose gradients were added to ``gradients``."""
+        if self.gradients is None:  # from here on they are changed in place
+            gradients = _without_shared_memory(gradients)
         self.gradients = list(gradients)
         self.loss = self.loss + loss.detach()
 
@@ -80,6 +82,22 @@ def _take(total: Tensor, gradient: Tensor | None) -> Tensor | None:
         return None
     total.add_(gradient)
     return gradient.new_zeros(()).expand_as(gradient)  # without memory, in place of the gradient
+
+
+def _without_shared_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of those that lie in the memory of an earlier one, or more than once in their own.
+
+    Autograd hands such out: for one image, a class token's gradient is a part of the position
+    embedding's, since the sum over the batch is a view there.
+    """
+    seen, found = set(), []
+    for tensor in tensors:
+        memory = tensor.untyped_storage()
+        if memory._cdata in seen or memory.nbytes() < tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(memory._cdata)
+        found.append(tensor)
+    return found
 
 
 class _Total(torch.autograd.Function):

@@ -1,62 +1,179 @@
-"""Two processes with half the batch each end with the weights of one with all of it."""
+"""Several processes with a share of the batch each end with the weights of one with all of it."""
 
-import os
+from functools import cache, partial
+from unittest.mock import patch
 
 import pytest
 import torch
-import torch.multiprocessing as mp
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import BaseDataPreprocessor, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from torch import multiprocessing
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from mmebm import MixedPrecisionOptimWrapper
+from mmebm.models.training_step import why_not_compiled
 from tests.backbones import build_algorithm
 
-STEPS, BATCH = 3, 8
+UPDATES, BATCH, SIDE, PATCHES = 3, 8, 32, 16
+SGD, ADAMW = partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=1e-3)
+SORTING = dict(type='EnergySortingAlgorithm')
+# name → options of train(); what a case shares with another one is not repeated
+CASES = {
+    'SGD': dict(optimizer=SGD),
+    'AdamW and clipped gradients': dict(clip_grad=dict(max_norm=0.1)),
+    'accumulation': dict(accumulate=2),
+    'N = 0': dict(model=dict(num_steps=0)),
+    'compiled, accumulation': dict(accumulate=2, compile_step=True),
+    'sorting, SGD': dict(model=SORTING, optimizer=SGD),
+    'sorting, accumulation': dict(model=SORTING, accumulate=2),
+    'bfloat16, accumulation': dict(precision='bfloat16', optimizer=SGD, accumulate=2),
+    'float16, accumulation': dict(precision='float16', optimizer=SGD, accumulate=2),
+}
+CASES |= {
+    'ZeRO-1': dict(sharded='optimizer', accumulate=2),
+    # FSDP refuses a scalar parameter
+    'FSDP of one unit': dict(sharded='all', model=dict(learnable_step_size=False)),
+}
+if not hasattr(fsdp, 'fully_shard'):
+    del CASES['FSDP of one unit']
+if why_not_compiled() is not None:
+    CASES = {name: case for name, case in CASES.items() if 'compile_step' not in case}
 
 
-def batches():
+def batches(dtype):
+    """Corrupted and clean images, and the noise that sorting draws from, of each update."""
     generator = torch.Generator().manual_seed(3)
-    for _ in range(STEPS):
-        yield [torch.randint(0, 256, (BATCH, 3, 32, 32), generator=generator) for _ in range(2)]
+    for _ in range(UPDATES):
+        images = torch.randn(2, BATCH, 3, SIDE, SIDE, generator=generator, dtype=dtype)
+        yield *images, torch.rand(BATCH, 3, PATCHES, generator=generator)
 
 
-def train(rank: int, world_size: int, accumulate: int, num_steps: int, path: str) -> None:
-    torch.set_num_threads(1)
-    model = build_algorithm(num_steps=num_steps, step_size=20.0)
-    if world_size > 1:
-        os.environ.update(
-            RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank),
-            MASTER_ADDR='127.0.0.1', MASTER_PORT=os.environ['TEST_PORT'],
-        )  # fmt: skip
-        torch.distributed.init_process_group('gloo')
-        model = MMDistributedDataParallel(model)
-    # eps: the bias of the keys has no influence (softmax), and Adam must not blow its rounding
-    # errors up to steps of lr.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, eps=1e-5)
-    wrapper = OptimWrapper(optimizer, accumulative_counts=accumulate)
-    wrapper.initialize_count_status(model, 0, STEPS * accumulate)
-    for batch in batches():
+def build(model=None, precision=None, compile_step=False):
+    model = build_algorithm(compile_step=compile_step, **dict(step_size=20.0) | (model or {}))
+    model.data_preprocessor = BaseDataPreprocessor()  # MMPretrain's computes in float32
+    return model.to(torch.float64 if precision is None else torch.float32)
+
+
+def train(
+    rank=0,
+    processes=1,
+    group=None,
+    model=None,
+    optimizer=ADAMW,
+    clip_grad=None,
+    accumulate=1,
+    compile_step=False,
+    precision=None,
+    sharded=None,
+):
+    """The weights after some updates, in float64 unless with a mixed precision."""
+    network = build(model, precision, compile_step)
+    wrapped = network
+    if processes > 1 and sharded == 'all':
+        mesh = DeviceMesh.from_group(group or torch.distributed.group.WORLD, 'cpu')
+        fsdp.fully_shard(network, mesh=mesh)
+    elif processes > 1:
+        wrapped = MMDistributedDataParallel(network, process_group=group)
+        if sharded == 'optimizer':
+            options = dict(optimizer_class=optimizer.func, process_group=group)
+            optimizer = partial(ZeroRedundancyOptimizer, **options, **optimizer.keywords)
+    options = dict(
+        optimizer=optimizer(network.parameters()),
+        clip_grad=clip_grad,
+        accumulative_counts=accumulate,
+    )
+    wrapper = (
+        MixedPrecisionOptimWrapper(dtype=precision, **options)
+        if precision
+        else OptimWrapper(**options)
+    )
+    wrapper.initialize_count_status(wrapped, 0, UPDATES * accumulate)
+    share = BATCH // accumulate // processes
+    for batch in batches(next(network.parameters()).dtype):
         for part in range(accumulate):
-            share = BATCH // accumulate // world_size
-            start = (part * world_size + rank) * share
-            inputs = [x[start : start + share] for x in batch]
-            model.train_step(dict(inputs=inputs, data_samples=None), wrapper)
-    if rank == 0:
-        module = model.module if world_size > 1 else model
-        torch.save(module.state_dict(), path)
-    if world_size > 1:
-        torch.distributed.destroy_process_group()
+            start = (part * processes + rank) * share
+            *images, noise = (x[start : start + share] for x in batch)
+            inputs = images if 'type' not in (model or {}) else images[1]
+            with patch('torch.rand', lambda *_, noise=noise, **__: noise):
+                wrapped.train_step(dict(inputs=inputs, data_samples=None), wrapper)
+    if compile_step:
+        assert network._step.compiled is not None
+    weights = network.state_dict()
+    return {k: v.full_tensor() if hasattr(v, 'full_tensor') else v for k, v in weights.items()}
 
 
-@pytest.mark.parametrize(('accumulate', 'num_steps'), [(1, 2), (2, 2), (1, 0)])
-def test_two_processes_equal_one(tmp_path, monkeypatch, accumulate, num_steps):
-    port = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False).port
-    monkeypatch.setenv('TEST_PORT', str(port))
-    paths = [str(tmp_path / f'{n}.pth') for n in (1, 2)]
-    train(0, 1, accumulate, num_steps, paths[0])
-    mp.spawn(train, (2, accumulate, num_steps, paths[1]), nprocs=2)
-    one, two = (torch.load(path, weights_only=True) for path in paths)
-    start = build_algorithm(num_steps=num_steps, step_size=20.0).state_dict()
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5, msg=lambda m, k=key: k + m)
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.compile = partial(torch.compile, backend='aot_eager')  # generating code takes a minute
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=4
+    )
+    pair = torch.distributed.new_group([0, 1])
+    for number, options in enumerate(CASES.values()):
+        for processes, group in ((2, pair), (4, None)):
+            if rank < processes:
+                weights = train(rank, processes, group, **options)
+                if rank == processes - 1:
+                    torch.save(weights, f'{folder}/{number}_{processes}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Weights that two and four processes end with; starting them takes longer than training."""
+    folder = tmp_path_factory.mktemp('weights')
+    multiprocessing.set_forkserver_preload(['tests.backbones'])  # imports it once, not four times
+    multiprocessing.start_processes(work, (str(folder),), nprocs=4, start_method='forkserver')
+    return folder
+
+
+@cache
+def one_process(name: str):
+    """Before, and after as many updates with all of the batch at once, by the plain step."""
+    options = CASES[name] | dict(accumulate=1, compile_step=False)
+    start = build(options.get('model'), options.get('precision')).state_dict()
+    return start, train(**options)
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('name', CASES)
+def test_several_processes_equal_one(folder, name, processes):
+    start, one = one_process(name)
+    several = torch.load(folder / f'{list(CASES).index(name)}_{processes}.pth', weights_only=True)
+    assert several.keys() == one.keys()
     moved = [key for key in start if not torch.equal(start[key], one[key])]
     assert len(moved) > len(start) / 2
+    model = CASES[name].get('model', {})
+    assert ('log_step_size' in moved) == model.get('learnable_step_size', True)
+    assert ('backbone.pos_embed' in moved) == ('type' not in model)
+    # halves round sums over the batch, so shares of it differ from the whole
+    tolerance = {None: 1e-9, 'bfloat16': 0.03, 'float16': 0.01}[CASES[name].get('precision')]
+    update, difference = (
+        torch.cat([(a[key] - b[key]).flatten() for key in moved]).norm()
+        for a, b in ((one, start), (several, one))
+    )
+    assert difference <= tolerance * update
+
+
+def test_units_of_fsdp_inside_are_refused(tmp_path):
+    """They would train with zeros for gradients."""
+    network = build(dict(learnable_step_size=False))
+    layer = type(network.backbone.layers[0])
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    try:
+        wrapped = fsdp.FullyShardedDataParallel(
+            network,
+            auto_wrap_policy=ModuleWrapPolicy({layer}),
+            device_id=torch.device('cpu'),
+            use_orig_params=True,
+        )
+        *images, _ = next(batches(torch.float64))
+        with pytest.raises(NotImplementedError, match=r'backbone.layers.0 is a unit of FSDP'):
+            wrapped(images, mode='loss')
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,13 +1,9 @@
 """Sorting against an independent reference: equation 7 on a ViT in plain torch, float64."""
 
 import copy
-import os
 
 import pytest
 import torch
-import torch.multiprocessing as mp
-from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -500,33 +496,3 @@ def test_inputs_of_a_corruption_are_refused():
     with pytest.raises(TypeError, match=r'got 2 of them.*no corruption'):
         build()([x, x], mode='loss')
     assert build()([x], mode='loss')['loss'] > 0
-
-
-def train_on_two_processes(rank: int, path: str) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=os.environ['TEST_PORT'],
-    )  # fmt: skip
-    torch.distributed.init_process_group('gloo')
-    model = MMDistributedDataParallel(build())
-    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.05))
-    torch.manual_seed(rank)  # each process shuffles in its own way
-    for _ in range(2):
-        inputs = torch.randint(0, 256, (2, 3, SIDE, SIDE))
-        model.train_step(dict(inputs=inputs, data_samples=None), optimizer)
-    torch.save(model.module.state_dict(), f'{path}/{rank}.pth')
-    torch.distributed.destroy_process_group()
-
-
-def test_distributed_training_keeps_the_processes_alike(tmp_path, monkeypatch):
-    port = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False).port
-    monkeypatch.setenv('TEST_PORT', str(port))
-    mp.spawn(train_on_two_processes, (str(tmp_path),), nprocs=2)
-    one, two = (torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in (0, 1))
-    start = build().state_dict()
-    moved = [key for key in start if not torch.equal(start[key], one[key])]
-    assert len(moved) > len(start) / 2
-    assert 'backbone.pos_embed' not in moved
-    for key, value in one.items():
-        assert torch.equal(two[key], value)

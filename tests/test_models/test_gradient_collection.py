@@ -45,6 +45,29 @@ def test_accumulates_onto_existing_gradients():
     torch.testing.assert_close(parameters[0].grad, parameters[0].detach().exp())
 
 
+def test_gradients_that_autograd_hands_out_in_the_same_memory():
+    torch.manual_seed(0)
+    token, position, other = (
+        torch.randn(1, n, 2, dtype=torch.float64, requires_grad=True) for n in (1, 4, 3)
+    )
+    image = torch.randn(1, 3, 2, dtype=torch.float64)  # for two the sum over them would be a copy
+
+    def loss():
+        tokens = torch.cat([token.expand(len(image), -1, -1), image], 1) + position
+        return tokens.sin().sum() + other.sum()
+
+    parameters = [token, position, other]
+    given = torch.autograd.grad(loss(), parameters)
+    assert given[0].untyped_storage()._cdata == given[1].untyped_storage()._cdata
+    assert given[2].stride() == (0, 0, 0)
+    collector = GradientCollector(parameters)
+    for _ in range(2):
+        collector.differentiate(loss())
+    (collector.total() / 8).backward()
+    for parameter, gradient in zip(parameters, given, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient / 4)
+
+
 def test_a_second_backward_is_an_error():
     parameters, losses = make()
     collector = GradientCollector(parameters)

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from mmebm._launch import load_config
+from mmebm._launch import RANKS, _set_ranks, load_config
 from mmebm.checkpoint import load_checkpoint_safely
 from tests.tools import load_tool
 
@@ -233,21 +234,32 @@ def test_missing_config(tmp_path):
     assert 'Traceback' not in done.stdout
 
 
-def test_two_cpu_processes_train_and_one_resumes(config, tmp_path, monkeypatch):
-    """tools/dist_train.sh without GPU, then tools/train.py on the checkpoint that it left."""
-    done = run(
-        *('bash', ROOT / 'tools' / 'dist_train.sh', config, 2, '--work-dir', 'out', '--amp'),
-        cwd=tmp_path,
+def test_two_nodes_train_and_one_process_resumes(config, tmp_path, monkeypatch):
+    """tools/dist_train.sh as on two nodes without GPU, then tools/train.py on their checkpoint."""
+    environment = dict(
         PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}',
         OMP_NUM_THREADS='1',
+        NNODES='2',
         PORT=free_port(),
         CUDA_VISIBLE_DEVICES='',
     )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count('talk over gloo') == 1
+    options = ['auto_scale_lr.base_batch_size=16', 'optim_wrapper.accumulative_counts=2']
+    command = ['bash', ROOT / 'tools' / 'dist_train.sh', config, 1, '--work-dir', 'out', '--amp']
+    command += ['--auto-scale-lr', '--cfg-options', *options]
+    with ThreadPoolExecutor() as nodes:
+        done = list(
+            nodes.map(lambda i: run(*command, cwd=tmp_path, NODE_RANK=i, **environment), '01')
+        )
+    output = ''.join(node.stdout for node in done)
+    assert [node.returncode for node in done] == [0, 0], output
+    assert output.count('talk over gloo') == 1
     out = tmp_path / 'out'
     assert (out / 'last_checkpoint').read_text().strip().endswith('epoch_2.pth')
-    assert load_checkpoint_safely(out / 'epoch_2.pth')['meta']['iter'] == 4  # 8 images, 2 × 2 each
+    checkpoint = load_checkpoint_safely(out / 'epoch_2.pth')
+    assert checkpoint['meta']['iter'] == 4  # 8 images, 2 × 2 each
+    # scaled by processes × batch / base, whatever is accumulated
+    (group,) = checkpoint['optimizer']['param_groups']
+    assert group['lr'] == pytest.approx(0.01 * 2 * 2 / 16)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
@@ -255,6 +267,43 @@ def test_two_cpu_processes_train_and_one_resumes(config, tmp_path, monkeypatch):
     more = ['--resume', '--amp', '--cfg-options', 'train_cfg.max_epochs=3']
     train.main([config, '--work-dir', 'out', *more])
     assert load_checkpoint_safely(out / 'epoch_3.pth')['meta']['iter'] == 4 + 4
+
+
+class TestRanks:
+    """slurm and Open MPI tell their processes who they are in words of their own."""
+
+    VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch):
+        for name in (*self.VARIABLES, *sum(RANKS.values(), ())):
+            monkeypatch.setenv(name, '')  # so that what is set here does not stay
+            monkeypatch.delenv(name)
+
+    def test_mpi(self, monkeypatch):
+        for name, value in zip(RANKS['mpi'], '583', strict=True):
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ValueError, match='mpirun -x MASTER_ADDR='):
+            _set_ranks('mpi')
+        monkeypatch.setenv('MASTER_ADDR', 'node1')
+        monkeypatch.setenv('MASTER_PORT', '123')
+        _set_ranks('mpi')
+        assert [os.environ[n] for n in self.VARIABLES] == ['5', '8', '3', 'node1', '123']
+
+    def test_slurm(self, monkeypatch, tmp_path):
+        scontrol = tmp_path / 'scontrol'
+        scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-2]" ] && echo n1 n2')
+        scontrol.chmod(0o755)
+        monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setenv('SLURM_NODELIST', 'n[1-2]')
+        for name, value in zip(RANKS['slurm'], '120', strict=True):
+            monkeypatch.setenv(name, value)
+        _set_ranks('slurm')
+        assert [os.environ[n] for n in self.VARIABLES] == ['1', '2', '0', 'n1', '29500']
+
+    def test_a_process_that_the_launcher_did_not_start(self):
+        with pytest.raises(ValueError, match='--launcher slurm: it sets SLURM_PROCID'):
+            _set_ranks('slurm')
 
 
 def test_test_runs_the_weights_of_the_checkpoint(config, tmp_path, monkeypatch, capsys):
