@@ -15,19 +15,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .batch import PredictingSelfSupervisor, corrupted_and_clean, to_pixels, with_fields
+from .patch_dropout import check_patch_drop_ratio, kept_patches
 from .position_embedding import (
     PositionEmbedding,
     find_position_embedding,
     first_transformer_layer,
     only_patches,
 )
-from .sorting_augmentation import (
-    check_edge_widths,
-    check_patch_drop_ratio,
-    kept_patches,
-    mask_random_edges,
-    validation_noise,
-)
+from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
 
 # B batch, C channels, H × W pixels, L patches of p × p pixels, K of them seen, D channels of a
 # token.

@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from .base_energy_algorithm import BaseEnergyAlgorithm
 from .batch import corrupted_and_clean, with_fields
+from .patch_dropout import PatchDropout
 from .second_derivative import twice_differentiable
 
 # B batch, C channels, H × W pixels, N descent steps.
@@ -36,6 +37,11 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             that α stays positive and moves by a share of itself.
         restoration_loss: config of a loss module from torch.nn for the distance of ``xⁿ`` to the
             clean image, over all pixels: ``SmoothL1Loss`` (Listing 1) or ``MSELoss`` (eq. 5).
+        patch_drop_ratio: the share of patches, in [0, 1), that the transformer layers do not see in
+            training, drawn anew for each image and iteration; the distance is then over the pixels
+            of the others. The paper drops patches for sorting only; what it saves and costs here is
+            in ``docs/fewer_operations.md``. Needs a vision transformer with an absolute position
+            embedding, and images of the size that it was built for.
         data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
         init_cfg: MMEngine's initialisation config.
         compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
@@ -57,6 +63,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         step_size: float = 1000.0,
         learnable_step_size: bool = True,
         restoration_loss: dict | nn.Module | None = None,
+        patch_drop_ratio: float = 0.0,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
         compile_step: bool = False,
@@ -76,6 +83,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         )
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)
+        self.patch_dropout = PatchDropout(self.backbone, patch_drop_ratio)
 
     def energy(self, images: Tensor) -> Tensor:
         """``E(x) = h(ψ(x))``: low for real images, high for corrupted ones.
@@ -111,6 +119,9 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         Each step's gradient is collected before the next step begins, so that peak memory does not
         grow with N; see :class:`.GradientCollector`.
 
+        The steps of a chain share the dropped patches: so a later step meets patches that have all
+        been restored as often, as in restoration, where none is dropped.
+
         Args:
             inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
             data_samples: not used.
@@ -121,24 +132,28 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             ``energy_step(N−1)``, and ``step_size``.
         """
         corrupted, clean = corrupted_and_clean(inputs)
-        collector = self.gradient_collector(corrupted)
+        collector, dropout = self.gradient_collector(corrupted), self.patch_dropout
+
+        def energy(x: Tensor) -> Tensor:
+            # An average over fewer patches gives each a larger gradient than in restoration.
+            return dropout.share * self.energy(x)
 
         def distance(x: Tensor) -> Tensor:
-            return self.restoration_loss(x, clean)
+            return self.restoration_loss(dropout.pixels(x), dropout.pixels(clean))
 
-        # A clone, since smooth_l1_loss returns its mean in a buffer as large as the images.
-        log = {'distance_step0': distance(corrupted).clone()}
-        with twice_differentiable(self.backbone):
+        with twice_differentiable(self.backbone), dropout.drawn(clean):
+            # A clone, since smooth_l1_loss returns its mean in a buffer as large as the images.
+            log = {'distance_step0': distance(corrupted).clone()}
             if self.num_steps == 0:
                 energies = self.energy(corrupted), self.energy(clean)
                 collector.differentiate(contrastive_loss(*energies))
                 log['energy_step0'], log['energy_clean'] = (e.detach().mean() for e in energies)
             x = corrupted
             for n in range(1, self.num_steps + 1):
-                step = self.training_step(self.energy, distance, x, collector)
+                step = self.training_step(energy, distance, x, collector)
                 x = step.x
                 log[f'distance_step{n}'] = step.distance
-                log[f'energy_step{n - 1}'] = step.energies.mean()
+                log[f'energy_step{n - 1}'] = step.energies.mean() / dropout.share
         log['step_size'] = self.step_size.detach()
         return dict(loss=collector.total(), **log)
 

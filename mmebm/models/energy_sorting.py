@@ -10,21 +10,15 @@ from torch.nn.functional import mse_loss
 
 from .base_energy_algorithm import BaseEnergyAlgorithm
 from .batch import with_fields
+from .patch_dropout import check_patch_dropout, kept_patches
 from .position_embedding import (
     check_image_size,
     find_position_embedding,
-    first_transformer_layer,
     forward_with_positions,
     set_sincos_position_embedding,
 )
 from .second_derivative import twice_differentiable
-from .sorting_augmentation import (
-    check_edge_widths,
-    check_patch_drop_ratio,
-    kept_patches,
-    mask_random_edges,
-    validation_noise,
-)
+from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
 
 # B batch, C channels, H × W pixels, L patches of ph × pw pixels in a (gh, gw) grid, K of them kept,
 # D channels of an embedding, N descent steps.
@@ -103,14 +97,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
         found = find_position_embedding(self.backbone)
         check_edge_widths(edge_widths, found.patch_size)
-        check_patch_drop_ratio(patch_drop_ratio)
-        if patch_drop_ratio:
-            first_transformer_layer(self.backbone)
-            if getattr(self.backbone, 'out_type', None) == 'featmap':
-                raise ValueError(
-                    "the backbone's out_type='featmap' needs all patches: with patch_drop_ratio="
-                    f"{patch_drop_ratio}, set out_type='avg_featmap' or 'cls_token'"
-                )
+        check_patch_dropout(self.backbone, patch_drop_ratio)
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)

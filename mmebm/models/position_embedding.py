@@ -181,14 +181,18 @@ def only_patches(layer: nn.Module, kept: Tensor, num_patches: int) -> Iterator[N
         num_patches: L.
     """
 
-    def select(module: nn.Module, args: tuple) -> tuple:
-        tokens, *others = args  # (B, T + L, D)
-        extra = tokens.shape[1] - num_patches
-        patches = tokens[:, extra:].take_along_dim(kept[..., None], dim=1)
-        return (torch.cat([tokens[:, :extra], patches], dim=1), *others)
-
-    hook = layer.register_forward_pre_hook(select)
+    hook = layer.register_forward_pre_hook(
+        lambda module, args: select_patches(args, kept, num_patches)
+    )
     try:
         yield
     finally:
         hook.remove()
+
+
+def select_patches(args: tuple, kept: Tensor, num_patches: int) -> tuple:
+    """Of a layer's arguments, the first being tokens ``(B, T + L, D)``, keep ``(B, T + K, D)``."""
+    tokens, *others = args
+    extra = tokens.shape[1] - num_patches
+    patches = tokens[:, extra:].take_along_dim(kept[..., None], dim=1)
+    return (torch.cat([tokens[:, :extra], patches], dim=1), *others)

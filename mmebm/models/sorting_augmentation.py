@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..utils import derive_seeds
 
-# B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them, K of these kept.
+# B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them.
 
 
 def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> None:
@@ -27,12 +27,6 @@ def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> Non
             f'edge_widths must be within 0..{limit}, to leave pixels in patches of '
             f'{patch_size[0]} × {patch_size[1]}, got {tuple(widths)}'
         )
-
-
-def check_patch_drop_ratio(ratio: float) -> None:
-    """Raise a ValueError unless the share of dropped patches is in [0, 1)."""
-    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise ValueError(f'patch_drop_ratio must be in [0, 1), got {ratio!r}')
 
 
 def mask_random_edges(
@@ -82,20 +76,6 @@ def mask_patch_edges(images: Tensor, widths: Tensor, patch_size: tuple[int, int]
     depth = torch.minimum(rows[:, None], columns)  # (ph, pw)
     masked = depth[:, None] < widths[:, :, None, :, None]  # (B, gh, ph, gw, pw)
     return images.masked_fill(masked.reshape(len(images), 1, gh * ph, gw * pw), 0)
-
-
-def kept_patches(noise: Tensor, drop_ratio: float) -> Tensor:
-    """The numbers of the patches that are kept, from independent uniform noise.
-
-    Args:
-        noise: ``(B, L)``.
-        drop_ratio: in [0, 1); of L patches, ``int(L · drop_ratio)`` are dropped.
-
-    Returns:
-        ``(B, K)``, ascending.
-    """
-    num_kept = noise.shape[1] - int(noise.shape[1] * drop_ratio)
-    return noise.argsort(dim=1)[:, :num_kept].sort(dim=1).values
 
 
 def validation_noise(

@@ -12,13 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mmebm import EnergySortingAlgorithm
 from mmebm.models import energy_sorting
 from mmebm.models.energy_sorting import nearest_positions, random_orders
+from mmebm.models.patch_dropout import kept_patches
 from mmebm.models.position_embedding import (
     find_position_embedding,
     first_transformer_layer,
     forward_with_positions,
     sincos_position_embedding,
 )
-from mmebm.models.sorting_augmentation import kept_patches, mask_patch_edges
+from mmebm.models.sorting_augmentation import mask_patch_edges
 from tests.backbones import BACKBONES, NORMALISATION
 
 SIDE, PATCHES = 32, 16  # images of 32², patches of 8²

@@ -3,9 +3,9 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmebm.models.patch_dropout import kept_patches
 from mmebm.models.position_embedding import first_transformer_layer, only_patches
 from mmebm.models.sorting_augmentation import (
-    kept_patches,
     mask_patch_edges,
     validation_noise,
 )
