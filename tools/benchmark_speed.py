@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
+from textwrap import fill
 from time import perf_counter
 
 import matplotlib
@@ -398,7 +399,7 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
         axis.margins(x=0.15)
         axis.set(title=model, xlabel='images per second')
         axis.spines[['top', 'right']].set_visible(False)
-    figure.suptitle(title, fontsize='small')
+    figure.suptitle(fill(title, 65 * len(models)), fontsize='small')
     figure.savefig(folder / 'speed.png', dpi=150)
     plt.close(figure)
 
