@@ -42,7 +42,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             of the others. The paper drops patches for sorting only; what it saves and costs here is
             in ``docs/fewer_operations.md``. Needs a vision transformer with an absolute position
             embedding, and images of the size that it was built for.
-        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
+        data_preprocessor: config of ``RestorationDataPreprocessor``, or of MMPretrain's
+            ``SelfSupDataPreprocessor`` where no noise is left to the device.
         init_cfg: MMEngine's initialisation config.
         compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
             once; where it cannot be compiled, the log says why, and it runs as it is.

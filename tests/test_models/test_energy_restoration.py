@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmebm import EnergyRestorationAlgorithm
 from tests.backbones import BACKBONES, build_algorithm
+from tests.derivatives import OnceOnly
 
 
 def images(batch=2, size=32, dtype=torch.float64):
@@ -169,17 +170,6 @@ def test_a_neck_stands_between_backbone_and_head():
     model = build_algorithm(neck=neck)
     model.energy(images(dtype=torch.float32)[0])
     assert calls == [1]
-
-
-class OnceOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x * 2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
-        return grad_output * 2
 
 
 class FusedAttention(torch.nn.Module):

@@ -13,6 +13,7 @@ from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
 from mmebm.models import base_energy_algorithm, training_step
 from mmebm.models.recomputation import recompute_blocks
 from tests.backbones import BACKBONES, VIT, build_algorithm
+from tests.derivatives import OnceOnly
 from tests.tools import load_tool
 
 BLOCKS = {
@@ -317,17 +318,6 @@ class Square(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         return 2 * ctx.saved_tensors[0].detach() * grad_output.detach()
-
-
-class OnceOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x * 2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
-        return grad_output * 2
 
 
 class Of(nn.Module):
