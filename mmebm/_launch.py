@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
+from ._memory import keep_freed_memory
 from .checkpoint import load_checkpoint_safely, register_safe_loader
 
 # MMPretrain's, for BEiT
@@ -146,6 +147,8 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
         ValueError: the launcher that the config names did not start this process.
     """
     register_safe_loader()
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if cfg.launcher in RANKS:
         _set_ranks(cfg.launcher)
     os.environ.setdefault('LOCAL_RANK', str(local_rank))

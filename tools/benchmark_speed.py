@@ -41,6 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm._device import device_name
+from mmebm._memory import keep_freed_memory
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -434,6 +435,8 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per initialised tensor
     device = torch.device(args.device)
+    if device.type == 'cpu':
+        keep_freed_memory()  # as tools/train.py does; it serves all steps alike
     threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
     title = (
         f'{device_name(device)}{threads}; torch {torch.__version__}; batch {args.batch_size}, '

@@ -20,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
-# Elements of the L × S matrices that are computed at once: about what the caches of a CPU hold, and
-# 256 MB on a GPU, which is enough to keep it busy.
-_CHUNK = {'cpu': 2**18, 'other': 2**26}
+# Elements of the L × S matrices that are computed at once: few enough for the caches of a CPU,
+# enough to make up for starting; and 256 MB on a GPU, which is enough to keep it busy.
+_CHUNK = {'cpu': 2**19, 'other': 2**26}
 
 # P is kept where its rows are no longer than this many rows of q: those of q, k, v and o.
 _KEEP = 4

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from .attention import scaled_dot_product_attention
+from .linear import linear
 
 # What autograd says when an operation has no second derivative, with the operation's name.
 _NO_SECOND_DERIVATIVE = re.compile(
@@ -18,10 +19,12 @@ _NO_SECOND_DERIVATIVE = re.compile(
     r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
-# What torch implements without a second derivative, and the same function with one.
+# What torch implements without a second derivative, and the same function with one; and linear
+# layers, which can be had faster.
 _EQUIVALENT = {
     F.scaled_dot_product_attention: scaled_dot_product_attention,
     F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
+    F.linear: linear,
 }
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +104,8 @@ class CompiledStep:
                 torch._dynamo.exc.FailOnRecompileLimitHit,
                 torch._inductor.exc.InductorError,
             ) as e:
-                reason = ' '.join(str(e).split('\n\n')[0].split())  # not where it was raised
+                # not where it was raised, nor all of the graph
+                reason = shorten(str(e).split('\n\n')[0], 400, placeholder=' ...')
                 self._fall_back(f'{type(e).__name__}: {reason}')
         return training_step(*arguments, totals)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmebm.models import linear
 from mmebm.models import training_step as module
 from mmebm.models.second_derivative import twice_differentiable
 from mmebm.models.training_step import CompiledStep, training_step
@@ -67,6 +68,16 @@ def test_other_backbones_are_compiled_too(name, traced):
     norm = torch.stack([g.norm() for g in gradients.values()]).norm()
     for key, value in gradients.items():
         assert (found[key] - value).norm() <= 1e-5 * norm, key
+
+
+@needs_compiler
+@pytest.mark.skipif(not linear._AVAILABLE, reason='this torch has no oneDNN')
+def test_linear_layers_of_a_compiled_step_go_to_onednn(traced):
+    model = build_algorithm(compile_step=True)
+    images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
+    with torch.profiler.profile() as profile:
+        model(images, mode='loss')['loss'].backward()
+    assert any(event.key == 'mmebm::product' for event in profile.key_averages())
 
 
 @needs_compiler

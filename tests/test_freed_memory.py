@@ -1,0 +1,31 @@
+"""What the C library does with freed memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Pages that are new to the process while it fills 160 MB, frees them, and does so again.
+PROGRAM = """
+import resource, sys
+import torch
+from mmebm._memory import keep_freed_memory
+if sys.argv[1] == 'keep':
+    keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    kept = [torch.ones(2**21) for _ in range(20)]
+    del kept
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='glibc only')
+def test_freed_memory_is_used_again():
+    def new_pages(argument):
+        command = [sys.executable, '-c', PROGRAM, argument]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout.split()[-1])
+
+    returned, kept = new_pages('return'), new_pages('keep')
+    assert returned > 30_000  # of 40 960 pages of 4 KB
+    assert kept < 3_000
