@@ -10,7 +10,7 @@ from torch.nn.functional import mse_loss
 
 from .base_energy_algorithm import BaseEnergyAlgorithm
 from .batch import with_fields
-from .patch_dropout import check_patch_dropout, kept_patches
+from .patch_dropout import PatchDropout, kept_patches
 from .position_embedding import (
     check_image_size,
     find_position_embedding,
@@ -97,11 +97,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
         found = find_position_embedding(self.backbone)
         check_edge_widths(edge_widths, found.patch_size)
-        check_patch_dropout(self.backbone, patch_drop_ratio)
+        self.patch_dropout = PatchDropout(self.backbone, patch_drop_ratio)
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
-        self.patch_drop_ratio = patch_drop_ratio
         # Here, since DistributedDataParallel counts the trained parameters when it wraps the model.
         found.value.requires_grad_(False)
         _fix_position_embedding(self)
@@ -117,20 +116,17 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         """The embedding of each patch at its own position, ``(L, D)``."""
         return find_position_embedding(self.backbone).value[0, -self.num_patches :].detach()
 
-    def energy(self, images: Tensor, embedding: Tensor, kept: Tensor | None = None) -> Tensor:
+    def energy(self, images: Tensor, embedding: Tensor) -> Tensor:
         """``E(x, PE)``: low where each patch has the embedding of its own position.
 
         Args:
             images: normalised, ``(B, C, H, W)``.
             embedding: of the patches, ``(B, L, D)``.
-            kept: numbers of the patches that the transformer layers see, ``(B, K)``; all by
-                default.
 
         Returns:
             ``(B,)``, float.
         """
-        features = forward_with_positions(self.backbone, images, embedding, kept)
-        return self.energy_of_features(features)
+        return self.energy_of_features(forward_with_positions(self.backbone, images, embedding))
 
     def sort(self, images: Tensor, embedding: Tensor, num_steps: int | None = None) -> Tensor:
         """Descend from shuffled embeddings; keeps no graph, works under ``torch.no_grad()``.
@@ -167,11 +163,11 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         images = _images(inputs)
         noise = torch.rand(len(images), 3, self.num_patches, device=images.device)
         images, order = self.disorder(images, noise)
-        kept = kept_patches(noise[:, 2], self.patch_drop_ratio)  # (B, K)
+        kept = kept_patches(noise[:, 2], self.patch_dropout.ratio)  # (B, K)
         true = self.true_embedding.expand(len(images), -1, -1)  # (B, L, D)
 
         def energy(embedding: Tensor) -> Tensor:
-            return self.energy(images, embedding, kept)
+            return self.energy(images, embedding)
 
         def distance(embedding: Tensor) -> Tensor:
             return mse_loss(*(e.take_along_dim(kept[..., None], 1) for e in (embedding, true)))
@@ -179,7 +175,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         collector = self.gradient_collector(images)
         x = self.true_embedding[order]
         log = {'distance_step0': distance(x)}
-        with twice_differentiable(self.backbone):
+        with twice_differentiable(self.backbone), self.patch_dropout.only(kept):
             for n in range(1, self.num_steps + 1):
                 step = self.training_step(energy, distance, x, collector)
                 x = step.x

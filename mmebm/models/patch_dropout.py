@@ -97,7 +97,15 @@ class PatchDropout:
         if self.ratio:
             check_image_size(self.backbone, images)
             noise = torch.rand(len(images), self.num_patches, device=images.device)
-            self.kept = kept_patches(noise, self.ratio)
+            with self.only(kept_patches(noise, self.ratio)):
+                yield
+        else:
+            yield
+
+    @contextmanager
+    def only(self, kept: Tensor) -> Iterator[None]:
+        """Within the block, the layers see these patches: their numbers, ``(B, K)``."""
+        self.kept = kept
         try:
             yield
         finally:

@@ -106,35 +106,30 @@ def set_sincos_position_embedding(backbone: nn.Module) -> None:
 
 
 def forward_with_positions(
-    backbone: nn.Module, images: Tensor, embedding: Tensor, kept: Tensor | None = None
+    backbone: nn.Module, images: Tensor, embedding: Tensor
 ) -> Tensor | tuple[Tensor, ...]:
-    """Run a vision transformer with other position embeddings of the patches, on some of them.
+    """Run a vision transformer with other position embeddings of the patches.
 
     The backbone is as before when this returns or raises. Extra tokens (class token) keep their
-    own embedding, and are never dropped.
+    own embedding.
 
     Args:
         backbone: see :func:`find_position_embedding`.
         images: ``(B, C, gh · ph, gw · pw)``.
         embedding: of the patches of each image, ``(B, L, D)``.
-        kept: ``(B, K)``, the numbers of the patches that enter the transformer layers; all by
-            default. Dropped patches are embedded, but no layer sees them.
 
     Returns:
         What the backbone returns.
 
     Raises:
         ValueError: the images are not of the size that the backbone was built for, or it has no
-            absolute position embedding or, for ``kept``, no transformer layers to be found.
+            absolute position embedding.
     """
     found = find_position_embedding(backbone)
     check_image_size(backbone, images)
     extra = found.value[:, : found.num_extra_tokens].expand(len(images), -1, -1)
     positions = {found.name: torch.cat([extra, embedding], dim=1)}  # (B, T + L, D)
-    if kept is None:
-        return functional_call(backbone, positions, (images,))
-    with only_patches(first_transformer_layer(backbone), kept, num_patches=embedding.shape[1]):
-        return functional_call(backbone, positions, (images,))
+    return functional_call(backbone, positions, (images,))
 
 
 def first_transformer_layer(backbone: nn.Module) -> nn.Module:

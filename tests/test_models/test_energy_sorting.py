@@ -1,6 +1,7 @@
 """Sorting against an independent reference: equation 7 on a ViT in plain torch, float64."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmebm import EnergySortingAlgorithm
 from mmebm.models import energy_sorting
+from mmebm.models import training_step as steps
 from mmebm.models.energy_sorting import nearest_positions, random_orders
 from mmebm.models.patch_dropout import kept_patches
 from mmebm.models.position_embedding import (
@@ -117,6 +119,29 @@ def test_loss_and_every_gradient_equal_the_reference(name, num_steps, draws):
     assert find_position_embedding(model.backbone).value.grad is None
 
 
+@pytest.mark.skipif(steps.why_not_compiled() is not None, reason=str(steps.why_not_compiled()))
+@pytest.mark.parametrize('ratio', [0.0, 0.5])
+def test_a_compiled_step_equals_the_plain_one_with_the_patches_of_each_iteration(
+    ratio, monkeypatch
+):
+    # Only traced: generating code takes a minute.
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
+    backbone = dict(arch=BACKBONES['ViT'][0]['arch'] | dict(num_layers=1))
+    losses, gradients = {}, {}
+    for compile_step in (False, True):
+        options = dict(num_steps=1, step_size=20.0, patch_drop_ratio=ratio)
+        model = build(backbone=backbone, compile_step=compile_step, **options)
+        torch.manual_seed(0)
+        outputs = [model(images(dtype=torch.float32), mode='loss') for _ in range(3)]
+        outputs[-1]['loss'].backward()
+        losses[compile_step] = torch.stack([output['loss'] for output in outputs])
+        gradients[compile_step] = model.head.fc.weight.grad
+    assert model._step.compiled is not None
+    assert len(losses[True].unique()) == 3
+    torch.testing.assert_close(losses[True], losses[False])
+    torch.testing.assert_close(gradients[True], gradients[False], rtol=1e-4, atol=1e-6)
+
+
 def test_the_network_sees_masked_edges_in_training_and_validation(monkeypatch):
     model, x = build(edge_widths=(1, 2)), images(1, torch.float32)
     seen = []
@@ -202,13 +227,13 @@ def test_nearest_positions():
 
 @pytest.mark.parametrize('name', ENERGIES)
 class TestForwardWithPositions:
-    def tokens(self, model, x, embedding, kept=None):
+    def tokens(self, model, x, embedding):
         """What enters the first transformer layer, seen from outside."""
         seen = []
         layer = first_transformer_layer(model.backbone)
         norm = layer.ln1 if hasattr(layer, 'ln1') else layer.norm1  # MMPretrain's name, timm's
         handle = norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-        forward_with_positions(model.backbone, x, embedding, kept)
+        forward_with_positions(model.backbone, x, embedding)
         handle.remove()
         return seen[0]
 
@@ -243,7 +268,8 @@ class TestForwardWithPositions:
         embedding = torch.randn(BATCH, PATCHES, 32)
         kept = torch.tensor([[0, 5, 15], [2, 3, 4]])
         all_tokens = self.tokens(model, x, embedding)
-        tokens = self.tokens(model, x, embedding, kept)
+        with model.patch_dropout.only(kept):
+            tokens = self.tokens(model, x, embedding)
         assert tokens.shape == (BATCH, 1 + 3, 32)
         for image, (one, numbers) in enumerate(zip(tokens, kept, strict=True)):
             assert torch.equal(one, all_tokens[image, [0, *(numbers + 1)]])
@@ -263,9 +289,9 @@ def test_half_of_the_patches_enter_the_layers_the_same_in_every_step(name):
     kept = []
     original = energy_sorting.forward_with_positions
 
-    def watch(backbone, x, embedding, numbers=None):
-        kept.append(numbers)
-        return original(backbone, x, embedding, numbers)
+    def watch(*args):
+        kept.append(model.patch_dropout.kept)
+        return original(*args)
 
     energy_sorting.forward_with_positions = watch
     try:
