@@ -14,7 +14,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from ._memory import keep_freed_memory
+from .utils import keep_freed_memory
 from .checkpoint import load_checkpoint_safely, register_safe_loader
 
 # MMPretrain's, for BEiT

@@ -41,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm._device import device_name
-from mmebm._memory import keep_freed_memory
+from mmebm.utils import keep_freed_memory
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt

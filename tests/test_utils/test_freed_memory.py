@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import torch
-from mmebm._memory import keep_freed_memory
+from mmebm.utils import keep_freed_memory
 if sys.argv[1] == 'keep':
     keep_freed_memory()
 for _ in range(3):
