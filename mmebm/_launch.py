@@ -14,8 +14,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from .utils import keep_freed_memory
 from .checkpoint import load_checkpoint_safely, register_safe_loader
+from .utils import keep_freed_memory
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
