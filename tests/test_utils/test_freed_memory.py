@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from mmengine.config import Config
+
+from mmebm import _launch
 
 # Pages that are new to the process while it fills 160 MB, frees them, and does so again.
 PROGRAM = """
@@ -29,3 +33,14 @@ def test_freed_memory_is_used_again():
     returned, kept = new_pages('return'), new_pages('keep')
     assert returned > 30_000  # of 40 960 pages of 4 KB
     assert kept < 3_000
+
+
+@pytest.mark.parametrize('gpu', [True, False])
+def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
+    calls = []
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(_launch, 'keep_freed_memory', lambda: calls.append('kept'))
+    monkeypatch.setattr(_launch.Runner, 'from_cfg', lambda cfg: 'runner')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    assert _launch.build_runner(Config(dict(launcher='none')), local_rank=0) == 'runner'
+    assert calls == ([] if gpu else ['kept'])
