@@ -1,8 +1,8 @@
 """Linear layers on a CPU by oneDNN.
 
-PyTorch gives products in float32 to MKL, those in bfloat16 to oneDNN, and has no switch. In a
-compiled step on an AMD processor oneDNN's were the faster ones by a tenth of the step; products
-that sum over the batch, the gradients of weights, were not, and stay where they are.
+PyTorch gives products in float32 to MKL, those in bfloat16 to oneDNN, and has no switch. On an
+AMD processor oneDNN's were the faster ones, by a tenth of a whole step (docs/performance.md);
+products that sum over the batch, the gradients of weights, were not, and stay where they are.
 """
 
 import torch
@@ -34,6 +34,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _is_float32_on_cpu(input: Tensor, weight: Tensor) -> bool:
     return (
         input.dim() > 1
+        and weight.dim() == 2  # PyTorch also takes a single row, without its dimension
         and input.device.type == 'cpu'
         and input.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled('cpu')
