@@ -16,6 +16,14 @@ class OnceOnly(torch.autograd.Function):
         return grad_output * 2
 
 
+def derivatives(function, tensors, **options):
+    """Output, first derivatives, and the derivatives of a function of those."""
+    out = function(*tensors, **options)
+    first = torch.autograd.grad(out.pow(2).sum(), tensors, create_graph=True)
+    second = torch.autograd.grad(sum(x.sin().sum() for x in first), tensors)
+    return out, *first, *second
+
+
 def assert_gradients_equal(model, gradients):
     """Compare each parameter's ``grad`` with the reference's, None there meaning no influence."""
     reached = 0

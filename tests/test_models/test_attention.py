@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mmebm.models import attention as module
 from mmebm.models.attention import attention
 from mmebm.models.second_derivative import TwiceDifferentiableFunctions, twice_differentiable
+from tests.derivatives import derivatives
 
 
 def reference(q, k, v, scale=None):
@@ -23,14 +24,6 @@ def inputs(dtype=torch.float64, length=6, keys=6, heads=(2, 3), width=4):
         .requires_grad_()
         for n in (length, keys, keys)
     ]
-
-
-def derivatives(function, tensors, **options):
-    """Output, first derivatives, and the derivatives of a function of those."""
-    out = function(*tensors, **options)
-    first = torch.autograd.grad(out.pow(2).sum(), tensors, create_graph=True)
-    second = torch.autograd.grad(sum(x.sin().sum() for x in first), tensors)
-    return out, *first, *second
 
 
 @pytest.fixture(params=['softmax kept', 'softmax computed again'], autouse=True)

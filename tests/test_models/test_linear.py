@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mmebm.models.linear import _AVAILABLE, linear, product
+from tests.derivatives import derivatives
 
 needs_onednn = pytest.mark.skipif(not _AVAILABLE, reason='this torch has no oneDNN')
 
@@ -14,14 +15,6 @@ def inputs(shape=(7, 5), dtype=torch.float32, bias=True):
     shapes = [shape, (6, shape[-1]), *([(6,)] if bias else [])]
     tensors = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
     return [x.to(dtype).requires_grad_() for x in tensors]
-
-
-def derivatives(function, tensors):
-    """Output, first derivatives, and the derivatives of a function of those."""
-    out = function(*tensors)
-    first = torch.autograd.grad(out.sin().sum(), tensors, create_graph=True)
-    second = torch.autograd.grad(sum(x.sin().sum() for x in first), tensors)
-    return out, *first, *second
 
 
 def products_in_graph(tensors, autocast=False):
