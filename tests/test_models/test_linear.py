@@ -13,7 +13,7 @@ needs_onednn = pytest.mark.skipif(not _AVAILABLE, reason='this torch has no oneD
 def inputs(shape=(7, 5), dtype=torch.float32, bias=True):
     generator = torch.Generator().manual_seed(0)
     shapes = [shape, (6, shape[-1]), *([(6,)] if bias else [])]
-    tensors = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+    tensors = [torch.randn(s, generator=generator, dtype=torch.float64) / 3 for s in shapes]
     return [x.to(dtype).requires_grad_() for x in tensors]
 
 
