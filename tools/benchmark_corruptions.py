@@ -30,6 +30,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from mmebm._device import device_name
+from mmebm._tables import markdown_table
 from mmebm.corruptions import (
     BaseCorruption,
     Colorization,
@@ -193,8 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Console().print(table)
     if args.output is not None:
         lines = [header, ('---', *['---:'] * (len(header) - 1)), *rows]
-        table_lines = [f'| {" | ".join(line)} |' for line in lines]
-        args.output.write_text('\n'.join([f'{title}:', '', *table_lines, '']))
+        args.output.write_text(f'{title}:\n\n{markdown_table(lines)}\n')
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ device's speed that it reaches.
 """
 
 import argparse
-import csv
 import json
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm._device import device_name
+from mmebm._tables import markdown_table, write_csv
 from mmebm.utils import keep_freed_memory
 
 matplotlib.use('Agg')
@@ -378,16 +378,12 @@ def tables(rows: list[dict]) -> dict[str, list[list[str]]]:
 def write(rows: list[dict], title: str, folder: Path) -> None:
     """speed.csv, speed.json, speed.md and speed.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'speed.csv', 'w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(rows, folder / 'speed.csv')
     (folder / 'speed.json').write_text(json.dumps(dict(title=title, rows=rows), indent=1) + '\n')
     text = [title]
     for name, lines in tables(rows).items():
         lines = [COLUMNS, ['---'] + ['---:'] * (len(COLUMNS) - 1), *lines]
-        table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-        text.append(f'**{name}**\n\n{table}')
+        text.append(f'**{name}**\n\n{markdown_table(lines)}')
     (folder / 'speed.md').write_text('\n\n'.join([*text, LEGEND]) + '\n')
     models = list(dict.fromkeys(row['model'] for row in rows))
     figure, axes = plt.subplots(

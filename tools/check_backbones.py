@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 import mmebm
 from mmebm._device import device_name
+from mmebm._tables import markdown_table
 
 ROOT = Path(__file__).parents[1]
 # One small network per family.
@@ -466,7 +467,7 @@ ERROR_COLUMNS = ('backbone', 'arguments', 'E', 'step', 'restores', 'stops at', '
 def table(columns: Sequence[str], rows) -> str:
     numbers = ('image', 'supervised ms', 'energy ms', 'ratio')
     lines = [columns, ['---:' if c in numbers else '---' for c in columns], *rows]
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+    return markdown_table(lines) + '\n'
 
 
 def marks(row: dict) -> list[str]:

@@ -8,7 +8,6 @@ and the same linear probe. What has run already is not run again; an interrupted
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import track
 
+from mmebm._tables import markdown_table, write_csv
 from mmebm.apis import find_images
 
 matplotlib.use('Agg')
@@ -217,10 +217,7 @@ def draw_curves(rows: list[dict], work_dir: Path) -> None:
 
 def report(rows: list[dict], work_dir: Path) -> str:
     """Write results.csv, results.md and results.png; returns the table."""
-    with open(work_dir / 'results.csv', 'w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(rows, work_dir / 'results.csv')
     found = defaultdict(list)
     for row in rows:
         found[row['method'], row['protocol']].append(row['accuracy'])
@@ -232,11 +229,12 @@ def report(rows: list[dict], work_dir: Path) -> str:
         return f'{mean(values):.1f}{spread}' if values else ''
 
     lines = [
-        f'| method | {" | ".join(protocols)} |',
-        f'| --- |{" ---: |" * len(protocols)}',
-        *(f'| {m} | {" | ".join(cell(found[m, p]) for p in protocols)} |' for m in methods),
+        ['method', *protocols],
+        ['---', *['---:'] * len(protocols)],
+        *([m, *(cell(found[m, p]) for p in protocols)] for m in methods),
     ]
-    (work_dir / 'results.md').write_text('\n'.join(lines) + '\n')
+    table = markdown_table(lines)
+    (work_dir / 'results.md').write_text(f'{table}\n')
     figure, axes = plt.subplots(
         1, len(protocols), figsize=(4.5 * len(protocols), 0.4 * len(methods) + 1.2), sharey=True,
         squeeze=False, layout='constrained',
@@ -258,7 +256,7 @@ def report(rows: list[dict], work_dir: Path) -> str:
     axes[0, 0].invert_yaxis()
     figure.savefig(work_dir / 'results.png', dpi=150)
     plt.close(figure)
-    return '\n'.join(lines)
+    return table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,6 @@ sizes, ``fixed + per image · B``, gives other ones.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rich.progress import track
 from torch import nn
 
 from mmebm._device import device_name
+from mmebm._tables import markdown_table, write_csv
 
 KINDS = (LISTING_1, 'ours')
 
@@ -74,10 +74,7 @@ def measure(name: str, args: argparse.Namespace) -> list[dict]:
 def write(rows: list[dict], title: str, folder: Path) -> None:
     """memory.csv with all, memory.md with what a reader needs."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'memory.csv', 'w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(rows, folder / 'memory.csv')
     batches = [key.removeprefix('ours, batch ') for key in rows[0] if 'ours, batch' in key]
     lines = [['backbone', 'weights and AdamW', 'precision', 'N']]
     for kind in KINDS:
@@ -91,8 +88,7 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
                 f'{row[f"{kind}, fixed"]:.0f} + {row[f"{kind}, per image"]:.0f} B '
                 f'({row[f"{kind}, error in %"]:.1f} %)',
             ]
-    table = '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
-    (folder / 'memory.md').write_text(f'{title}\n\n{table}\n')
+    (folder / 'memory.md').write_text(f'{title}\n\n{markdown_table(lines)}\n')
 
 
 def main(argv: list[str] | None = None) -> int:
