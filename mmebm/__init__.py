@@ -2,14 +2,19 @@
 
 The way of the data, one stage per folder:
 
-1. ``corruptions``    an image becomes ``[corrupted, clean]``
-2. ``models``         the energy ``E(x)``, its descent, the loss over the chain
-3. ``engine``         hooks and optimizer parts that MMEngine's runner calls
-4. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
-5. ``apis``           restore, sort and score images, or take features, with a trained network
+1. ``datasets``       find and load the images
+2. ``corruptions``    an image becomes ``[corrupted, clean]``
+3. ``models``         the energy ``E(x)``, its descent, the loss along it (equation 5)
+4. ``engine``         hooks and optimizer parts that MMEngine's runner calls
+5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
+6. ``visualization``  pictures of the descent
+7. ``apis``           restore, sort and score images, or extract features, with a trained network
+8. ``conversion``     checkpoints for MMPretrain and timm
 
-``datasets`` finds and loads the images, ``visualization`` draws the chains. Importing this package
-registers everything in MMPretrain's registries, and the configs in its model hub.
+Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
+(what is done to other people's networks) and ``utils``; above them ``cli``, which the tools share.
+Nothing imports upwards. Importing this package registers everything in MMPretrain's registries, and
+the configs in its model hub.
 """
 
 # ruff: noqa: E402
@@ -19,6 +24,7 @@ check_versions(installed_versions())  # before anything below fails on what is m
 
 from ._model_index import register_models
 from .apis import RestorationInferencer, SortingInferencer
+from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
     Colorization,
@@ -44,7 +50,6 @@ from .models import (
     EnergyHead,
     EnergyRestorationAlgorithm,
     EnergySortingAlgorithm,
-    GroupNormBackbone,
     PositionDecoder,
     RestorationAutoEncoder,
     RestorationDataPreprocessor,
@@ -52,7 +57,6 @@ from .models import (
     descend,
     descent_step,
     energy_gradient,
-    load_backbone,
 )
 from .version import __version__
 

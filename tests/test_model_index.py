@@ -36,9 +36,9 @@ def test_every_config_is_in_one_metafile():
 
 
 def test_the_metafiles_are_up_to_date():
-    tool = runpy.run_path(str(ROOT / 'tools/update_metafiles.py'))
+    tool = runpy.run_path(str(ROOT / 'tools/misc/update_metafiles.py'))
     for path, text in tool['updated_files']().items():
-        assert path.read_text() == text, 'run python tools/update_metafiles.py'
+        assert path.read_text() == text, 'run python tools/misc/update_metafiles.py'
 
 
 def test_the_hub_has_every_config():

@@ -16,7 +16,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
 import mmebm  # noqa: F401
-from mmebm.models import load_backbone
+from mmebm.backbones import load_backbone
 from tests import pretrained as methods
 from tests.tools import load_tool
 

@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent.parent / 'tools'
 
 def load_tool(name: str) -> ModuleType:
     """``tools/NAME.py``, imported anew."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f'{name}.py')
+    spec = importlib.util.spec_from_file_location(Path(name).name, FOLDER / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 from rich.table import Table
 
-from mmebm._launch import build_runner, check_checkpoint
 from mmebm.apis import find_images
+from mmebm.cli.launch import build_runner, check_checkpoint
 from mmebm.evaluation import RestorationMetric
 from mmebm.visualization import draw_chains, to_chains
 

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 # importing mmebm registers its parts, also for a config that forgets custom_imports
-from mmebm._launch import (
+from mmebm.cli.launch import (
     add_common_arguments,
     build_runner,
     check_checkpoint,

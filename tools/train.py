@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 # importing mmebm registers its parts, also for a config that forgets custom_imports
-from mmebm._launch import (
+from mmebm.cli.launch import (
     add_common_arguments,
     build_runner,
     check_checkpoint,

@@ -1,4 +1,4 @@
-from .config_text import parse_config_text
+from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .sorting import SortingInferencer

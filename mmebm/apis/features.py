@@ -9,10 +9,10 @@ from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..checkpoint import load_checkpoint_safely
-from ..models.backbone_weights import load_backbone
+from ..backbones.weights import load_backbone
 from ..models.energy_head import EnergyHead, pool_features
-from .config_text import config_inside
+from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.config_text import config_inside
 
 
 class FeatureExtractor:

@@ -10,12 +10,12 @@ from mmengine.dataset import default_collate
 from mmpretrain.registry import MODELS, TRANSFORMS
 from torch import nn
 
-from ..checkpoint import load_checkpoint_safely
 from ..corruptions import BaseCorruption, MixedCorruption
 from ..datasets import IMAGE_EXTENSIONS
 from ..models import EnergyRestorationAlgorithm
+from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.config_text import config_inside
 from ..visualization import Chain, to_chains
-from .config_text import config_inside
 
 
 def find_images(path: str | Path) -> list[Path]:

@@ -1,9 +1,9 @@
 """Corruptions: MMCV transforms that turn ``results['img']`` into ``[corrupted, clean]``."""
 
 from .base import BaseCorruption
+from .degradations import Colorization, GaussianNoise, SuperResolution
 from .masking import GriddedMask, RandomBlockMask
 from .mixed import MixedCorruption
-from .restoration import Colorization, GaussianNoise, SuperResolution
 
 __all__ = [
     'BaseCorruption',

@@ -2,11 +2,13 @@
 
 import inspect
 from abc import abstractmethod
-from numbers import Integral
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+
+from ..utils import checked_bool, checked_int
 
 
 class BaseCorruption(BaseTransform):
@@ -42,12 +44,9 @@ class BaseCorruption(BaseTransform):
     """Type of the corrupted image: uint8, or float32 where values leave 0..255."""
 
     def __init__(self, seed: int | None = None, on_device: bool = False) -> None:
-        if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool)):
-            raise TypeError(f'seed must be None or an int >= 0, got {seed!r}')
-        if seed is not None and seed < 0:
-            raise ValueError(f'seed must be None or an int >= 0, got {seed!r}')
-        if not isinstance(on_device, bool):
-            raise TypeError(f'on_device must be True or False, got {on_device!r}')
+        if seed is not None:
+            seed = checked_int('seed', seed, minimum=0)
+        checked_bool('on_device', on_device)
         if on_device and seed is not None:
             raise ValueError(
                 'on_device=True is for training: with a seed an image is to be the same on every '
@@ -114,6 +113,24 @@ class BaseCorruption(BaseTransform):
         """Name and options. Each option is expected in an attribute of its own name."""
         names = [n for n in inspect.signature(type(self)).parameters if hasattr(self, n)]
         return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)!r}" for n in names)})'
+
+
+def image_order(rgb: Sequence[float], to_rgb: bool) -> np.ndarray:
+    """Bring one value per channel from RGB, as in configs, to the channel order of the images.
+
+    Args:
+        rgb: Three values in the order red, green, blue, like ``mean`` and ``std`` of MMPretrain's
+            ``SelfSupDataPreprocessor``.
+        to_rgb: As the same option of that preprocessor. True: the images arrive as BGR, which is
+            what ``LoadImageFromFile`` delivers, and become RGB later. False: they are RGB already.
+
+    Returns:
+        Array (3,).
+
+    Raises:
+        TypeError: If ``to_rgb`` is not a bool.
+    """
+    return np.array(rgb[::-1] if checked_bool('to_rgb', to_rgb) else rgb)
 
 
 def _contiguous(image: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
-from .base import BaseCorruption
-from .options import bounded_number, bounded_numbers, bounded_range, image_order, positive_int
+from ..utils import checked_int, checked_number, checked_numbers, checked_range
+from .base import BaseCorruption, image_order
 
 # The mean of ImageNet, (123.675, 116.28, 103.53), in whole pixel values. The paper does not say
 # what a blank pixel is; this one is about zero after normalisation.
@@ -88,7 +88,7 @@ def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.n
 
 
 def _whole_pixel(fill: Sequence[int]) -> tuple[int, ...]:
-    values = bounded_numbers('fill', fill, 3, 0, 255)
+    values = checked_numbers('fill', fill, 3, 0, 255)
     if any(v != int(v) for v in values):
         raise ValueError(f'fill must be whole pixel values (R, G, B) in 0..255, got {fill!r}')
     return tuple(int(v) for v in values)
@@ -120,8 +120,8 @@ class GriddedMask(BaseCorruption):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        self.patch_size = positive_int('patch_size', patch_size)
-        self.ratio = bounded_number('ratio', ratio, 0, 1)
+        self.patch_size = checked_int('patch_size', patch_size, minimum=1)
+        self.ratio = checked_number('ratio', ratio, 0, 1)
         self.fill = _whole_pixel(fill)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
@@ -164,9 +164,9 @@ class RandomBlockMask(BaseCorruption):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        self.num_blocks = positive_int('num_blocks', num_blocks)
-        self.area_range = bounded_range('area_range', area_range, 0, 1)
-        self.aspect_range = bounded_range('aspect_range', aspect_range, 0.001, 1000)
+        self.num_blocks = checked_int('num_blocks', num_blocks, minimum=1)
+        self.area_range = checked_range('area_range', area_range, 0, 1)
+        self.aspect_range = checked_range('aspect_range', aspect_range, 0.001, 1000)
         self.fill = _whole_pixel(fill)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)

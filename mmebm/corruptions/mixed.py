@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
+from ..utils import checked_numbers
 from .base import BaseCorruption
-from .options import bounded_numbers
-from .restoration import GaussianNoise
+from .degradations import GaussianNoise
 
 
 @TRANSFORMS.register_module()
@@ -56,7 +56,7 @@ class MixedCorruption(BaseCorruption):
         if probs is None:
             self._probs = np.full(count, 1 / count)
         else:
-            self._probs = np.array(bounded_numbers('probs', probs, count, 0, 1))
+            self._probs = np.array(checked_numbers('probs', probs, count, 0, 1))
             if abs(self._probs.sum() - 1) > 1e-6:
                 raise ValueError(f'probs must have the sum 1, got {probs!r}')
             self._probs /= self._probs.sum()

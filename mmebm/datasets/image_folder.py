@@ -1,5 +1,4 @@
 import logging
-import numbers
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-from ..utils import fixed_random_state
+from ..utils import checked_int, fixed_random_state
 
 # What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
 # range is nowhere fixed (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
@@ -85,15 +84,15 @@ class ImageFolder(CustomDataset):
             raise TypeError(f"extensions must be a list such as ['.jpg'], but got {extensions!r}")
         if not extensions:
             raise ValueError('extensions must name at least one file name ending')
-        self.repeats = _checked_int('repeats', repeats, minimum=1)
-        self.seed = _checked_int('seed', seed, minimum=0)
+        self.repeats = checked_int('repeats', repeats, minimum=1)
+        self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
             data_root=os.path.expanduser(data_root),
             data_prefix=data_prefix,
             ann_file=ann_file,
             with_label=with_label,
             extensions=extensions,
-            max_refetch=_checked_int('max_refetch', max_refetch, minimum=0),
+            max_refetch=checked_int('max_refetch', max_refetch, minimum=0),
             lazy_init=lazy_init,
             **kwargs,
         )
@@ -171,9 +170,9 @@ class ImageFolder(CustomDataset):
         Raises:
             ValueError: If a number is negative.
         """
-        self._clock[1] = _checked_int('epoch', epoch, minimum=0)
+        self._clock[1] = checked_int('epoch', epoch, minimum=0)
         if seed is not None:
-            self._clock[0] = _checked_int('seed', seed, minimum=0)
+            self._clock[0] = checked_int('seed', seed, minimum=0)
 
     @force_full_init
     def unreadable_images(self) -> list[str]:
@@ -256,11 +255,3 @@ class ImageFolder(CustomDataset):
             f'{len(paths)} turned out unreadable so far, e.g. {", ".join(map(repr, paths[:3]))}. '
             'Is the storage mounted, and are the files images? The log names the reason for each.'
         )
-
-
-def _checked_int(name: str, value: int, minimum: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f'{name} must be an integer, but got {value!r}')
-    if value < minimum:
-        raise ValueError(f'{name} must be at least {minimum}, but got {value}')
-    return int(value)

@@ -1,20 +1,18 @@
+"""The method: the energy, the descent on it, and the loss along the descent (equation 5)."""
+
 from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
-from .backbone_weights import Filled, load_backbone
-from .batch_norm import GroupNormBackbone
+from .base_algorithm import BaseEnergyAlgorithm
 from .data_preprocessor import RestorationDataPreprocessor
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_restoration import EnergyRestorationAlgorithm
 from .energy_sorting import EnergySortingAlgorithm
-from .gradient_collection import GradientCollector
 
 __all__ = [
+    'BaseEnergyAlgorithm',
     'EnergyHead',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
-    'Filled',
-    'GradientCollector',
-    'GroupNormBackbone',
     'PositionDecoder',
     'RestorationAutoEncoder',
     'RestorationDataPreprocessor',
@@ -22,5 +20,4 @@ __all__ = [
     'descend',
     'descent_step',
     'energy_gradient',
-    'load_backbone',
 ]

@@ -14,14 +14,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .batch import PredictingSelfSupervisor, corrupted_and_clean, to_pixels, with_fields
-from .patch_dropout import check_patch_drop_ratio, kept_patches
-from .position_embedding import (
+from ..backbones.patch_dropout import check_patch_drop_ratio, kept_patches
+from ..backbones.position_embedding import (
     PositionEmbedding,
     find_position_embedding,
     first_transformer_layer,
     only_patches,
 )
+from .base_algorithm import PredictingSelfSupervisor, corrupted_and_clean, with_fields
 from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
 
 # B batch, C channels, H × W pixels, L patches of p × p pixels, K of them seen, D channels of a
@@ -125,7 +125,7 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
         """
         corrupted, clean = corrupted_and_clean(inputs)
         images = dict(clean=clean, corrupted=corrupted, restored=self.restore(corrupted))
-        pixels = {name: to_pixels(x, self.data_preprocessor) for name, x in images.items()}
+        pixels = {name: self.to_pixels(x) for name, x in images.items()}
         return with_fields(data_samples, pixels)
 
 

@@ -6,6 +6,8 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils import checked_int
+
 # B batch, D channels, L tokens, H × W positions.
 
 
@@ -75,10 +77,7 @@ class EnergyHead(BaseModule):
     """
 
     def __init__(self, in_channels: int, init_cfg: dict | list | None = None):
-        if not isinstance(in_channels, int) or isinstance(in_channels, bool):
-            raise TypeError(f'in_channels must be a positive integer, got {in_channels!r}')
-        if in_channels < 1:
-            raise ValueError(f'in_channels must be a positive integer, got {in_channels}')
+        in_channels = checked_int('in_channels', in_channels, minimum=1)
         super().__init__(init_cfg or dict(type='Constant', layer='Linear', val=0.0))
         self.in_channels = in_channels
         self.fc = nn.Linear(in_channels, 1, bias=False)

@@ -1,6 +1,7 @@
 """Pretraining by patch sorting (section 2.4 and appendix A.2 of the paper)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmpretrain.registry import MODELS
@@ -8,16 +9,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from .base_energy_algorithm import BaseEnergyAlgorithm
-from .batch import with_fields
-from .patch_dropout import PatchDropout, kept_patches
-from .position_embedding import (
+from ..backbones.patch_dropout import kept_patches
+from ..backbones.position_embedding import (
     check_image_size,
     find_position_embedding,
     forward_with_positions,
     set_sincos_position_embedding,
 )
-from .second_derivative import twice_differentiable
+from .base_algorithm import BaseEnergyAlgorithm, with_fields
 from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
 
 # B batch, C channels, H × W pixels, L patches of ph × pw pixels in a (gh, gw) grid, K of them kept,
@@ -42,24 +41,14 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         backbone: config of ψ, or a module: a vision transformer with an absolute position
             embedding, such as ``VisionTransformer``, or timm's through ``TIMMBackbone``.
         head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
-        neck: config of a module between the two. Defaults to none.
-        num_steps: N, descent steps per image while training, ≥ 1. The paper uses 2.
-        step_size: α, or its initial value where it is learnt, > 0. The paper is silent;
-            ``docs/step_size.md`` has our measurement.
-        learnable_step_size: whether α is trained with the network, by its logarithm.
+        step_size: α, or its initial value if it is learnt, > 0.
+        patch_drop_ratio: the share of patches dropped in training, in [0, 1).
         edge_widths: the widths k in pixels, one of which is drawn for each patch with equal
             probabilities: its k outermost pixels on each side become zero. That is zero after
             normalisation, so that the patch embedding, which is linear, sees as much as with its
             weights there masked (section 2.4). 0 masks nothing. Each k must leave pixels in a
             patch: ``2k < min(ph, pw)``.
-        patch_drop_ratio: the share of patches dropped in training, in [0, 1).
-        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
-        init_cfg: MMEngine's initialisation config.
-        compile_step: compile a training step (``torch.compile``, one graph), which takes minutes
-            once; where it cannot be compiled, the log says why, and it runs as it is.
-        recompute: names of modules in the backbone, such as ``layers.*``, whose activations are
-            computed again, not kept: less memory, more time; see :func:`.recompute_blocks`. Such a
-            step is not compiled.
+        **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1.
 
     Raises:
         TypeError, ValueError: an option of the wrong kind or out of its range, or a backbone
@@ -70,34 +59,22 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         self,
         backbone: dict | nn.Module,
         head: dict | nn.Module,
-        neck: dict | nn.Module | None = None,
-        num_steps: int = 2,
         step_size: float = 300.0,
-        learnable_step_size: bool = True,
         edge_widths: Sequence[int] = (1, 2),
         patch_drop_ratio: float = 0.5,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | list | None = None,
-        compile_step: bool = False,
-        recompute: Sequence[str] = (),
+        **options: Any,
     ):
         super().__init__(
-            backbone,
-            head,
-            neck,
-            num_steps,
-            step_size,
-            learnable_step_size,
-            data_preprocessor,
-            init_cfg,
-            compile_step,
-            recompute,
+            backbone=backbone,
+            head=head,
+            step_size=step_size,
+            patch_drop_ratio=patch_drop_ratio,
+            **options,
         )
-        if num_steps == 0:
+        if self.num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
         found = find_position_embedding(self.backbone)
         check_edge_widths(edge_widths, found.patch_size)
-        self.patch_dropout = PatchDropout(self.backbone, patch_drop_ratio)
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
@@ -156,9 +133,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             data_samples: not used.
 
         Returns:
-            ``loss``, 0-dim and differentiable, and for the log: ``distance_step0`` (of the shuffled
-            embeddings) to ``distance_stepN``, the mean energies ``energy_step0`` to
-            ``energy_step(N−1)``, and ``step_size``.
+            See :meth:`chain_loss`.
         """
         images = _images(inputs)
         noise = torch.rand(len(images), 3, self.num_patches, device=images.device)
@@ -172,17 +147,8 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         def distance(embedding: Tensor) -> Tensor:
             return mse_loss(*(e.take_along_dim(kept[..., None], 1) for e in (embedding, true)))
 
-        collector = self.gradient_collector(images)
-        x = self.true_embedding[order]
-        log = {'distance_step0': distance(x)}
-        with twice_differentiable(self.backbone), self.patch_dropout.only(kept):
-            for n in range(1, self.num_steps + 1):
-                step = self.training_step(energy, distance, x, collector)
-                x = step.x
-                log[f'distance_step{n}'] = step.distance
-                log[f'energy_step{n - 1}'] = step.energies.mean()
-        log['step_size'] = self.step_size.detach()
-        return dict(loss=collector.total(), **log)
+        with self.patch_dropout.only(kept):
+            return self.chain_loss(energy, distance, self.true_embedding[order])
 
     def predict(
         self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None

@@ -1,6 +1,16 @@
-"""Small parts without a stage of their own."""
+"""Small parts that know nothing of the method: checks, files, random numbers, tables."""
 
+from .checks import checked_bool, checked_int, checked_number, checked_numbers, checked_range
 from .freed_memory import keep_freed_memory
 from .random_state import derive_seeds, fixed_random_state
 
-__all__ = ['derive_seeds', 'fixed_random_state', 'keep_freed_memory']
+__all__ = [
+    'checked_bool',
+    'checked_int',
+    'checked_number',
+    'checked_numbers',
+    'checked_range',
+    'derive_seeds',
+    'fixed_random_state',
+    'keep_freed_memory',
+]

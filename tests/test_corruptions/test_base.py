@@ -201,7 +201,7 @@ def test_seed_needs_sample_idx(image):
 
 @pytest.mark.parametrize(('seed', 'error'), [(-1, ValueError), (0.5, TypeError), (True, TypeError)])
 def test_seed_is_checked(seed, error):
-    with pytest.raises(error, match=f'seed must be None or an int >= 0, got {seed}'):
+    with pytest.raises(error, match=f'seed must be an integer ≥ 0, got {seed}'):
         build(dict(type='Colorization'), seed=seed)
 
 

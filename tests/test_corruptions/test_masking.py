@@ -189,9 +189,9 @@ def test_fill_is_rgb_whatever_the_image(make, image):
         (dict(ratio=-0.1), ValueError, r'ratio must be a number in 0\.\.1, got -0\.1'),
         (dict(ratio=float('nan')), ValueError, r'ratio must be .* got nan'),
         (dict(ratio='half'), TypeError, r"ratio must be .* got 'half'"),
-        (dict(patch_size=0), ValueError, r'patch_size must be an int >= 1, got 0'),
-        (dict(patch_size=16.0), TypeError, r'patch_size must be an int >= 1, got 16\.0'),
-        (dict(patch_size=True), TypeError, r'patch_size must be an int >= 1, got True'),
+        (dict(patch_size=0), ValueError, r'patch_size must be an integer ≥ 1, got 0'),
+        (dict(patch_size=16.0), TypeError, r'patch_size must be an integer ≥ 1, got 16\.0'),
+        (dict(patch_size=True), TypeError, r'patch_size must be an integer ≥ 1, got True'),
         (dict(fill=(0, 0)), ValueError, r'fill must be 3 numbers in 0\.\.255, got \(0, 0\)'),
         (dict(fill=(0, 256, 0)), ValueError, r'fill\[1\] must be a number in 0\.\.255, got 256'),
         (dict(fill=(0, 0.5, 0)), ValueError, r'fill must be whole pixel values .* got \(0, 0\.5'),
@@ -206,8 +206,8 @@ def test_gridded_mask_refuses(options, error, message):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(num_blocks=0), ValueError, r'num_blocks must be an int >= 1, got 0'),
-        (dict(num_blocks=True), TypeError, r'num_blocks must be an int >= 1, got True'),
+        (dict(num_blocks=0), ValueError, r'num_blocks must be an integer ≥ 1, got 0'),
+        (dict(num_blocks=True), TypeError, r'num_blocks must be an integer ≥ 1, got True'),
         (dict(area_range=(0.3, 0.1)), ValueError, r'area_range must be \(smallest, largest\)'),
         (dict(area_range=(0.1, 1.5)), ValueError, r'area_range\[1\] .* 0\.\.1, got 1\.5'),
         (dict(area_range=0.1), TypeError, r'area_range must be 2 numbers in 0\.\.1, got 0\.1'),

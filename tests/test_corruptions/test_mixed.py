@@ -138,7 +138,7 @@ def test_seed_of_an_entry():
 
 
 def test_errors_of_an_entry_pass():
-    with pytest.raises(ValueError, match='scale must be an int >= 1, got 0'):
+    with pytest.raises(ValueError, match='scale must be an integer ≥ 1, got 0'):
         MixedCorruption([dict(type='SuperResolution', scale=0)])
 
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mmebm.models.position_embedding import sincos_position_embedding
+from mmebm.backbones.position_embedding import sincos_position_embedding
 
 SIZE = 8
 

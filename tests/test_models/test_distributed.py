@@ -14,7 +14,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from mmebm import MixedPrecisionOptimWrapper
-from mmebm.models.training_step import why_not_compiled
+from mmebm.autograd.compiling import why_not_compiled
 from tests.backbones import build_algorithm
 
 UPDATES, BATCH, SIDE, PATCHES = 3, 8, 32, 16

@@ -11,16 +11,16 @@ from mmpretrain.structures import DataSample
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmebm import EnergySortingAlgorithm
-from mmebm.models import energy_sorting
-from mmebm.models import training_step as steps
-from mmebm.models.energy_sorting import nearest_positions, random_orders
-from mmebm.models.patch_dropout import kept_patches
-from mmebm.models.position_embedding import (
+from mmebm.autograd import why_not_compiled
+from mmebm.backbones.patch_dropout import kept_patches
+from mmebm.backbones.position_embedding import (
     find_position_embedding,
     first_transformer_layer,
     forward_with_positions,
     sincos_position_embedding,
 )
+from mmebm.models import energy_sorting
+from mmebm.models.energy_sorting import nearest_positions, random_orders
 from mmebm.models.sorting_augmentation import mask_patch_edges
 from tests.backbones import BACKBONES, NORMALISATION
 from tests.derivatives import assert_gradients_equal
@@ -95,7 +95,9 @@ def reference(energy, model, x, order, kept, num_steps):
             embedding = embedding.detach().requires_grad_()
             score = energy(model, x, embedding, kept).sum()
             (gradient,) = torch.autograd.grad(score, embedding, create_graph=True)
-            embedding = embedding - model.log_step_size.exp() * gradient
+            # the energy averages over K of L patches, each of which so gets L / K of its gradient
+            alpha = model.log_step_size.exp() * kept.shape[1] / PATCHES
+            embedding = embedding - alpha * gradient
             errors = [(e[k] - true[k]) ** 2 for e, k in zip(embedding, kept, strict=True)]
             losses.append(torch.stack(errors).mean())
     loss = sum(losses) / num_steps
@@ -119,7 +121,33 @@ def test_loss_and_every_gradient_equal_the_reference(name, num_steps, draws):
     assert find_position_embedding(model.backbone).value.grad is None
 
 
-@pytest.mark.skipif(steps.why_not_compiled() is not None, reason=str(steps.why_not_compiled()))
+def test_kept_patches_move_as_far_as_without_dropout():
+    """Of an energy that is a mean over tokens: α is trained on K patches and used on all L."""
+    torch.manual_seed(0)
+    model = build(edge_widths=(0,), step_size=20.0, num_steps=1).double()
+    scores = torch.randn(3, PATCHES, 32, dtype=torch.float64)
+    true = model.true_embedding.expand(3, -1, -1)
+    moved = {}
+    for share in (1.0, 0.5):
+        kept = kept_patches(torch.rand(3, PATCHES), 1 - share)
+
+        def energy(embedding, kept=kept):
+            tokens = (scores * embedding.sin()).sum(-1) * model.head.fc.weight.mean()  # (B, L)
+            return tokens.gather(1, kept).mean(1)
+
+        def distance(embedding, share=share):
+            moved[share] = (embedding - true).detach()
+            return embedding.square().mean()
+
+        with model.patch_dropout.only(kept):
+            model.chain_loss(energy, distance, true)
+        seen = torch.zeros(3, PATCHES, dtype=torch.bool).scatter(1, kept, True)
+    assert moved[1.0].abs().min() > 0
+    torch.testing.assert_close(moved[0.5][seen], moved[1.0][seen])
+    assert not moved[0.5][~seen].any()
+
+
+@pytest.mark.skipif(why_not_compiled() is not None, reason=str(why_not_compiled()))
 @pytest.mark.parametrize('ratio', [0.0, 0.5])
 def test_a_compiled_step_equals_the_plain_one_with_the_patches_of_each_iteration(
     ratio, monkeypatch
@@ -136,7 +164,7 @@ def test_a_compiled_step_equals_the_plain_one_with_the_patches_of_each_iteration
         outputs[-1]['loss'].backward()
         losses[compile_step] = torch.stack([output['loss'] for output in outputs])
         gradients[compile_step] = model.head.fc.weight.grad
-    assert model._step.compiled is not None
+    assert model._differentiate.compiled is not None
     assert len(losses[True].unique()) == 3
     torch.testing.assert_close(losses[True], losses[False])
     torch.testing.assert_close(gradients[True], gradients[False], rtol=1e-4, atol=1e-6)
@@ -500,8 +528,8 @@ def test_other_vision_transformers_work_as_they_are():
         (dict(edge_widths=(1, True)), TypeError, 'edge_widths.*True'),
         (dict(edge_widths=(1, 4)), ValueError, r'edge_widths.*0\.\.3.*8 × 8.*\(1, 4\)'),
         (dict(edge_widths=(-1,)), ValueError, r'edge_widths.*\(-1,\)'),
-        (dict(patch_drop_ratio=1.0), ValueError, r'patch_drop_ratio.*\[0, 1\).*1\.0'),
-        (dict(patch_drop_ratio='half'), ValueError, 'patch_drop_ratio.*half'),
+        (dict(patch_drop_ratio=1.0), ValueError, r'patch_drop_ratio.*≥ 0 and < 1.*1\.0'),
+        (dict(patch_drop_ratio='half'), TypeError, 'patch_drop_ratio.*half'),
         (dict(backbone=dict(out_type='featmap')), ValueError, "out_type='featmap'.*avg_featmap"),
     ],
 )

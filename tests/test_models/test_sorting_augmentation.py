@@ -3,8 +3,8 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from mmebm.models.patch_dropout import kept_patches
-from mmebm.models.position_embedding import first_transformer_layer, only_patches
+from mmebm.backbones.patch_dropout import kept_patches
+from mmebm.backbones.position_embedding import first_transformer_layer, only_patches
 from mmebm.models.sorting_augmentation import (
     mask_patch_edges,
     validation_noise,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.tools import load_tool
 
-benchmark = load_tool('benchmark_speed')
+benchmark = load_tool('benchmarks/benchmark_speed')
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from PIL import Image
 
 from tests.tools import load_tool
 
+BROWSE = 'visualization/browse_corruptions'
+
 CONFIG = """
 custom_imports = dict(imports=['mmebm'], allow_failed_imports=False)
 randomness = dict(seed=0)
@@ -46,7 +48,7 @@ def config(tmp_path, folder):
 
 def test_browse_draws_what_the_loader_delivers(config, tmp_path, capsys):
     output = tmp_path / 'new' / 'pairs.png'
-    load_tool('browse_corruptions').main([config, '--num', '4', '--output', str(output)])
+    load_tool(BROWSE).main([config, '--num', '4', '--output', str(output)])
     assert '4 of 5 images of the train set' in capsys.readouterr().out
     pixels = np.asarray(Image.open(output).convert('RGB')).reshape(-1, 3).astype(int)
     red = (np.abs(pixels - [250, 0, 0]) < 8).all(axis=1).mean()
@@ -57,22 +59,20 @@ def test_browse_draws_what_the_loader_delivers(config, tmp_path, capsys):
 
 def test_browse_of_more_images_than_there_are(config, tmp_path, capsys):
     output = tmp_path / 'pairs.png'
-    load_tool('browse_corruptions').main([config, '--num', '50', '--output', str(output)])
+    load_tool(BROWSE).main([config, '--num', '50', '--output', str(output)])
     assert '5 of 5 images' in capsys.readouterr().out
 
 
 def test_browse_with_cfg_options(config, tmp_path):
     output = tmp_path / 'pairs.png'
     options = ['train_dataloader.dataset.pipeline.1.ratio=0']
-    load_tool('browse_corruptions').main(
-        [config, '--output', str(output), '--cfg-options', *options]
-    )
+    load_tool(BROWSE).main([config, '--output', str(output), '--cfg-options', *options])
     pixels = np.asarray(Image.open(output).convert('RGB')).reshape(-1, 3).astype(int)
     assert (np.abs(pixels - [0, 0, 255]) < 8).all(axis=1).sum() == 0
 
 
 def test_browse_draws_values_outside_the_range_clipped():
-    browse = load_tool('browse_corruptions')
+    browse = load_tool(BROWSE)
     clean = np.full((8, 8, 3), 100, np.uint8)
     noisy = np.where(np.arange(8)[:, None, None] < 4, np.float32(-90), np.float32(400))
     figure = browse.draw([(clean, np.broadcast_to(noisy, (8, 8, 3)), 'GaussianNoise')] * 4)
@@ -88,7 +88,7 @@ def test_browse_adds_the_noise_left_to_the_device(config):
     """The noisy image as the model sees it: red, in the loader's order BGR, moved to the mean."""
     from mmengine import Config
 
-    browse = load_tool('browse_corruptions')
+    browse = load_tool(BROWSE)
     cfg = Config.fromfile(config)
     noise = dict(type='GaussianNoise', gamma_range=(0.25, 0.25), on_device=True)
     cfg.train_dataloader.dataset.pipeline[1] = noise
@@ -108,23 +108,23 @@ def test_browse_adds_the_noise_left_to_the_device(config):
 def test_browse_without_corruption(config, tmp_path):
     Path(config).write_text(Path(config).read_text().replace('            corruption,\n', ''))
     with pytest.raises(ValueError, match=r"not corrupted, or the name .* is lost.*'PackInputs'"):
-        load_tool('browse_corruptions').main([config, '--output', str(tmp_path / 'pairs.png')])
+        load_tool(BROWSE).main([config, '--output', str(tmp_path / 'pairs.png')])
     assert not (tmp_path / 'pairs.png').exists()
 
 
 def test_browse_without_loader(config):
     with pytest.raises(ValueError, match=r'config\.py has no val_dataloader'):
-        load_tool('browse_corruptions').main([config, '--split', 'val'])
+        load_tool(BROWSE).main([config, '--split', 'val'])
 
 
 def test_browse_of_no_images(config, capsys):
     with pytest.raises(SystemExit):
-        load_tool('browse_corruptions').main([config, '--num', '0'])
+        load_tool(BROWSE).main([config, '--num', '0'])
     assert '--num must be >= 1, got 0' in capsys.readouterr().err
 
 
 def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys, monkeypatch):
-    benchmark = load_tool('benchmark_corruptions')
+    benchmark = load_tool('benchmarks/benchmark_corruptions')
     names = ['GriddedMask 16, 50 %', 'GaussianNoise', 'MixedCorruption, float32']
     monkeypatch.setattr(benchmark, 'CORRUPTIONS', {n: benchmark.CORRUPTIONS[n] for n in names})
     monkeypatch.setattr(benchmark, 'BATCHES', 1)
@@ -147,5 +147,5 @@ def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys, monkeypa
 
 def test_benchmark_of_an_empty_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        load_tool('benchmark_corruptions').main([str(tmp_path)])
+        load_tool('benchmarks/benchmark_corruptions').main([str(tmp_path)])
     assert 'holds no .jpg or .jpeg file' in capsys.readouterr().err

@@ -21,7 +21,7 @@ PAGE = ROOT / 'docs/backbones.md'
 
 @pytest.fixture
 def tool():
-    return load_tool('check_backbones')
+    return load_tool('benchmarks/check_backbones')
 
 
 def case(**options):

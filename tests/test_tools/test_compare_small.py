@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from mmebm.models.backbone_weights import load_backbone
+from mmebm.backbones.weights import load_backbone
 from tests.tools import load_tool
 
-tool = load_tool('compare_small')
+tool = load_tool('benchmarks/compare_small')
 METHODS = tool.pretraining_configs()
 
 

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from timm.data import resolve_model_data_config
 
-from mmebm.apis import conversion
-from mmebm.models import load_backbone
+from mmebm.backbones import load_backbone
+from mmebm.conversion import files as conversion
 from tests.pretrained import ARCH, build_pretraining, save_pretrained
 from tests.tools import load_tool
 
@@ -59,7 +59,7 @@ NETWORKS = {
 
 @pytest.fixture(scope='module')
 def convert():
-    return load_tool('convert_checkpoint').main
+    return load_tool('model_converters/convert_checkpoint').main
 
 
 def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

@@ -19,7 +19,7 @@ FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_smal
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 
-knn = load_tool('knn')
+knn = load_tool('benchmarks/knn')
 
 
 @pytest.fixture(scope='module')

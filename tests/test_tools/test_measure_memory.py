@@ -10,7 +10,7 @@ from tests.tools import FOLDER, load_tool
 @pytest.fixture
 def tool(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)  # it imports benchmark_speed
-    return load_tool('measure_memory')
+    return load_tool('benchmarks/measure_memory')
 
 
 def test_a_row_for_each_precision_and_n(tool, tmp_path):

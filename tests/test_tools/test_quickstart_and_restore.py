@@ -7,6 +7,8 @@ from PIL import Image
 
 from tests.tools import load_tool
 
+RESTORE = 'visualization/restore'
+
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
@@ -47,7 +49,7 @@ def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
 
 def test_restore_a_folder_with_a_broken_file(trained, photos, tmp_path, capsys):
     argv = [str(trained / 'epoch_1.pth'), str(photos), '--out-dir', str(tmp_path)]
-    assert load_tool('restore').main(argv) == 0
+    assert load_tool(RESTORE).main(argv) == 0
     captured = capsys.readouterr()
     assert 'broken.jpg' in captured.err
     assert '1 of 4 images could not be read' in captured.err
@@ -57,7 +59,7 @@ def test_restore_a_folder_with_a_broken_file(trained, photos, tmp_path, capsys):
 
 
 def test_restore_with_a_named_corruption_or_none(trained, photos, tmp_path):
-    restore = load_tool('restore')
+    restore = load_tool(RESTORE)
     base = [str(trained / 'epoch_1.pth'), str(photos / 'a.png'), '--out-dir', str(tmp_path)]
     options = ['--corruption', 'GriddedMask', '--corruption-options', 'patch_size=8', 'ratio=0.5']
     assert restore.main(base + options) == 0
@@ -72,12 +74,12 @@ def test_restore_with_a_named_corruption_or_none(trained, photos, tmp_path):
     ],
 )
 def test_restore_refuses_a_wrong_corruption(trained, photos, capsys, options, message):
-    assert load_tool('restore').main([str(trained / 'epoch_1.pth'), str(photos), *options]) == 2
+    assert load_tool(RESTORE).main([str(trained / 'epoch_1.pth'), str(photos), *options]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
-    restore = load_tool('restore')
+    restore = load_tool(RESTORE)
     state = torch.load(trained / 'epoch_1.pth', weights_only=False)
     del state['state_dict']['head.fc.weight']
     other = tmp_path / 'other.pth'
@@ -97,5 +99,5 @@ def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
 
 def test_restore_needs_two_or_three_paths():
     with pytest.raises(SystemExit) as error:
-        load_tool('restore').main(['only.pth'])
+        load_tool(RESTORE).main(['only.pth'])
     assert error.value.code == 2

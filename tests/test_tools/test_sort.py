@@ -18,7 +18,7 @@ CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
 @pytest.fixture(scope='module')
 def sort():
-    return load_tool('sort')
+    return load_tool('visualization/sort')
 
 
 @pytest.fixture(scope='module')

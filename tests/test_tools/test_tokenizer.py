@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from mmebm._launch import check_tokenizer
+from mmebm.cli.launch import check_tokenizer
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from mmebm._launch import RANKS, _set_ranks, load_config
-from mmebm.checkpoint import load_checkpoint_safely
+from mmebm.cli.launch import RANKS, _set_ranks, load_config
+from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmebm import _launch
+from mmebm.cli import launch as _launch
 
 # Pages that are new to the process while it fills 160 MB, frees them, and does so again.
 PROGRAM = """

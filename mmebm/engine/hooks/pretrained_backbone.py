@@ -4,7 +4,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...models.backbone_weights import load_backbone, read_backbone_tensors
+from ...backbones.weights import load_backbone, read_backbone_tensors
 
 _NOT_GIVEN = (None, '', 'none')
 

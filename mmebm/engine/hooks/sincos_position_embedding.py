@@ -3,7 +3,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...models.position_embedding import set_sincos_position_embedding
+from ...backbones.position_embedding import set_sincos_position_embedding
 
 
 @HOOKS.register_module()

@@ -1,0 +1,128 @@
+"""Second derivatives: fused kernels replaced, and missing derivatives named."""
+
+import re
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from .attention import scaled_dot_product_attention
+from .onednn_linear import linear
+
+# What autograd says when an operation has no second derivative, with the operation's name.
+_NO_SECOND_DERIVATIVE = re.compile(
+    r'derivative for (\S+) is not implemented'
+    r'|Trying to backward through (\S+) that is not double differentiable'
+)
+
+# What torch implements without a second derivative, and the same function with one; and linear
+# layers, which can be had faster.
+_EQUIVALENT = {
+    F.scaled_dot_product_attention: scaled_dot_product_attention,
+    F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
+    F.linear: linear,
+}
+
+
+class TwiceDifferentiableFunctions(TorchFunctionMode):
+    """In its block, functions without a second derivative are computed by equivalent ones.
+
+    Whoever calls them, but for PyTorch itself: the attention inside ``nn.MultiheadAttention``, say,
+    is not seen.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return _EQUIVALENT.get(func, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def replaced_functions():
+    """Replace what has a first derivative only: fused attention and the hard sigmoid.
+
+    The switch is thread-local and ends with the block.
+    """
+    # the second for calls from inside PyTorch's own functions, which the first does not see
+    with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def twice_differentiable(backbone: nn.Module):
+    """Replace what has a first derivative only, and say what to do where a second one is missing.
+
+    See :func:`replaced_functions`.
+
+    Raises:
+        NotImplementedError: an operation in the block cannot be differentiated twice; names it.
+    """
+    try:
+        with replaced_functions():
+            yield
+    except RuntimeError as error:
+        found = _NO_SECOND_DERIVATIVE.search(str(error))
+        if found is None:
+            raise
+        raise _no_second_derivative(backbone, found[1] or found[2]) from error
+
+
+def check_graph_of_gradient(
+    backbone: nn.Module,
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    scale: Tensor,
+) -> None:
+    """Refuse functions whose own backward cuts the graph without a word.
+
+    Those marked ``once_differentiable`` leave an error node in it. Others, such as reversible
+    layers, which recompute and differentiate inside their backward, leave nothing: then the
+    gradient, which is a factor times another one, has no way back to that factor.
+
+    Args:
+        backbone: to name it.
+        values: what was differentiated, the energy say, with its graph.
+        gradients: of the values times the factor, with their graph.
+        scale: the factor, α say, requiring a gradient.
+
+    Raises:
+        NotImplementedError: there is such a function; names it.
+    """
+    nodes = _nodes(gradients)
+    custom = [n for n in _nodes(values) if hasattr(n, '_forward_cls')]
+    if any(type(node).__name__ == 'Error' for node in nodes):
+        marked = [n for n in custom if hasattr(n._forward_cls.backward, '__wrapped__')]
+        raise _no_second_derivative(backbone, f'{_names(marked)} (marked @once_differentiable)')
+    if get_gradient_edge(scale).node not in nodes:
+        raise _no_second_derivative(backbone, f'{_names(custom)} (with a backward of its own)')
+
+
+def leaves_of_graph(values: Sequence[Tensor]) -> list[Tensor]:
+    """The leaves that require a gradient and were used in computing some tensors."""
+    return [n.variable for n in _nodes(values) if hasattr(n, 'variable')]
+
+
+def _names(nodes: list) -> str:
+    names = {type(node).__name__.removesuffix('Backward') for node in nodes}
+    return ', '.join(sorted(names)) or 'a function'
+
+
+def _nodes(values: Sequence[Tensor]) -> set:
+    """All nodes of the autograd graph of some tensors."""
+    waiting, seen = [x.grad_fn for x in values], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(child for child, _ in node.next_functions)
+    return seen
+
+
+def _no_second_derivative(backbone: nn.Module, operation: str) -> NotImplementedError:
+    return NotImplementedError(
+        f'{type(backbone).__name__} cannot be pretrained by energy restoration: {operation} has no '
+        'second derivative. Replace it by differentiable operations; often an option of the '
+        'backbone switches a fused or custom kernel off.'
+    )

@@ -1,0 +1,24 @@
+"""What is done to other people's networks: norms, position embeddings, patch dropout, weights."""
+
+from .group_norm import GroupNormBackbone, warn_of_batch_norm
+from .patch_dropout import PatchDropout, kept_patches
+from .position_embedding import (
+    PositionEmbedding,
+    find_position_embedding,
+    set_sincos_position_embedding,
+    sincos_position_embedding,
+)
+from .weights import Filled, load_backbone
+
+__all__ = [
+    'Filled',
+    'GroupNormBackbone',
+    'PatchDropout',
+    'PositionEmbedding',
+    'find_position_embedding',
+    'kept_patches',
+    'load_backbone',
+    'set_sincos_position_embedding',
+    'sincos_position_embedding',
+    'warn_of_batch_norm',
+]

@@ -1,0 +1,175 @@
+"""Fill a backbone from a checkpoint, and refuse one that leaves it random."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from ..utils.checkpoint import load_checkpoint_safely
+
+# Below this share, of the backbone or of the file, they are two different networks. Between them
+# lie honest differences: a norm before or after the average, MAE's and BEiT's mask token.
+MIN_SHARE = 0.9
+
+
+class Filled(NamedTuple):
+    """What a checkpoint gave to a backbone. Floating-point tensors only; counters do not count.
+
+    Attributes:
+        total: number of tensors of the backbone.
+        missing: names of those that the file does not have; they keep their values.
+        unused: names of the file's backbone tensors that have no place.
+    """
+
+    total: int
+    missing: list[str]
+    unused: list[str]
+
+    @property
+    def share(self) -> float:
+        """Filled tensors over all of the backbone, in [0, 1]."""
+        return 1 - len(self.missing) / self.total
+
+    def __str__(self) -> str:
+        text = (
+            f'filled {self.total - len(self.missing)} of {self.total} backbone tensors '
+            f'({100 * self.share:.1f} %)'
+        )
+        if self.missing:
+            text += f'; not in the file: {_shortened(self.missing)}'
+        if self.unused:
+            text += f'; in the file without a place: {_shortened(self.unused)}'
+        return text
+
+
+def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's backbone, named as inside the backbone.
+
+    Args:
+        path: a local file: of a pretraining or finetuning run (names begin with ``backbone.``,
+            heads and necks are left out) or of a bare backbone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a URL, or the file would run code, is damaged, or holds no tensors.
+    """
+    if '://' in str(path):
+        raise ValueError(f'checkpoint {path} is a URL: download it and give the file')
+    checkpoint = load_checkpoint_safely(path, mmap=True)
+    state = checkpoint.get('state_dict', checkpoint)
+    tensors = _tensors(state)
+    if not tensors:
+        raise ValueError(f'{path} holds no tensors, but {_shortened(list(checkpoint))}')
+    prefix = 'backbone.'
+    inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return inside or tensors
+
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
+    """Fill a backbone from a checkpoint of any method.
+
+    MMEngine's ``Pretrained`` initialisation loads what fits and says little about the rest, so that
+    a wrong file leaves a random network. Here both sides must agree: at least 90 % of the
+    backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
+    shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
+    transformers resize their position embeddings, BEiT's hands its shared bias on to each layer.
+    Biases by relative position are resized here, since MMPretrain's own way of doing so needs a
+    function that SciPy no longer has.
+
+    Args:
+        backbone: any module; changed in place, and left partly filled where an error is raised.
+        path: as for :func:`read_backbone_tensors`.
+
+    Returns:
+        What was filled; as text it is the line for the log.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, or belongs to another network; names the tensors.
+    """
+    tensors = _with_resized_biases(backbone, read_backbone_tensors(path))
+    names = [n for n, t in backbone.state_dict().items() if t.is_floating_point()]
+    another = f'{path} belongs to another network than {type(backbone).__name__}'
+    try:
+        missing, unexpected = backbone.load_state_dict(dict(tensors), strict=False)
+    except (RuntimeError, AssertionError, KeyError) as error:
+        # torch's first line is a heading, then comes a line for each tensor of the wrong shape
+        lines = [line.strip() for line in str(error).splitlines()]
+        lines = lines[1:] if len(lines) > 1 else lines
+        problems = f'{len(lines)} tensors do not fit: {_shortened(lines)}'
+        raise ValueError(f'{another}: {problems}') from error
+    missing = [n for n in names if n in set(missing)]
+    unused = [n for n in unexpected if n in tensors and tensors[n].is_floating_point()]
+    filled = Filled(len(names), missing, unused)
+    if filled.share < MIN_SHARE:
+        raise ValueError(
+            f'{another}: {filled}. At least {100 * MIN_SHARE:.0f} % must be. Missing: '
+            f'{", ".join(missing)}'
+        )
+    in_file = sum(t.is_floating_point() for t in tensors.values())
+    if 1 - len(unused) / in_file < MIN_SHARE:
+        raise ValueError(
+            f'{another}: {len(unused)} of the {in_file} backbone tensors of the file have no place '
+            f'in it, so what it would start from is not what was pretrained: {", ".join(unused)}'
+        )
+    return filled
+
+
+def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
+    """Resize a table of biases by relative position, such as BEiT's and Swin's, bicubically.
+
+    Args:
+        table: ``(n² + t, H)`` of H heads: for each of n = 2k − 1 offsets in each direction, and
+            for t = 0 (Swin) or 3 (BEiT) pairs with a class token, which stay as they are.
+        length: m² + t.
+
+    Returns:
+        ``(length, H)``; the largest offsets keep their values.
+
+    Raises:
+        ValueError: no t makes squares of both lengths.
+    """
+    for extra in (0, 3):
+        n, m = math.isqrt(len(table) - extra), math.isqrt(length - extra)
+        if (n * n + extra, m * m + extra) == (len(table), length):
+            break
+    else:
+        raise ValueError(f'a table of {len(table)} biases cannot be resized to {length}')
+    grid = table[: n * n].T.reshape(1, -1, n, n)
+    grid = interpolate(grid, (m, m), mode='bicubic', align_corners=True)
+    return torch.cat([grid.reshape(-1, m * m).T, table[n * n :]])
+
+
+def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with biases by relative position as long as those of the backbone."""
+    suffix = 'relative_position_bias_table'
+    own = {n: len(t) for n, t in backbone.state_dict().items() if n.endswith(suffix)}
+    resized = dict(tensors)
+    for name in tensors:
+        if own and name.endswith(suffix):
+            # BEiT's pretraining shares one table, which finetuning hands on to each layer
+            length = own.get(name, next(iter(own.values())))
+            if length != len(tensors[name]):
+                resized[name] = resize_relative_position_bias(tensors[name], length)
+                if name in own:  # of the other size; the backbone has its own
+                    resized.pop(name.removesuffix('bias_table') + 'index', None)
+    return resized
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, without the prefix that DataParallel adds."""
+    if not isinstance(state, Mapping):
+        return {}
+    return {
+        str(name).removeprefix('module.'): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _shortened(names: list, most: int = 6) -> str:
+    return ', '.join(map(str, names[:most])) + (', ...' if len(names) > most else '')

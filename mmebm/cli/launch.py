@@ -1,0 +1,213 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: from a command line to a runner."""
+
+import argparse
+import datetime
+import gc
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from filelock import FileLock  # torch depends on it
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+
+from ..utils import keep_freed_memory
+from ..utils.checkpoint import load_checkpoint_safely, register_safe_loader
+
+# MMPretrain's, for BEiT
+TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
+
+# what other launchers than torchrun call RANK, WORLD_SIZE and LOCAL_RANK
+RANKS = {
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
+    )
+    # torch.distributed.launch, which mim calls, passes it; torchrun sets the variable itself
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config file with the common arguments merged in.
+
+    Raises:
+        FileNotFoundError: the config, or one that it inherits from, does not exist.
+        ValueError: an entry of ``--cfg-options`` does not fit the config.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'config {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'--cfg-options does not fit the config: {error}') from error
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    return cfg
+
+
+def check_checkpoint(cfg: Config) -> None:
+    """Looks at the checkpoint that the runner will load, before anything is built.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it would run code, is damaged, or is no checkpoint.
+    """
+    checkpoint = cfg.get('load_from')
+    pointer = Path(cfg.work_dir, 'last_checkpoint')  # what MMEngine resumes from by itself
+    if checkpoint is None and cfg.get('resume') and pointer.is_file():
+        checkpoint = pointer.read_text().strip()
+    if checkpoint is not None and '://' not in checkpoint:
+        load_checkpoint_safely(checkpoint, mmap=True)
+
+
+def check_tokenizer(cfg: Config) -> None:
+    """Looks at the frozen network whose answers BEiT learns; a URL is downloaded first.
+
+    Its weights are checked here, because MMEngine goes on with random ones where a file lacks
+    them. From then on the config names the local file.
+
+    Raises:
+        ValueError: the weights are missing, cannot be downloaded, are refused as unsafe, or belong
+            to another network. Says what to fetch, and how to name it.
+    """
+    tokenizer = (cfg.get('model') or {}).get('target_generator') or {}
+    init_cfg = tokenizer.get('init_cfg') or {}
+    checkpoint = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    if checkpoint is None:
+        return
+    scheme = urlparse(checkpoint).scheme
+    try:
+        if scheme in ('http', 'https'):
+            init_cfg.checkpoint = _download(checkpoint)
+        elif scheme:
+            return  # MMEngine's other storages
+        weights = load_checkpoint_safely(init_cfg.checkpoint, mmap=True)
+        weights = weights.get('state_dict', weights)
+        _check_weights_fit(MODELS.build(tokenizer), weights, init_cfg.checkpoint)
+    except (OSError, ValueError) as error:
+        url = checkpoint if scheme else TOKENIZER
+        raise ValueError(
+            f"the weights of this method's tokenizer ({tokenizer.type}) are missing: {error}. "
+            f'Fetch {url} where there is a network, and name the file: '
+            '--cfg-options model.target_generator.init_cfg.checkpoint=PATH'
+        ) from error
+
+
+def _download(url: str) -> str:
+    """Downloads a file once per machine, to where MMEngine and torch keep theirs."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):  # of several processes the first downloads
+        if not path.is_file():
+            try:
+                torch.hub.download_url_to_file(url, str(path))
+            except (OSError, RuntimeError) as error:
+                raise OSError(f'{url} cannot be downloaded ({error})') from error
+    return str(path)
+
+
+def _check_weights_fit(model: torch.nn.Module, weights: dict, path: str) -> None:
+    shapes = {k.removeprefix('module.'): getattr(v, 'shape', None) for k, v in weights.items()}
+    expected = model.state_dict()
+    missing = [name for name, value in expected.items() if shapes.get(name) != value.shape]
+    if missing:
+        raise ValueError(
+            f'{path} lacks {len(missing)} of its {len(expected)} tensors, such as {missing[0]}'
+        )
+
+
+def build_runner(cfg: Config, local_rank: int) -> Runner:
+    """Builds the runner that the config describes.
+
+    Raises:
+        ValueError: the launcher that the config names did not start this process.
+    """
+    register_safe_loader()
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    if cfg.launcher in RANKS:
+        _set_ranks(cfg.launcher)
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    if cfg.launcher != 'none':
+        _use_cpu_without_gpu(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def close_process_group() -> None:
+    """Ends a distributed run.
+
+    Without it gloo's threads outlive the interpreter, and now and then one of them aborts the
+    finished process (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()  # the runner, a cycle, holds the model and with it the group
+        torch.distributed.destroy_process_group()
+
+
+def _set_ranks(launcher: str) -> None:
+    """Gives processes of slurm or Open MPI the variables that torchrun sets.
+
+    MMEngine does so too, but for GPUs only, and without the LOCAL_RANK that it reads later.
+    """
+    for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), RANKS[launcher], strict=True):
+        if theirs not in os.environ:
+            raise ValueError(f'--launcher {launcher}: it sets {theirs}, but here that is missing')
+        os.environ[ours] = os.environ[theirs]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' in os.environ:
+        return
+    if launcher == 'mpi':
+        raise ValueError('--launcher mpi needs the first node: mpirun -x MASTER_ADDR=10.0.0.1 ...')
+    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    nodes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    os.environ['MASTER_ADDR'] = nodes.split()[0]
+
+
+def _use_cpu_without_gpu(cfg: Config) -> None:
+    """Lets the processes of a launcher train on a machine without GPU, over gloo."""
+    if torch.cuda.is_available():
+        return
+    # MMEngine selects a GPU before it opens the process group, so it is opened here
+    dist_cfg = cfg.setdefault('env_cfg', ConfigDict()).setdefault('dist_cfg', ConfigDict())
+    dist_cfg.backend = 'gloo'
+    timeout = dist_cfg.get('timeout')
+    torch.distributed.init_process_group(
+        'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
+    )
+    # MMEngine hands its model wrapper a GPU's number otherwise
+    wrapper = cfg.get('model_wrapper_cfg') or ConfigDict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
+    cfg.sync_bn = None  # torch's synchronised batch norm is for GPUs only
+    if torch.distributed.get_rank() == 0:
+        print(
+            'No GPU found: the processes train on the CPU and talk over gloo, not nccl; each has '
+            'its own batch norm.'
+        )

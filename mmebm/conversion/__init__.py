@@ -1,0 +1,5 @@
+"""Checkpoints to and from other people's code: MMPretrain and timm."""
+
+from .files import Conversion, from_timm_file, to_mmpretrain_file, to_timm_file
+
+__all__ = ['Conversion', 'from_timm_file', 'to_mmpretrain_file', 'to_timm_file']

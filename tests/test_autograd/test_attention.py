@@ -1,0 +1,153 @@
+"""Attention without L × L matrices, against the formula written out."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmebm.autograd import attention as module
+from mmebm.autograd.attention import attention
+from mmebm.autograd.second_derivative import TwiceDifferentiableFunctions, twice_differentiable
+from tests.derivatives import derivatives
+
+
+def reference(q, k, v, scale=None):
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    return torch.softmax(scale * q @ k.transpose(-1, -2), -1) @ v
+
+
+def inputs(dtype=torch.float64, length=6, keys=6, heads=(2, 3), width=4):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(*heads, n, width, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .requires_grad_()
+        for n in (length, keys, keys)
+    ]
+
+
+@pytest.fixture(params=['softmax kept', 'softmax computed again'], autouse=True)
+def keep(request, monkeypatch):
+    kept = request.param == 'softmax kept'
+    monkeypatch.setattr(module, '_KEEP', 4 if kept else 0)
+    return kept
+
+
+@pytest.mark.parametrize('chunk', [1, 2 * 36, 2 * 3 * 36, 2**18])
+def test_derivatives_by_finite_differences(chunk, monkeypatch):
+    monkeypatch.setitem(module._CHUNK, 'cpu', chunk)
+    assert torch.autograd.gradcheck(attention, inputs())
+    assert torch.autograd.gradgradcheck(attention, inputs())
+
+
+@pytest.mark.parametrize('options', [{}, {'scale': 0.3}])
+@pytest.mark.parametrize('keys', [6, 9])
+@pytest.mark.parametrize('heads', [(2, 3), (5,), ()])
+def test_equals_the_formula(heads, keys, options):
+    tensors = inputs(keys=keys, heads=heads)
+    found = derivatives(attention, tensors, **options)
+    for ours, expected in zip(found, derivatives(reference, tensors, **options), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_float32_is_as_exact_as_torch():
+    tensors = inputs(torch.float32, length=50, keys=50, width=16)
+    exact = derivatives(reference, [x.detach().double().requires_grad_() for x in tensors])
+    for ours, expected in zip(derivatives(attention, tensors), exact, strict=True):
+        assert (ours - expected).norm() <= 1e-6 * expected.norm()
+
+
+def test_bfloat16_is_near():
+    tensors = inputs(torch.bfloat16, length=50, keys=50, width=16)
+    exact = derivatives(reference, [x.detach().double().requires_grad_() for x in tensors])
+    found = derivatives(attention, tensors)
+    assert {x.dtype for x in found} == {torch.bfloat16}
+    for ours, expected in zip(found, exact, strict=True):
+        assert (ours - expected).norm() <= 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ('function', 'length', 'matrices'), [(reference, 40, 4), (attention, 40, 0), (attention, 16, 1)]
+)
+def test_keeps_a_matrix_of_all_pairs_only_where_it_is_small(
+    function, length, matrices, keep, monkeypatch
+):
+    monkeypatch.setattr(module, '_KEEP', 4)
+    tensors = inputs(length=length, keys=length)
+    kept = {}
+    seen = set()
+
+    def collect(node):
+        if node is None or node in seen:
+            return
+        seen.add(node)
+        saved = getattr(node, 'saved_tensors', ())
+        saved += tuple(getattr(node, n) for n in dir(node) if n.startswith('_saved_'))
+        kept.update({x.data_ptr(): x for x in saved if isinstance(x, torch.Tensor) and x.dim()})
+        for child, _ in node.next_functions:
+            collect(child)
+
+    out = function(*tensors)
+    for gradient in torch.autograd.grad(out.pow(2).sum(), tensors, create_graph=True):
+        collect(gradient.grad_fn)
+    found = sum(x.shape[-1] == length for x in kept.values())
+    assert found >= matrices if function is reference else found == matrices
+
+
+def test_takes_the_place_of_torch_for_whoever_calls_it():
+    tensors = inputs()
+    with TwiceDifferentiableFunctions():
+        out = F.scaled_dot_product_attention(*tensors, scale=0.3)
+        assert 'mmebm' in type(out.grad_fn).__name__
+        found = derivatives(F.scaled_dot_product_attention, tensors)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = derivatives(F.scaled_dot_product_attention, tensors)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(out, reference(*tensors, scale=0.3))
+    out = F.scaled_dot_product_attention(*tensors)
+    assert 'mmebm' not in type(out.grad_fn).__name__  # over with the block
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(attn_mask=torch.ones(6, 6).tril().bool()),
+        dict(attn_mask=torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(6, 6)),
+        dict(is_causal=True),
+        dict(dropout_p=0.5),
+    ],
+)
+def test_masks_and_dropout_are_not_lost(options):
+    def call(*tensors):
+        torch.manual_seed(0)
+        return F.scaled_dot_product_attention(*tensors, **options)
+
+    with TwiceDifferentiableFunctions():
+        found = derivatives(call, inputs())
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = derivatives(call, inputs())
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_autocast_reaches_it():
+    tensors = inputs(torch.float32)
+    with torch.autocast('cpu', torch.bfloat16), TwiceDifferentiableFunctions():
+        assert F.scaled_dot_product_attention(*tensors).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('inside', [F.scaled_dot_product_attention, None])
+def test_every_attention_of_torch_is_twice_differentiable(inside):
+    layer = torch.nn.MultiheadAttention(4, 2, batch_first=True, dtype=torch.float64)
+
+    def call(q, k, v):
+        return inside(q, k, v) if inside else layer(q, k, v, need_weights=False)[0]
+
+    tensors = inputs(heads=(2,))
+    with twice_differentiable(layer):
+        found = derivatives(call, tensors)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = derivatives(call, tensors)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -1,0 +1,179 @@
+"""The compiled step: the numbers of the plain one, and what is said where it cannot be had."""
+
+import functools
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmebm.autograd import CompiledDifferentiation, differentiate, twice_differentiable
+from mmebm.autograd import compiling as module
+from mmebm.autograd import onednn_linear as linear
+from mmebm.models import energy_gradient
+from tests.backbones import BACKBONES, build_algorithm
+
+needs_compiler = pytest.mark.skipif(
+    module.why_not_compiled() is not None, reason=str(module.why_not_compiled())
+)
+
+
+def run(compile_step, dtype=torch.float32, autocast=None, **options):
+    """Loss, log and gradients of two iterations, the second with a smaller batch."""
+    model = build_algorithm(compile_step=compile_step, **options).to(dtype)
+    torch.manual_seed(0)
+    results = []
+    for batch in (4, 2):
+        images = [torch.randn(batch, 3, 32, 32).to(dtype) for _ in range(2)]
+        model.zero_grad()
+        with torch.autocast('cpu', autocast, enabled=autocast is not None):
+            outputs = model(images, mode='loss')
+        outputs['loss'].backward()
+        results.append((outputs, {k: p.grad.clone() for k, p in model.named_parameters()}))
+    return model, results
+
+
+def gradient_norm(gradients):
+    return torch.stack([g.norm() for g in gradients]).norm()
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """The graph that is compiled, run as it is: generating code for it takes a minute."""
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
+
+
+@needs_compiler
+@pytest.mark.parametrize('autocast', [None, torch.bfloat16])
+def test_equals_the_plain_step(autocast, traced):
+    _, expected = run(False, torch.float64 if autocast is None else torch.float32)
+    model, found = run(True, autocast=autocast)
+    tolerance = 1e-5 if autocast is None else 0.05
+    assert isinstance(model._differentiate, CompiledDifferentiation)
+    assert model._differentiate.compiled is not None
+    assert model._differentiate.shape[0] == 4  # the smaller batch took the plain step
+    for (outputs, gradients), (their_outputs, their_gradients) in zip(found, expected, strict=True):
+        for key, value in their_outputs.items():
+            torch.testing.assert_close(
+                outputs[key].double(), value.double(), rtol=tolerance, atol=tolerance
+            )
+        norm = gradient_norm(their_gradients.values())
+        for key, value in their_gradients.items():
+            assert (gradients[key] - value).norm() <= tolerance * norm, key
+        assert gradients['log_step_size'] != 0
+
+
+@needs_compiler
+@pytest.mark.parametrize('name', [name for name in BACKBONES if name != 'ViT'])
+def test_other_backbones_are_compiled_too(name, traced):
+    (expected, gradients), *_ = run(False, name=name)[1]
+    model, ((outputs, found), *_) = run(True, name=name)
+    assert model._differentiate.compiled is not None
+    torch.testing.assert_close(outputs['loss'], expected['loss'])
+    norm = gradient_norm(gradients.values())
+    for key, value in gradients.items():
+        assert (found[key] - value).norm() <= 1e-5 * norm, key
+
+
+@needs_compiler
+@pytest.mark.skipif(not linear._AVAILABLE, reason='this torch has no oneDNN')
+def test_linear_layers_of_a_compiled_step_go_to_onednn(traced):
+    model = build_algorithm(compile_step=True)
+    images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
+    with torch.profiler.profile() as profile:
+        model(images, mode='loss')['loss'].backward()
+    assert any(event.key == 'mmebm::product' for event in profile.key_averages())
+
+
+@needs_compiler
+def test_the_step_never_waits_for_a_number():
+    """On a GPU, reading one stops the processor until the device is done."""
+
+    class NoNumbers(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert func is not torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    model = build_algorithm()
+    images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
+    model(images, mode='loss')  # looks at the graph, once
+    with NoNumbers():
+        model(images, mode='loss')['loss'].backward()
+        with pytest.raises(AssertionError):
+            torch.ones(()).item()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    texts = []
+    monkeypatch.setattr(module, 'print_log', lambda text, *_: texts.append(text))
+    return texts
+
+
+def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
+    expected = run(False)[1]
+    monkeypatch.setattr(module, 'why_not_compiled', lambda: 'this torch is too old')
+    found = run(True)[1]
+    assert said == ['The training step is not compiled: this torch is too old']
+    for (outputs, _), (their_outputs, _) in zip(found, expected, strict=True):
+        assert torch.equal(outputs['loss'], their_outputs['loss'])
+
+
+@needs_compiler
+@pytest.mark.parametrize('error', ['Unsupported', 'FailOnRecompileLimitHit'])
+def test_falls_back_once_where_compiling_fails(error, said):
+    model = build_algorithm()
+    compiled = CompiledDifferentiation(model)
+
+    def fail(*_):
+        raise getattr(torch._dynamo.exc, error)('graph\nbreak\n\nlong story')
+
+    compiled.compiled = fail
+    x = torch.randn(2, 3, 32, 32)
+    parameters = list(model.parameters())
+
+    def term(x):
+        e, gradient = energy_gradient(model.energy, x, model.step_size, create_graph=True)
+        return (x.detach() - gradient).square().mean(), (e, gradient)
+
+    with twice_differentiable(model.backbone):
+        for _ in range(2):
+            found = compiled(term, x, parameters)
+        expected = differentiate(term, x, parameters)
+    assert gradient_norm(found[2]) > 0
+    torch.testing.assert_close(found, expected)
+    assert said[1:] == [f'The training step is not compiled: {error}: graph break']
+
+
+@needs_compiler
+def test_falls_back_without_a_compiler_of_c(monkeypatch, said):
+    import torch._inductor.config
+
+    expected = run(False)[1]
+    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-such-compiler',))
+    monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
+    found = run(True)[1]
+    assert len(said) == 2
+    assert 'compiles the training step, which takes minutes' in said[0]
+    assert 'The training step is not compiled' in said[1]
+    assert 'no-such-compiler' in said[1]
+    for (outputs, _), (their_outputs, _) in zip(found, expected, strict=True):
+        torch.testing.assert_close(outputs['loss'], their_outputs['loss'])
+
+
+@needs_compiler
+def test_errors_of_the_network_are_not_taken_for_the_compilers():
+    model = build_algorithm()
+    compiled = CompiledDifferentiation(model)
+
+    def fail(*_):
+        raise RuntimeError('a shape does not fit')
+
+    compiled.compiled = fail
+    with pytest.raises(RuntimeError, match='a shape does not fit'):
+        compiled(lambda x: (x.sum(), ()), torch.randn(2, 3, 32, 32), [])
+
+
+@pytest.mark.parametrize('value', [None, 'yes'])
+def test_wrong_options_are_named(value):
+    with pytest.raises(TypeError, match=f'compile_step must be True or False, got {value!r}'):
+        build_algorithm(compile_step=value)

@@ -1,0 +1,144 @@
+import pytest
+import torch
+
+from mmebm.autograd import GradientCollector
+from mmebm.autograd.gradient_collection import added_gradients
+
+NOTHING = torch.zeros(1)  # what a partial loss that has no x is differentiated at
+
+
+def partial_loss(loss):
+    return lambda x: (loss(), ())
+
+
+def make():
+    torch.manual_seed(0)
+    a = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    unreached = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    losses = (lambda: (b @ a).square().sum(), lambda: a.exp().sum(), lambda: (b**3).mean())
+    return [a, b, unreached], losses
+
+
+def test_equals_the_gradient_of_the_sum():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    for loss in losses:
+        collector.differentiate(partial_loss(loss), NOTHING)
+    total = collector.total()
+    expected = sum(loss() for loss in losses)
+    torch.testing.assert_close(total, expected)
+    (2.5 * total).backward()  # loss scaling and gradient accumulation multiply the loss
+    reference = torch.autograd.grad(2.5 * expected, parameters[:2])
+    torch.testing.assert_close(parameters[0].grad, reference[0])
+    torch.testing.assert_close(parameters[1].grad, reference[1])
+
+
+def test_unreached_parameters_get_zeros():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    collector.differentiate(partial_loss(losses[0]), NOTHING)
+    collector.total().backward()
+    assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))
+
+
+def test_accumulates_onto_existing_gradients():
+    parameters, losses = make()
+    for _ in range(2):
+        collector = GradientCollector(parameters)
+        collector.differentiate(partial_loss(losses[1]), NOTHING)
+        (collector.total() / 2).backward()
+    torch.testing.assert_close(parameters[0].grad, parameters[0].detach().exp())
+
+
+def test_gradients_that_autograd_hands_out_in_the_same_memory():
+    torch.manual_seed(0)
+    token, position, other = (
+        torch.randn(1, n, 2, dtype=torch.float64, requires_grad=True) for n in (1, 4, 3)
+    )
+    image = torch.randn(1, 3, 2, dtype=torch.float64)  # for two the sum over them would be a copy
+
+    def loss():
+        tokens = torch.cat([token.expand(len(image), -1, -1), image], 1) + position
+        return tokens.sin().sum() + other.sum()
+
+    parameters = [token, position, other]
+    given = torch.autograd.grad(loss(), parameters)
+    assert given[0].untyped_storage()._cdata == given[1].untyped_storage()._cdata
+    assert given[2].stride() == (0, 0, 0)
+    collector = GradientCollector(parameters)
+    for _ in range(2):
+        collector.differentiate(partial_loss(loss), NOTHING)
+    (collector.total() / 8).backward()
+    for parameter, gradient in zip(parameters, given, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient / 4)
+
+
+def test_a_second_backward_is_an_error():
+    parameters, losses = make()
+    collector = GradientCollector(parameters)
+    collector.differentiate(partial_loss(losses[0]), NOTHING)
+    total = collector.total()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match='handed out already'):
+        total.backward()
+
+
+def test_loss_scale_follows_the_run_and_cancels():
+    parameters, losses = make()
+    loss_scale = torch.tensor(8.0, dtype=torch.float64)
+    reference = torch.autograd.grad(losses[1](), parameters[0])[0]
+    for scaler in (1024.0, 512.0):
+        parameters[0].grad = None
+        collector = GradientCollector(parameters, loss_scale)
+        collector.differentiate(partial_loss(losses[1]), NOTHING)
+        (scaler * collector.total()).backward()
+        torch.testing.assert_close(parameters[0].grad, scaler * reference)
+        assert loss_scale.item() == scaler
+
+
+def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
+    """A float16 gradient of 1e-9 rounds to zero; with the scale it arrives."""
+    weight = torch.ones((), requires_grad=True)
+
+    def loss():
+        return (weight.half() * 1).float() * 1e-9
+
+    for loss_scale, expected in ((None, 0.0), (torch.tensor(2.0**16), 1e-9)):
+        weight.grad = None
+        collector = GradientCollector([weight], loss_scale)
+        collector.differentiate(partial_loss(loss), NOTHING)
+        collector.total().backward()
+        assert weight.grad.item() == pytest.approx(expected, rel=1e-2)
+
+
+def test_totals_are_added_to_in_place_and_hooks_are_gone():
+    parameters, losses = make()
+    totals = [torch.ones_like(p) for p in parameters]
+    given = list(totals)
+    result = added_gradients(losses[0](), parameters, totals)
+    a, b = torch.autograd.grad(losses[0](), parameters[:2])
+    assert all(x is y for x, y in zip(result, given, strict=True))
+    torch.testing.assert_close(totals[0], 1 + a)
+    torch.testing.assert_close(totals[1], 1 + b)
+    assert torch.equal(totals[2], torch.ones_like(totals[2]))
+    losses[0]().backward()
+    torch.testing.assert_close(parameters[0].grad, a)  # and not the hook's zeros
+    torch.testing.assert_close(totals[0], 1 + a)
+
+
+def test_what_the_function_returns_comes_back_without_its_graph():
+    parameters, _ = make()
+    collector = GradientCollector(parameters)
+    x = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+
+    def function(x):
+        product = parameters[0] * x
+        return product.sum(), (product, x + 1)
+
+    product, more = collector.differentiate(function, x)
+    torch.testing.assert_close(product, parameters[0].detach() * x)
+    assert not product.requires_grad
+    assert torch.equal(more, x + 1)
+    collector.total().backward()
+    torch.testing.assert_close(parameters[0].grad, x)

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mmebm.backbones.position_embedding import (
+    find_position_embedding,
+    set_sincos_position_embedding,
+    sincos_position_embedding,
+)
+
+VIT = dict(
+    type='mmpretrain.VisionTransformer',
+    arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
+    img_size=(24, 16),
+    patch_size=8,
+)
+TIMM = dict(
+    type='mmpretrain.TIMMBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=(24, 16),
+    patch_size=8,
+    embed_dim=16,
+    depth=1,
+    num_heads=2,
+)
+
+
+def test_values_row_by_row_on_a_grid_that_is_not_square():
+    embedding = sincos_position_embedding((3, 2), 8)
+    assert embedding.shape == (6, 8)
+    for row in range(3):
+        for column in range(2):
+            # 8 channels: sin and cos of the row, of the column, at frequencies 1 and 1/100
+            expected = [
+                f(position * frequency)
+                for position in (row, column)
+                for f in (math.sin, math.cos)
+                for frequency in (1, 0.01)
+            ]
+            torch.testing.assert_close(embedding[row * 2 + column], torch.tensor(expected))
+
+
+@pytest.mark.parametrize(('config', 'name'), [(VIT, 'pos_embed'), (TIMM, 'timm_model.pos_embed')])
+def test_found_and_written_in_mmpretrain_and_timm(config, name):
+    backbone = MODELS.build(config)
+    found = find_position_embedding(backbone)
+    assert (found.name, found.grid, found.num_extra_tokens) == (name, (3, 2), 1)
+    set_sincos_position_embedding(backbone)
+    value = backbone.get_parameter(name)
+    assert not value[:, 0].any()
+    assert torch.equal(value[0, 1:], sincos_position_embedding((3, 2), 16))
+    assert value.requires_grad
+
+
+@pytest.mark.parametrize('kind', ['ResNet', 'SwinTransformer'])
+def test_refuses_backbones_without_one(kind):
+    options = dict(ResNet=dict(depth=18), SwinTransformer=dict(arch='tiny'))[kind]
+    backbone = MODELS.build(dict(type=f'mmpretrain.{kind}', **options))
+    with pytest.raises(ValueError, match=f'{kind} has no absolute position embedding'):
+        find_position_embedding(backbone)
+
+
+def test_refuses_channels_that_are_no_multiple_of_four():
+    with pytest.raises(ValueError, match='multiple of 4 channels, the backbone has 6'):
+        sincos_position_embedding((2, 2), 6)

@@ -1,0 +1,239 @@
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.dataset import default_collate
+from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
+
+from mmebm.corruptions import Colorization, GaussianNoise, SuperResolution
+from mmebm.corruptions.degradations import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    blend_with_noise,
+    pixelate,
+)
+
+# --- SuperResolution
+
+
+@pytest.mark.parametrize(
+    ('antialias', 'expected'),
+    [
+        # Keys' kernel with a = -0.5, widened by 2, at distances 1/4, 1/4, 3/4, 5/4 from the left
+        # block: weights 0.867, 0.867, 0.227, -0.070, so 100 * (0.227 - 0.070) / 1.891 = 8.3.
+        (True, [8, 8, 92, 92]),
+        # a = -0.75, four taps halfway between the pixels: -0.094, 0.594, 0.594, -0.094.
+        (False, [0, 0, 109, 109]),
+    ],
+)
+def test_super_resolution_literal(antialias, expected):
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 2:] = 100
+    corrupted = SuperResolution(2, antialias)(dict(img=image))['img'][0]
+    np.testing.assert_array_equal(corrupted, np.tile(np.reshape(expected, (1, 4, 1)), (2, 1, 3)))
+
+
+@pytest.mark.parametrize('antialias', [True, False])
+@pytest.mark.parametrize('size', [(224, 224), (45, 67), (8, 100)])
+@pytest.mark.parametrize('scale', [8, 12, 14, 16, 24, 32])
+def test_super_resolution_is_constant_in_blocks(scale, size, antialias):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    corrupted = pixelate(image, scale, antialias)
+    assert corrupted.shape == image.shape
+    corners = corrupted[::scale, ::scale]
+    rows, columns = np.arange(size[0]) // scale, np.arange(size[1]) // scale
+    np.testing.assert_array_equal(corrupted, corners[rows][:, columns])
+    values = np.unique(corners.reshape(-1, 3), axis=0)
+    assert len(values) > 0.9 * corners.shape[0] * corners.shape[1]  # blocks differ
+
+
+@pytest.mark.parametrize('antialias', [True, False])
+def test_super_resolution_where_scale_does_not_divide(antialias):
+    """As for the image continued by its border pixels, then cut to size."""
+    image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
+    continued = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode='edge')
+    expected = pixelate(continued, 4, antialias)[:9, :10]
+    np.testing.assert_array_equal(pixelate(image, 4, antialias), expected)
+    assert not np.array_equal(expected[8], expected[7])  # a third row of blocks, one pixel high
+
+
+@pytest.mark.parametrize('scale', [1, 7, 500])
+@pytest.mark.parametrize('antialias', [True, False])
+def test_super_resolution_keeps_a_constant_image(scale, antialias):
+    image = np.full((20, 31, 3), (10, 20, 30), np.uint8)
+    np.testing.assert_array_equal(pixelate(image, scale, antialias), image)
+
+
+def test_super_resolution_by_one_is_the_image(image):
+    np.testing.assert_array_equal(pixelate(image, 1, True), image)
+
+
+@pytest.mark.parametrize('scale', [8, 14, 16, 32])
+def test_super_resolution_antialias_is_pillows(scale):
+    """To one grey level, and mostly exactly where no value lies between two levels."""
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    small = Image.fromarray(image).resize((224 // scale,) * 2, Image.Resampling.BICUBIC)
+    difference = pixelate(image, scale, True)[::scale, ::scale] - np.asarray(small, float)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.01
+
+
+def test_super_resolution_antialias_is_closer_to_the_block_means():
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    means = image.reshape(14, 16, 14, 16, 3).mean(axis=(1, 3))
+    smooth, coarse = (pixelate(image, 16, a)[::16, ::16] - means for a in (True, False))
+    assert np.abs(smooth).mean() < 10
+    assert np.abs(coarse).mean() > 30
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(scale=0), ValueError, r'scale must be an integer ≥ 1, got 0'),
+        (dict(scale=-2), ValueError, r'scale must be an integer ≥ 1, got -2'),
+        (dict(scale=2.5), TypeError, r'scale must be an integer ≥ 1, got 2\.5'),
+        (dict(scale=True), TypeError, r'scale must be an integer ≥ 1, got True'),
+        (dict(scale=2, antialias=1), TypeError, r'antialias must be True or False, got 1'),
+    ],
+)
+def test_super_resolution_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        SuperResolution(**options)
+
+
+# --- GaussianNoise
+
+
+def test_blend_with_noise_literal():
+    """γ = 0.36: 0.6 of the way from the mean to the image, plus 0.8 standard deviations."""
+    image = np.array([[[200, 100, 50]]], np.uint8)
+    noise = np.array([[[1, -2, 10]]], np.float32)
+    mean, std = np.array([100.0, 100.0, 0.0]), np.array([10.0, 20.0, 50.0])
+    result = blend_with_noise(image, 0.36, noise, mean, std)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[[168, 68, 430]]], rtol=1e-6)  # 430: not clipped
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize(
+    ('mean', 'std'), [(IMAGENET_MEAN, IMAGENET_STD), ((10, 120, 240), (2, 30, 100))]
+)
+def test_noise_formula_after_the_preprocessor(mean, std, to_rgb, image):
+    """``√γ x + √(1−γ) ε`` holds in normalised RGB, with each channel's own mean and std."""
+    pipeline = Compose(
+        [
+            GaussianNoise((0.25, 0.9), mean, std, to_rgb=to_rgb, seed=0),
+            TRANSFORMS.build(dict(type='PackInputs')),
+        ]
+    )
+    batch = default_collate([pipeline(dict(img=image, sample_idx=i)) for i in range(3)])
+    preprocessor = MODELS.build(
+        dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=to_rgb)
+    )
+    corrupted, clean = preprocessor(batch)['inputs']
+    order = [2, 1, 0] if to_rgb else [0, 1, 2]
+    for i in range(3):
+        rng = np.random.default_rng([0, i])
+        gamma = rng.uniform(0.25, 0.9)
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise = torch.from_numpy(noise).permute(2, 0, 1)[order]
+        expected = gamma**0.5 * clean[i] + (1 - gamma) ** 0.5 * noise
+        torch.testing.assert_close(corrupted[i], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_noise_alone_is_standard_normal_after_normalisation():
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    corrupted = GaussianNoise((0, 0), seed=0)(dict(img=image, sample_idx=0))['img'][0]
+    assert corrupted.min() < 0
+    assert corrupted.max() > 255
+    normalised = (corrupted[..., ::-1] - IMAGENET_MEAN) / IMAGENET_STD
+    np.testing.assert_allclose(normalised.mean(axis=(0, 1)), 0, atol=0.02)
+    np.testing.assert_allclose(normalised.var(axis=(0, 1)), 1, atol=0.03)
+    correlation = np.corrcoef(normalised.reshape(-1, 3).T) - np.eye(3)
+    np.testing.assert_allclose(correlation, 0, atol=0.02)  # a number of its own for each value
+
+
+def test_gamma_is_uniform_and_one_per_image():
+    """The image shrinks towards the mean by √γ: a grey image of two values shows γ."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 32:] = 200
+    corruption = GaussianNoise((0.2, 0.8), std=(0.001,) * 3, seed=0)
+    gammas = []
+    for i in range(600):
+        corrupted = corruption(dict(img=image, sample_idx=i))['img'][0]
+        contrast = (corrupted[:, 32:].mean((0, 1)) - corrupted[:, :32].mean((0, 1))) / 200
+        assert np.ptp(contrast) < 1e-4
+        gammas.append(contrast[0] ** 2)
+    quantiles = np.quantile(gammas, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(quantiles, [0.2, 0.35, 0.5, 0.65, 0.8], atol=0.04)
+
+
+def test_gamma_of_one_is_the_image(image):
+    corrupted = GaussianNoise((1, 1))(dict(img=image))['img'][0]
+    assert corrupted.dtype == np.float32
+    np.testing.assert_array_equal(corrupted, image)
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(gamma_range=(0.5, 0.1)), ValueError, r'gamma_range must be \(smallest, largest\)'),
+        (dict(gamma_range=(0, 1.1)), ValueError, r'gamma_range\[1\] .* 0\.\.1, got 1\.1'),
+        (dict(gamma_range=(float('nan'), 1)), ValueError, r'gamma_range\[0\] .* got nan'),
+        (dict(gamma_range=0.5), TypeError, r'gamma_range must be 2 numbers in 0\.\.1, got 0\.5'),
+        (dict(mean=(0, 0)), ValueError, r'mean must be 3 numbers in 0\.\.255, got \(0, 0\)'),
+        (dict(std=(1, 0, 1)), ValueError, r'std\[1\] must be a number in 0\.001\.\.255, got 0'),
+        (dict(to_rgb=None), TypeError, r'to_rgb must be .* got None'),
+    ],
+)
+def test_gaussian_noise_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        GaussianNoise(**options)
+
+
+# --- Colorization
+
+
+@pytest.mark.parametrize(('to_rgb', 'blue_first'), [(True, True), (False, False)])
+def test_colorization_literal(to_rgb, blue_first):
+    """Pure red, green, blue; white; and 0.299 * 10 + 0.587 * 20 + 0.114 * 30 = 18.15."""
+    rgb = [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [0, 0, 0], [10, 20, 30]]]
+    image = np.array(rgb, np.uint8)
+    image = image[..., ::-1].copy() if blue_first else image
+    corrupted = Colorization(to_rgb=to_rgb)(dict(img=image))['img'][0]
+    grey = np.array([[76, 150, 29], [255, 0, 18]])
+    np.testing.assert_array_equal(corrupted, np.stack([grey] * 3, axis=2))
+
+
+def test_colorization_keeps_every_grey():
+    image = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (2, 1, 3))
+    np.testing.assert_array_equal(Colorization()(dict(img=image))['img'][0], image)
+
+
+def test_colorization_is_the_weighted_sum(image):
+    """Independently in float64; the two may round 0.5 apart."""
+    corrupted = Colorization()(dict(img=image))['img'][0]
+    expected = image @ np.array([0.114, 0.587, 0.299])  # BGR
+    assert np.abs(corrupted - expected[..., None]).max() <= 0.5 + 1e-4
+
+
+def test_colorization_weights():
+    image = np.array([[[30, 20, 10]]], np.uint8)
+    corrupted = Colorization(weights=[0, 0, 1])(dict(img=image))['img'][0]
+    assert corrupted.tolist() == [[[30, 30, 30]]]
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(weights=(0.5, 0.5, 0.5)), ValueError, r'weights must have the sum 1, got \(0\.5'),
+        (dict(weights=(1.5, -0.5, 0)), ValueError, r'weights\[0\] .* 0\.\.1, got 1\.5'),
+        (dict(weights=(0.5, 0.5)), ValueError, r'weights must be 3 numbers in 0\.\.1, got '),
+        (dict(weights=(float('nan'), 0, 1)), ValueError, r'weights\[0\] .* got nan'),
+        (dict(to_rgb=0), TypeError, r'to_rgb must be .* got 0'),
+    ],
+)
+def test_colorization_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        Colorization(**options)

@@ -1,0 +1,215 @@
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
+
+from mmebm.utils.checkpoint import load_checkpoint_safely, load_from_local, register_safe_loader
+
+
+class Payload:
+    """Unpickling it writes a file."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.target}',)
+
+
+class Ones(BaseDataset):
+    def load_data_list(self):
+        return [dict(value=1.0)] * 4
+
+    def __getitem__(self, index):
+        return torch.ones(3)
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, *images, mode):
+        return dict(loss=self.linear(torch.stack(images)).square().mean())
+
+
+@pytest.fixture
+def pwned(tmp_path):
+    return tmp_path / 'pwned'
+
+
+@pytest.fixture(scope='module')
+def runner_checkpoint(tmp_path_factory):
+    """A checkpoint as a training run leaves it, with all that MMEngine keeps for resuming."""
+    work_dir = tmp_path_factory.mktemp('run')
+    runner = Runner(
+        model=Toy(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Ones(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=2, clip_grad=dict(max_norm=1)
+        ),
+        param_scheduler=dict(type='CosineAnnealingLR', T_max=2, convert_to_iter_based=True),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        default_scope='mmpretrain',
+        experiment_name='test_checkpoint',
+    )
+    runner.message_hub.update_info('best', np.float32(1.5))
+    runner.message_hub.update_info('array', np.arange(3, dtype=np.uint8))
+    runner.message_hub.update_info('flag', np.bool_(True))
+    runner.train()
+    return work_dir / 'epoch_2.pth'
+
+
+@pytest.mark.parametrize('mmap', [False, True])
+def test_what_mmengine_writes_is_loaded(runner_checkpoint, mmap):
+    checkpoint = load_checkpoint_safely(runner_checkpoint, mmap=mmap)
+    assert set(checkpoint['state_dict']) == {'linear.weight', 'linear.bias'}
+    assert set(checkpoint['optimizer']['state']) == {0, 1}
+    assert checkpoint['param_schedulers']
+    hub = checkpoint['message_hub']
+    assert isinstance(hub['log_scalars']['train/loss'], HistoryBuffer)
+    assert hub['log_scalars']['train/loss'].mean() > 0
+    assert hub['runtime_info']['best'] == np.float32(1.5)
+    assert hub['runtime_info']['array'].tolist() == [0, 1, 2]
+
+
+def test_malicious_pickle_is_refused_without_running(tmp_path, pwned):
+    path = tmp_path / 'bad.pth'
+    torch.save(dict(state_dict=dict(w=torch.zeros(2)), meta=Payload(pwned)), path)
+    with pytest.raises(ValueError, match=r'bad\.pth is refused: .* names posix\.system'):
+        load_checkpoint_safely(path)
+    assert not pwned.exists()
+    torch.load(path, weights_only=False)  # the payload does work where it is let run
+    assert pwned.exists()
+
+
+def test_malicious_pickle_in_the_old_layout_is_refused(tmp_path, pwned):
+    path = tmp_path / 'bad.pth'
+    torch.save(dict(meta=Payload(pwned)), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match=r'is refused: .* names posix\.system'):
+        load_checkpoint_safely(path, mmap=True)
+    assert not pwned.exists()
+
+
+def exploit_with_getattr(target) -> bytes:
+    """Runs code through functions that MMEngine's loader allows: getattr and HistoryBuffer.
+
+    ``getattr.__self__`` is builtins, which has ``exec``. A HistoryBuffer that carries it as
+    ``array`` takes the place of numpy in the module of HistoryBuffer, whose constructor calls
+    ``np.array`` with what the file gives it.
+    """
+    getattr_ = b'cbuiltins\ngetattr\n'
+    buffer = b'cmmengine.logging.history_buffer\nHistoryBuffer\n'
+
+    def text(value):
+        return b'X' + len(value).to_bytes(4, 'little') + value.encode()
+
+    def attribute(owner, name):
+        return getattr_ + owner + text(name) + b'\x86R'
+
+    exec_ = attribute(attribute(getattr_, '__self__'), 'exec')
+    fake_numpy = buffer + b')\x81' + b'}' + text('array') + exec_ + b's' + b'b'
+    module = attribute(attribute(buffer, '__init__'), '__globals__')
+    code = text(f'open({str(target)!r}, "w")')
+    # module['np'] = fake_numpy; HistoryBuffer(code, code)
+    return b'\x80\x02' + module + text('np') + fake_numpy + b's' + buffer + code * 2 + b'\x86R.'
+
+
+def repack(source, target, pickled):
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w') as new:
+        for item in old.infolist():
+            data = pickled if item.filename.endswith('/data.pkl') else old.read(item)
+            new.writestr(item.filename, data)
+
+
+def test_getattr_reaches_nothing_but_history_buffers(tmp_path, pwned):
+    path = tmp_path / 'bad.pth'
+    torch.save({}, tmp_path / 'empty.pth')
+    repack(tmp_path / 'empty.pth', path, exploit_with_getattr(pwned))
+    with pytest.raises(ValueError, match=r'is refused: .*getattr\(.*__'):
+        load_checkpoint_safely(path)
+    assert not pwned.exists()
+
+
+def test_what_others_allow_is_not_allowed_here(tmp_path):
+    from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+    torch.save(dict(meta=Payload), tmp_path / 'class.pth')
+    before = get_safe_globals()
+    try:
+        add_safe_globals([Payload])
+        with pytest.raises(ValueError, match=r'names \S+\.Payload'):
+            load_checkpoint_safely(tmp_path / 'class.pth')
+        assert Payload in get_safe_globals()  # the list of the process is as it was
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)
+
+
+def test_files_of_either_numpy_are_loaded(tmp_path):
+    torch.save(dict(a=np.arange(3.0), b=np.float64(2)), tmp_path / 'new.pth')
+    with zipfile.ZipFile(tmp_path / 'new.pth') as file:
+        pickled = file.read('new/data.pkl')
+    for name in (b'numpy.core.multiarray', b'numpy._core.multiarray'):
+        other = pickled.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+        other = other.replace(b'numpy.core.multiarray', name)
+        repack(tmp_path / 'new.pth', tmp_path / 'other.pth', other)
+        checkpoint = load_checkpoint_safely(tmp_path / 'other.pth')
+        assert checkpoint['a'].tolist() == [0, 1, 2]
+        assert checkpoint['b'] == 2
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth does not exist'):
+        load_checkpoint_safely(tmp_path / 'gone.pth')
+
+
+@pytest.mark.parametrize('share', [0, 0.02, 0.5, 0.99])
+@pytest.mark.parametrize('mmap', [False, True])
+def test_truncated_file(tmp_path, runner_checkpoint, share, mmap):
+    data = runner_checkpoint.read_bytes()
+    path = tmp_path / 'half.pth'
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match=r'half\.pth is damaged, incomplete or no checkpoint'):
+        load_checkpoint_safely(path, mmap=mmap)
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+@pytest.mark.parametrize(
+    'data',
+    [b'<html>404</html>', b'\x89PNG\r\n\x1a\n', pickle.dumps([1], protocol=4)],
+    ids=['html', 'png', 'pickle'],
+)
+def test_other_files(tmp_path, data):
+    (tmp_path / 'other').write_bytes(data)
+    with pytest.raises(ValueError, match=r'other is (damaged|no checkpoint)'):
+        load_checkpoint_safely(tmp_path / 'other')
+
+
+def test_no_dict(tmp_path):
+    torch.save(torch.zeros(2), tmp_path / 'tensor.pth')
+    with pytest.raises(ValueError, match='it holds a Tensor where a dict'):
+        load_checkpoint_safely(tmp_path / 'tensor.pth')
+
+
+def test_safe_loader_takes_the_place_of_mmengines(tmp_path, pwned, monkeypatch, runner_checkpoint):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    register_safe_loader()
+    torch.save(dict(meta=Payload(pwned)), tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match='is refused'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
+    assert not pwned.exists()
+    assert 'optimizer' in CheckpointLoader.load_checkpoint(str(runner_checkpoint), 'cpu')
+    assert CheckpointLoader._get_checkpoint_loader('https://host/x.pth') is not load_from_local
