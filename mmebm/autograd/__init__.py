@@ -7,7 +7,6 @@
 """
 
 from .activation_checkpointing import checkpoint_activations
-from .attention import attention
 from .compiling import CompiledDifferentiation, why_not_compiled
 from .gradient_collection import GradientCollector, differentiate
 from .second_derivative import (
@@ -19,7 +18,6 @@ from .second_derivative import (
 __all__ = [
     'CompiledDifferentiation',
     'GradientCollector',
-    'attention',
     'check_graph_of_gradient',
     'checkpoint_activations',
     'differentiate',

@@ -164,7 +164,7 @@ def test_a_warning_names_the_sound_way(monkeypatch):
 
 def test_bad_input():
     for num_groups in (0, -1, 2.0, True, None):
-        with pytest.raises(ValueError, match=f'num_groups .* got {num_groups!r}'):
+        with pytest.raises((TypeError, ValueError), match=f'num_groups .* got {num_groups!r}'):
             GroupNormBackbone(RESNET, num_groups)
     with pytest.raises(ValueError, match='VisionTransformer has no batch norm'):
         GroupNormBackbone(VIT)
