@@ -1,8 +1,8 @@
 """Checkpoints to and from other people's code: MMPretrain and timm.
 
-Each conversion ends with a proof: the file is written beside its target, loaded the way a user will
-load it, both networks see the same random images, and only where their outputs agree does the file
-get its name.
+Each conversion ends with a proof. The file is written beside its target and loaded as a user would
+load it. Both networks see the same random images, and the file gets its name only if their outputs
+agree.
 """
 
 import difflib
@@ -27,9 +27,8 @@ from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from .timm_families import Family, Options, family_of, from_timm, to_timm
 
-# Two networks are the same if their outputs on random images differ by no more than this, as a
-# share of the largest output where that is above 1. Compared in float64, so that what is left is
-# a difference of the networks and not of rounding.
+# Two networks are the same if their outputs on random images differ by no more than this, relative
+# to the largest output if that is above 1. Compared in float64, so that rounding does not count.
 TOLERANCE = 1e-5
 
 _FREE_SIDE = 64  # pixels of the random images where a network takes any size
@@ -42,7 +41,7 @@ class Conversion(NamedTuple):
     Attributes:
         left_behind: names of the source's tensors that are not in the file.
         num_tensors: in the file.
-        num_classes: of the linear classifier in the file; 0 where there is none.
+        num_classes: of the linear classifier in the file; 0 if there is none.
         difference: largest difference of the outputs of both networks on random images, in
             float64.
         usage: lines of Python or shell that load the file.

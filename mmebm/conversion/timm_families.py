@@ -88,7 +88,7 @@ def from_timm(
 
 
 def merge_order_to_timm(tensor: Tensor) -> Tensor:
-    """The inputs of a 2 × 2 merge ``(..., C·kh·kw)``, as MMCV's Unfold orders them, in timm's order
+    """Inputs of 2 × 2 patch merging: MMCV's Unfold order ``(..., C·kh·kw)`` → timm's order
     ``(..., kw·kh·C)``."""
     channels = tensor.shape[-1] // 4
     return tensor.unflatten(-1, (channels, 2, 2)).transpose(-1, -3).flatten(-3)
@@ -380,7 +380,7 @@ def _swin_names(options: Options) -> Iterator[tuple[str, str]]:
                 ('ffn.layers.1', 'mlp.fc2'),
             ):
                 yield f'backbone.stages.{i}.blocks.{k}.{ours}', f'layers.{i}.blocks.{k}.{theirs}'
-        if i < last:  # MMPretrain ends a stage with the merge, timm begins the next one with it
+        if i < last:  # MMPretrain ends a stage with patch merging, timm begins the next with it
             for part in ('norm', 'reduction'):
                 ours = f'backbone.stages.{i}.downsample.{part}'
                 yield ours, f'layers.{i + 1}.downsample.{part}'
@@ -388,7 +388,7 @@ def _swin_names(options: Options) -> Iterator[tuple[str, str]]:
 
 
 def _side(size: int | list | tuple) -> int | list:
-    """The side where both are equal."""
+    """The side of a square, else both sides."""
     sides = list(size) if isinstance(size, list | tuple) else [size]
     return sides[0] if len(set(sides)) == 1 else sides
 

@@ -32,7 +32,7 @@ from .sorting_augmentation import check_edge_widths, mask_random_edges, validati
 class RestorationAutoEncoder(PredictingSelfSupervisor):
     """Predict the clean image from the corrupted one: "AE + SR 16×", "AE + denoising" (Table 2).
 
-    Unlike MAE's, the encoder sees every patch, as these corruptions leave no patch out.
+    Unlike in MAE, the encoder sees every patch, because these corruptions leave no patch out.
 
     Args:
         backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with
@@ -135,10 +135,10 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
 
     The encoder has no position embedding while pretraining: its own is zero and fixed, so that it
     cannot tell where a patch stands, and finetuning starts from zeros, as in the paper. The paper's
-    regularisation (appendix A.2) is applied while training: random edge masking and patch drop-out.
+    regularisation (appendix A.2) is applied while training: random edge masking and patch dropout.
 
-    In validation all patches are seen, their edges masked as in training, in each image alike
-    always (ours: the network was never trained on intact edges).
+    In validation the encoder sees all patches, with edges masked as in training (ours: the network
+    was never trained on intact edges), and always the same ones in an image.
 
     Args:
         backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with

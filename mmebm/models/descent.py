@@ -1,7 +1,7 @@
 """Descent on an energy, as pure functions (equations 4 and 5 of the paper).
 
 They take any ``energy(x) -> (B,)``: a network, a closed form, a sum of both. ``x`` may have any
-shape ``(B, ...)``: pixels here, position embeddings when sorting.
+shape ``(B, ...)``: pixels in restoration, position embeddings in sorting.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def energy_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Energy of every sample and the gradient ``∇ₓ(scale · E(x))``.
 
-    The scale stands inside the derivative: the same number as outside, but in half precision the
-    gradients stay in range, since ``∇ₓE`` alone is of the order of 1 / number of pixels.
+    The scale is inside the derivative. The result is the same as with the scale outside, but in
+    half precision the gradients stay in range: ``∇ₓE`` alone is of the order of 1 / pixels.
 
     Args:
         energy: maps x ``(B, ...)`` to energies ``(B,)``; a sample's energy must not depend on the
@@ -34,7 +34,7 @@ def energy_gradient(
         ValueError: the energy is not of shape ``(B,)``.
     """
     with torch.enable_grad():
-        if not torch.compiler.is_compiling():  # see CompiledStep
+        if not torch.compiler.is_compiling():  # see CompiledDifferentiation
             x = x.detach().requires_grad_()
         e = energy(x)  # (B,)
         if e.shape != x.shape[:1]:
@@ -69,8 +69,8 @@ def descent_step(
 def descend(energy: Energy, x: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
     """The whole chain ``x⁰, ..., x^N``; no graph is kept.
 
-    Works under ``torch.no_grad()`` and ``torch.inference_mode()`` as well, as long as the
-    parameters of the energy were not made inside the latter.
+    Works under ``torch.no_grad()`` and ``torch.inference_mode()`` too, unless the parameters of the
+    energy were created inside the latter.
 
     Args:
         energy: maps x ``(B, ...)`` to energies ``(B,)``.

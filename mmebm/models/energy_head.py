@@ -63,14 +63,14 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
 class EnergyHead(BaseModule):
     """``E = h(ψ(x))``: average pooling, then a linear layer with one output and no bias.
 
-    A bias would shift every energy alike and has no gradient with respect to the image, so the
-    paper has none (Listing 1, line 4).
+    The paper has no bias (Listing 1, line 4): it would shift all energies equally, and has no
+    gradient with respect to the image.
 
     Args:
         in_channels: channels D of the backbone's output, a positive integer.
-        init_cfg: how MMEngine initialises the layer. The paper is silent; ours starts at zero, so
-            that the first chain leaves the image as it is and no corruption is made worse while
-            the network is still random (``docs/step_size.md`` has the measurement).
+        init_cfg: how MMEngine initialises the layer. The paper does not say. Ours starts at zero:
+            the first descent then leaves the image unchanged, and a random network makes no
+            corruption worse (``docs/step_size.md`` has the measurement).
 
     Raises:
         TypeError, ValueError: ``in_channels`` is no positive integer.

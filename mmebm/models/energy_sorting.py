@@ -27,15 +27,15 @@ from .sorting_augmentation import check_edge_widths, mask_random_edges, validati
 class EnergySortingAlgorithm(BaseEnergyAlgorithm):
     """Fit ``E(x, PE) = h(ψ(x, PE))`` so that descending on it sorts shuffled patches.
 
-    The position embeddings of the patches are shuffled, image by image, and descended on; the image
-    stays as it is. They are the 2-D sin-cos embedding of MoCo v3, fixed while pretraining: the
-    backbone's own is overwritten with it, and again after any initialisation or loading. Extra
-    tokens (class token) keep theirs, which is zero.
+    The position embeddings of the patches are shuffled for each image, and the descent moves them;
+    the image does not change. They are the 2-D sin-cos embedding of MoCo v3, fixed in pretraining:
+    it overwrites the backbone's own, also after initialisation and loading. Extra tokens (class
+    token) have a zero embedding, which is never moved.
 
-    So that edges of neighbouring patches do not give the order away, the outermost pixels of each
-    patch are blanked, and in training a share of the patches is dropped before the transformer
-    layers. Both are drawn anew for each image and iteration (the paper does not say whether images
-    of a batch share the dropped patches; ours do not); the steps of a descent share them.
+    Matching edges of neighbouring patches would give the order away. So the outermost pixels of
+    each patch are blanked, and in training a share of the patches is dropped before the transformer
+    layers. Both are drawn for each image and iteration, and shared by the steps of a descent. (The
+    paper does not say whether the images of a batch share the dropped patches; ours do not.)
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
@@ -43,16 +43,15 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
         step_size: α, or its initial value if it is learnt, > 0.
         patch_drop_ratio: the share of patches dropped in training, in [0, 1).
-        edge_widths: the widths k in pixels, one of which is drawn for each patch with equal
-            probabilities: its k outermost pixels on each side become zero. That is zero after
-            normalisation, so that the patch embedding, which is linear, sees as much as with its
-            weights there masked (section 2.4). 0 masks nothing. Each k must leave pixels in a
-            patch: ``2k < min(ph, pw)``.
+        edge_widths: widths k in pixels; each patch draws one of them, and its k outermost pixels
+            on each side become zero. Zero after normalisation: for a linear patch embedding this
+            equals masking its weights there (section 2.4). 0 masks nothing. Each k must leave
+            pixels in a patch: ``2k < min(ph, pw)``.
         **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1.
 
     Raises:
-        TypeError, ValueError: an option of the wrong kind or out of its range, or a backbone
-            without an absolute position embedding.
+        TypeError, ValueError: an option of the wrong type or out of range, or a backbone without
+            an absolute position embedding.
     """
 
     def __init__(
@@ -78,13 +77,13 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
-        # Here, since DistributedDataParallel counts the trained parameters when it wraps the model.
+        # Already here, because DistributedDataParallel counts the trained parameters when it wraps.
         found.value.requires_grad_(False)
         _fix_position_embedding(self)
         self.register_load_state_dict_post_hook(_fix_position_embedding)
 
     def init_weights(self) -> None:
-        """Initialise as MMEngine does; the position embedding stays what it is."""
+        """Initialise as MMEngine does; the position embedding stays sin-cos."""
         super().init_weights()
         _fix_position_embedding(self)
 
@@ -126,10 +125,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
     ) -> dict[str, Tensor]:
         """Equation 7: the mean over the steps of the squared distance of ``P̃Eⁿ`` to ``PE``.
 
-        It counts the kept patches only, as the embeddings of the dropped ones cannot move.
+        Only the kept patches count, because the embeddings of the dropped ones cannot move.
 
         Args:
-            inputs: the images ``(B, C, H, W)``, normalised, or a list of nothing else.
+            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
             data_samples: not used.
 
         Returns:
@@ -153,10 +152,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
     def predict(
         self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
     ) -> list[DataSample]:
-        """Sort a validation batch: all patches, edges masked, each image shuffled alike always.
+        """Sort a validation batch: all patches, edges masked, each image always in the same order.
 
         Args:
-            inputs: the images ``(B, C, H, W)``, normalised, or a list of nothing else.
+            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
             data_samples: B samples to add to, with ``sample_idx``; by default new ones, numbered
                 within the batch.
 
@@ -182,7 +181,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         return with_fields(data_samples, fields)
 
     def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask the edges of the patches, and draw whose embedding each patch gets.
+        """Mask the edges of the patches, and draw which position embedding each patch gets.
 
         Args:
             images: ``(B, C, H, W)``.

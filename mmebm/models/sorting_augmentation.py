@@ -1,4 +1,4 @@
-"""What keeps patches from being sorted by the pixels at their edges alone (appendix A.2)."""
+"""Keeps patches from being sorted by the pixels at their edges alone (appendix A.2)."""
 
 from collections.abc import Sequence
 
@@ -99,7 +99,7 @@ def validation_noise(
         numbers = [sample.get('sample_idx') for sample in data_samples]
     if None in numbers:
         raise ValueError(
-            'sorting needs the sample_idx of each image, to mask it alike at every validation: '
+            'sorting needs the sample_idx of each image, to shuffle it alike at every validation: '
             "PackInputs(meta_keys=('sample_idx', ...)) passes it on"
         )
     generators = (torch.Generator().manual_seed(derive_seeds(int(n))[2]) for n in numbers)
