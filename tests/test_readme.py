@@ -1,0 +1,123 @@
+"""The examples of the README run as they stand there, and what the docs name exists."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import mmpretrain
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+PAGES = sorted(
+    [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')], key=lambda path: path.as_posix()
+)
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def example(marker: str) -> str:
+    """The README's Python example that holds ``marker``."""
+    (code,) = (c for c in re.findall(r'```python\n(.*?)```', README, re.DOTALL) if marker in c)
+    return code
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data/photos/cats').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((40, 48)).save(tmp_path / f'data/photos/cats/{i}.png')
+    return tmp_path
+
+
+def test_the_pytorch_loop_trains_and_timm_loads_its_backbone(photos, monkeypatch):
+    monkeypatch.setattr(timm, 'create_model', partial(timm.create_model, depth=1))
+    code = example('timm.create_model')
+    settings = "'data/photos', 224, 100"
+    assert code.count(settings) == 1
+    torch.manual_seed(0)
+    names = {}
+    exec(code.replace(settings, "'data/photos', 32, 2"), names)
+    model = names['model']
+    assert torch.isfinite(names['loss'])
+    assert model.head.fc.weight.abs().max() > 0  # it began at zero
+    # In the first iteration a head of zeros gives the step size no gradient.
+    assert model.step_size.item() != pytest.approx(1000, abs=0.1)
+    fresh = timm.create_model('vit_small_patch16_224', img_size=32, num_classes=0).eval()
+    fresh.load_state_dict(torch.load(photos / 'backbone.pth', weights_only=True))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(fresh(images), model.backbone.eval()(images))
+
+
+def test_the_config_trains(photos):
+    bundled = Path(mmpretrain.__file__).parent / '.mim/configs/_base_'
+    code = example('_base_ =')
+    assert code.count("'../_base_/") == 2
+    path = photos / 'mine.py'
+    path.write_text(code.replace("'../_base_/", f"'{bundled}/"))
+    config = Config.fromfile(path)
+    for step in config.pipeline:
+        if step.type == 'RandomResizedCrop':
+            step.scale = 64
+    loader = config.train_dataloader
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    loader.dataset = dict(
+        type='ImageFolder', data_root=str(photos / 'data/photos'), pipeline=config.pipeline
+    )
+    config.model.backbone.arch = dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 768])
+    config.train_cfg.max_epochs = 2
+    config.work_dir = str(photos / 'work')
+    config.default_hooks.checkpoint = None
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert runner.iter == 2
+    model = runner.model
+    assert model.data_preprocessor._enable_normalize
+    assert torch.isfinite(torch.cat([p.flatten() for p in model.parameters()])).all()
+    assert model.head.fc.weight.abs().max() > 0
+    # log α moves by its learning rate, ten times that of the network, in an update of AdamW
+    assert abs(model.log_step_size.item() - np.log(1000)) > 5e-4
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub writes them."""
+    titles = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_relative_links_lead_somewhere(name):
+    page = ROOT / name
+    for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+        if '://' in target:
+            continue
+        path, _, anchor = target.partition('#')
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert linked.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_named_files_exist(name):
+    pattern = r'(?<![\w/.])(?:tools|configs|tests|docs|mmebm|requirements)/[\w./\-]*[\w/]'
+    for path in re.findall(pattern, (ROOT / name).read_text()):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_command_that_trains_names_its_work_dir(name):
+    text = (ROOT / name).read_text()
+    blocks = re.findall(r'```(?:bash)?\n(.*?)```', text, re.DOTALL)
+    commands = [c for b in blocks for c in re.sub(r'\\\n\s*', ' ', b).splitlines()]
+    for command in commands:
+        if re.search(r'tools/(dist_)?train\.(py|sh)|mim train', command):
+            assert '--work-dir ' in command, command
