@@ -49,6 +49,8 @@ setup(
     description='Energy-based self-supervised pretraining as a plugin of MMPretrain',
     long_description=Path('README.md').read_text() if Path('README.md').exists() else '',
     long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
     packages=find_packages(include=['mmebm', 'mmebm.*']),
     python_requires='>=3.10',
     install_requires=read_requirements('runtime.txt'),
