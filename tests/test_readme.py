@@ -121,3 +121,18 @@ def test_every_command_that_trains_names_its_work_dir(name):
     for command in commands:
         if re.search(r'tools/(dist_)?train\.(py|sh)|mim train', command):
             assert '--work-dir ' in command, command
+
+
+def test_rows_of_the_paper_share_a_folder_only_with_themselves():
+    """A folder of docs/paper.md belongs to one pair of configs, and a pair to one folder."""
+    page = (ROOT / 'docs/paper.md').read_text()
+    rows = re.findall(r'^\| [^|]+\| `(\w+/[\w\-]+)` \| ([^|]+) \| (\[[^|]+) \|', page, re.M)
+    assert len(rows) > 50
+    runs = dict.fromkeys(rows)
+    for part in (0, slice(1, 3)):
+        seen = [row[part] for row in runs]
+        assert len(set(seen)) == len(seen)
+    pretrained = {folder for folder, pretraining, _ in rows if pretraining.startswith('[')}
+    named = re.findall(r'\| from `([^`]+)`', page)
+    assert named
+    assert set(named) <= pretrained
