@@ -3,8 +3,8 @@
 DATA_ROOT=/path/to/images python tools/train.py configs/own_folder/energy-mixed_vit-small-p16_1xb64-amp-coslr-100e_own-folder.py
 
 No row of the paper: its mixed corruptions with a ViT-S. All images below the folder are trained on;
-the first ones are looked at after each epoch as well, so their figures are no held-out ones: set
-val_dataloader.dataset.data_root to another folder where you have one.
+the first 16 are also what it is validated on, so these figures are not held out. Name another folder with
+val_dataloader.dataset.data_root if you have one.
 """
 
 _base_ = [

@@ -5,8 +5,8 @@ PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p
 Any checkpoint that finetune_vit-base takes, or what it finetuned; the log says how much of it was
 filled. The position embedding is resized from 14² to 32² patches.
 
-Ours, since the paper only names UperNet: MMSegmentation's recipe for MAE, which finetunes the best of
-Table 7: blocks 4, 6, 8 and 12, made to a pyramid from the one scale they have, layer-wise decay 0.65,
+Ours, since the paper names neither decoder nor recipe: UperNet, by MMSegmentation's recipe for MAE, the
+best of Table 7: blocks 4, 6, 8 and 12, rescaled to a pyramid, layer-wise decay 0.65,
 drop path 0.1, tested in windows of 512 every 341 pixels. No layer scale, which was not pretrained.
 
 Paper: Table 7, row "Ours". Expect 47.7 mIoU with "Mixed" (paper); MAE 48.1, BEiT 47.1. Not yet measured here.

@@ -3,7 +3,7 @@
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
     configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py
 
-Any checkpoint of the pretraining configs of this folder, but for BEiT's (finetune_beit-micro).
+Any checkpoint of the pretraining configs of this folder, except BEiT's (finetune_beit-micro).
 
 Paper: no row; the small twin of configs/evaluation. Not yet measured here.
 """
