@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
 from ..utils import keep_freed_memory
-from ..utils.checkpoint import load_checkpoint_safely, register_safe_loader
+from ..utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, register_safe_loader
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
@@ -76,10 +76,7 @@ def check_checkpoint(cfg: Config) -> None:
         FileNotFoundError: it does not exist.
         ValueError: it would run code, is damaged, or is no checkpoint.
     """
-    checkpoint = cfg.get('load_from')
-    pointer = Path(cfg.work_dir, 'last_checkpoint')  # what MMEngine resumes from by itself
-    if checkpoint is None and cfg.get('resume') and pointer.is_file():
-        checkpoint = pointer.read_text().strip()
+    checkpoint = checkpoint_to_load(cfg)
     if checkpoint is not None and '://' not in checkpoint:
         load_checkpoint_safely(checkpoint, mmap=True)
 

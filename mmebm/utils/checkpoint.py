@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
@@ -62,6 +63,19 @@ def load_checkpoint_safely(
             'weights is expected'
         )
     return checkpoint
+
+
+def checkpoint_to_load(cfg: Config) -> str | None:
+    """The checkpoint that the runner of a config loads or resumes from; None if there is none."""
+    if cfg.get('load_from') is not None or not cfg.get('resume'):
+        return cfg.get('load_from')
+    return last_checkpoint(cfg.work_dir)
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
+    pointer = Path(work_dir, 'last_checkpoint')
+    return pointer.read_text().strip() if pointer.is_file() else None
 
 
 def register_safe_loader() -> None:

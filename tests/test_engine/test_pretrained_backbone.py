@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmebm.engine import PretrainedBackboneHook
 from mmebm.engine.hooks import check_pretrained_backbone
+from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
 from tests.pretrained import ARCH, save_pretrained
 
 
@@ -170,11 +171,77 @@ def test_mmsegmentation_finds_it():
 
 def test_a_tool_can_look_before_anything_is_built(tmp_path):
     missing = str(tmp_path / 'a.pth')
-    for where in ('default_hooks', 'custom_hooks'):
-        hooks = {'any': hook(missing)} if where == 'default_hooks' else [hook(missing)]
-        with pytest.raises(FileNotFoundError, match=r'a\.pth does not exist'):
-            check_pretrained_backbone(Config({where: hooks}))
-        check_pretrained_backbone(Config({where: hooks, 'resume': True}))
+    work_dir = str(tmp_path / 'work')
+
+    def check(**options):
+        check_pretrained_backbone(Config(dict(options, work_dir=work_dir)))
+
+    for hooks in (
+        dict(default_hooks=dict(any=hook(missing))),
+        dict(custom_hooks=[hook(missing)]),
+    ):
+        for resume in (False, True):  # there is nothing to resume from
+            with pytest.raises(FileNotFoundError, match=r'a\.pth does not exist'):
+                check(**hooks, resume=resume)
     with pytest.raises(ValueError, match='no checkpoint is given'):
-        check_pretrained_backbone(Config(dict(custom_hooks=[hook('none')])))
-    check_pretrained_backbone(Config(dict(custom_hooks=[dict(type='FiniteLossHook')])))
+        check(custom_hooks=[hook('none')])
+    check(custom_hooks=[dict(type='FiniteLossHook')])
+
+
+class TestResumed:
+    """Without the tool, as with MIM: the hook checks for itself."""
+
+    @pytest.fixture
+    def began_from_a(self, make_runner, tmp_path):
+        save_pretrained('energy', tmp_path / 'a.pth')
+        save_pretrained('mae', tmp_path / 'b.pth')
+        make_runner(hook(tmp_path / 'a.pth'))[0].train()
+
+    def test_with_another(self, began_from_a, make_runner, tmp_path):
+        runner, start = make_runner(hook(tmp_path / 'b.pth'), max_epochs=2, resume=True)
+        named = r'began from PRETRAINED=\S+/a\.pth \(.*, but PRETRAINED=\S+/b\.pth \(.* is given'
+        with pytest.raises(ValueError, match=named):
+            runner.train()
+        assert not hasattr(start, 'weights')
+
+    def test_with_the_same_from_elsewhere(self, began_from_a, make_runner, tmp_path):
+        (tmp_path / 'a.pth').rename(tmp_path / 'moved.pth')
+        runner, start = make_runner(hook(tmp_path / 'moved.pth'), max_epochs=2, resume=True)
+        runner.train()
+        assert start.iter == 2
+
+    def test_a_new_run_does_not_overwrite_it(self, began_from_a, make_runner, tmp_path):
+        # 2 epochs: of the same name as the first run otherwise
+        runner, start = make_runner(hook(tmp_path / 'b.pth'), max_epochs=2)
+        with pytest.raises(ValueError, match=r'a\.pth .* would be overwritten .*b\.pth'):
+            runner.train()
+        assert not hasattr(start, 'weights')
+
+
+class TestFingerprint:
+    def test_is_of_names_types_shapes_and_values(self, tmp_path):
+        def of(state):
+            torch.save(state, tmp_path / 'a.pth')
+            return backbone_fingerprint(str(tmp_path / 'a.pth'))
+
+        x = torch.arange(6.0)
+        states = [
+            dict(x=x),
+            dict(y=x),
+            dict(x=x.view(2, 3)),
+            dict(x=x.view(torch.int32)),
+            dict(x=x + torch.eye(6)[5]),
+            dict(x=x, y=x),
+            dict(x=x.bfloat16(), y=torch.tensor(True), z=torch.zeros(0)),
+        ]
+        assert len({of(state) for state in states}) == len(states)
+        # the same, whatever lies around them
+        assert of(dict(x=x, y=x)) == of(
+            dict(
+                meta=dict(epoch=3),
+                state_dict={'backbone.y': x, 'backbone.x': x, 'head.weight': x},
+                optimizer=dict(state={}),
+            )
+        )
+        # strided
+        assert of(dict(x=x.view(2, 3).T)) == of(dict(x=x.view(2, 3).T.contiguous()))

@@ -1,3 +1,10 @@
+"""Training on top of a pretrained backbone: what a run begins from, and when it may be resumed."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -5,8 +12,10 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
+from ...utils.checkpoint import checkpoint_to_load, last_checkpoint, load_checkpoint_safely
 
 _NOT_GIVEN = (None, '', 'none')
+_KEY = 'pretrained_backbone'  # in a checkpoint's meta
 
 
 @HOOKS.register_module()
@@ -15,33 +24,47 @@ class PretrainedBackboneHook(Hook):
 
     Fills ``model.backbone`` right before the first iteration, of whatever kind the model is (a
     classifier, a segmentor), logs how many of its tensors were filled, and stops the run where the
-    checkpoint is missing or does not fit; see :func:`mmebm.models.load_backbone`. A hook and not an
-    ``init_cfg``, since modules initialise themselves after all but MMEngine's own ``Pretrained``,
-    which loads what fits in silence.
+    checkpoint is missing or does not fit; see :func:`mmebm.backbones.load_backbone`. This is a hook
+    and no ``init_cfg``, because modules initialise themselves after any ``init_cfg`` but MMEngine's
+    own ``Pretrained``, which silently loads what fits.
 
-    A run that is resumed keeps its own weights and does not need the checkpoint any more; nor does
-    testing.
+    Each checkpoint of the run records in ``meta['pretrained_backbone']`` what the run began from:
+    ``checkpoint``, the file as it was given, and ``sha256``, the
+    :func:`fingerprint <backbone_fingerprint>` of its backbone. A resumed run keeps its own weights
+    and needs no pretrained checkpoint; where one is given, it must be the recorded one, in whatever
+    place the file lies now. Testing needs none.
 
     Args:
         checkpoint: the file. The configs here take it from the environment variable
-            ``PRETRAINED``. ``'none'`` is an error once training starts.
+            ``PRETRAINED``. ``'none'`` is an error once training starts anew.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: none was given; it belongs to another network; or ``load_from`` is set as well.
+        ValueError: none was given; it belongs to another network; ``load_from`` is set as well; the
+            run is resumed but began from another one; or it starts anew in a work dir whose last
+            checkpoint began from another one.
     """
 
     priority = 'LOW'  # after hooks that initialise parts of the model
 
     def __init__(self, checkpoint: str | None = None):
         self.checkpoint = checkpoint
+        self._start: dict[str, str] | None = None  # what goes into the checkpoints
         self._loaded = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
+        self._start = _recorded_start(checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        if runner.iter > 0:  # resumed
+        if runner.iter > 0:
+            if self._start is not None:
+                _check_resumed(self._start, self.checkpoint, runner.work_dir)
+            elif self.checkpoint not in _NOT_GIVEN:
+                runner.logger.warning(
+                    'the resumed checkpoint does not record which PRETRAINED its run began from: '
+                    f'it cannot be checked that this was {self.checkpoint}'
+                )
             return
         if self._loaded:
             raise ValueError(
@@ -49,30 +72,116 @@ class PretrainedBackboneHook(Hook):
                 'checkpoint as PRETRAINED=FILE instead'
             )
         check_given(self.checkpoint)
+        start = dict(checkpoint=self.checkpoint, sha256=backbone_fingerprint(self.checkpoint))
+        _check_work_dir(runner.work_dir, start)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         filled = load_backbone(model.backbone, self.checkpoint)
+        self._start = start
         runner.logger.info(f'{self.checkpoint}: {filled}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self._start is not None:
+            checkpoint['meta'][_KEY] = self._start
 
 
 def check_pretrained_backbone(cfg: Config) -> None:
-    """Look at the checkpoint that a run will start from, before anything is built.
+    """Check the checkpoint that a run begins from, before anything is built.
 
     Raises:
-        FileNotFoundError, ValueError: as for :class:`PretrainedBackboneHook`.
+        FileNotFoundError: as for :class:`PretrainedBackboneHook`.
+        ValueError: likewise.
     """
-    if cfg.get('resume'):
-        return
     for hook in [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]:
         if hook and str(hook.get('type')).split('.')[-1] == PretrainedBackboneHook.__name__:
-            check_given(hook.get('checkpoint'))
-            read_backbone_tensors(hook['checkpoint'])
+            _check_start(cfg, hook.get('checkpoint'))
 
 
 def check_given(checkpoint: str | None) -> None:
-    """Raise a ValueError where no checkpoint was given."""
+    """Check that a pretrained checkpoint is given.
+
+    Raises:
+        ValueError: none is.
+    """
     if checkpoint in _NOT_GIVEN:
         raise ValueError(
             'this config trains on top of a pretrained backbone, but no checkpoint is given: set '
             'the environment variable PRETRAINED=FILE (or the option checkpoint of '
             'PretrainedBackboneHook), or take a config whose name begins with scratch'
         )
+
+
+def backbone_fingerprint(path: str) -> str:
+    """The SHA-256 of a checkpoint's backbone: the names, types, shapes and values of its tensors.
+
+    The file's path and format, and whatever else it holds, make no difference.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as for :func:`mmebm.backbones.weights.read_backbone_tensors`.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(read_backbone_tensors(path).items()):
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_start(cfg: Config, checkpoint: str | None) -> None:
+    resumed = checkpoint_to_load(cfg) if cfg.get('resume') else None
+    if resumed is None:
+        check_given(checkpoint)
+        start = dict(checkpoint=checkpoint, sha256=backbone_fingerprint(checkpoint))
+        _check_work_dir(cfg.work_dir, start)
+    elif '://' not in resumed:
+        start = _recorded_start(load_checkpoint_safely(resumed, mmap=True))
+        if start is not None:
+            _check_resumed(start, checkpoint, cfg.work_dir)
+
+
+def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str) -> None:
+    """Check that a resumed run began from the given checkpoint, if one is given."""
+    _check_work_dir(work_dir, start)
+    if checkpoint in _NOT_GIVEN:
+        return
+    try:
+        sha256 = backbone_fingerprint(checkpoint)
+    except FileNotFoundError:
+        if checkpoint == start['checkpoint']:  # deleted since, and not needed any more
+            return
+        raise
+    given = dict(checkpoint=checkpoint, sha256=sha256)
+    if given['sha256'] != start['sha256']:
+        changed = ', which has changed since' if checkpoint == start['checkpoint'] else ''
+        raise ValueError(
+            f'the resumed run began from {_described(start)}, but {_described(given)}{changed} is '
+            'given: resume without PRETRAINED, or start another run with a --work-dir of its own'
+        )
+
+
+def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
+    """Check that a run overwrites none that began from another checkpoint."""
+    last = last_checkpoint(work_dir)
+    if last is None or '://' in last or not Path(last).is_file():
+        return
+    try:
+        other = _recorded_start(load_checkpoint_safely(last, mmap=True))
+    except ValueError as error:
+        raise ValueError(
+            f'the run in {work_dir} would be overwritten, and it cannot be checked which: {error}. '
+            'Name another folder with --work-dir'
+        ) from error
+    if other is not None and other['sha256'] != start['sha256']:
+        raise ValueError(
+            f'the run in {work_dir} began from {_described(other)} and would be overwritten by one '
+            f'from {_described(start)}: name another folder with --work-dir, or go on with the old '
+            'run with --resume and without PRETRAINED'
+        )
+
+
+def _recorded_start(checkpoint: dict[str, Any]) -> dict[str, str] | None:
+    """What the run that wrote a checkpoint began from; None where the checkpoint is too old."""
+    return (checkpoint.get('meta') or {}).get(_KEY)
+
+
+def _described(start: dict[str, str]) -> str:
+    return f'PRETRAINED={start["checkpoint"]} (weights {start["sha256"][:12]})'
