@@ -1,4 +1,4 @@
-"""tools/train.py and PRETRAINED: which runs may be resumed, and which work dirs may be used again."""
+"""tools/train.py and PRETRAINED: which runs may be resumed, which work dirs may be reused."""
 
 import shutil
 
@@ -99,7 +99,8 @@ def refused(run, capsys):
 
 
 def record(epoch, work_dir='work'):
-    return load_checkpoint_safely(f'{work_dir}/epoch_{epoch}.pth')['meta'].get('pretrained_backbone')
+    meta = load_checkpoint_safely(f'{work_dir}/epoch_{epoch}.pth')['meta']
+    return meta.get('pretrained_backbone')
 
 
 def forget(path):
