@@ -139,6 +139,8 @@ def test_header_holds_the_command_of_this_very_file(path):
     text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
     assert path in text
     assert ('PRETRAINED=FILE' in text) == (path in PRETRAINED)
+    # one config serves many rows, whose runs must not share a folder
+    assert ('--work-dir work_dirs/ROW/' in text) == (path in PRETRAINED)
     assert 'Paper:' in text
     assert 'Not yet measured here.' in text
 

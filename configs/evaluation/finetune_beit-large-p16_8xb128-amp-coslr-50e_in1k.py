@@ -1,6 +1,6 @@
 """Finetuning a ViT-L pretrained by BEiT on ImageNet for 50 epochs.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_beit-large-p16_8xb128-amp-coslr-50e_in1k.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_beit-large-p16_8xb128-amp-coslr-50e_in1k.py 8 --work-dir work_dirs/ROW/finetuning
 
 A checkpoint of MMPretrain's BEiT, whose network has layer scales and, in place of the position
 embedding, biases by relative position. Recipe and normalisation are those of the other methods (ours:

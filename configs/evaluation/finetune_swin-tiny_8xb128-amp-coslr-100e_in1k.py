@@ -1,6 +1,6 @@
 """Finetuning a pretrained Swin-T on ImageNet for 100 epochs.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_swin-tiny_8xb128-amp-coslr-100e_in1k.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_swin-tiny_8xb128-amp-coslr-100e_in1k.py 8 --work-dir work_dirs/ROW/finetuning
 
 A checkpoint of energy-mixed_swin-tiny, or a bare backbone; the log says how much of it was filled.
 

@@ -1,6 +1,6 @@
 """Finetuning a pretrained ViT-B on ImageNet for 100 epochs.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_vit-base-p16_8xb128-amp-coslr-100e_in1k.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_vit-base-p16_8xb128-amp-coslr-100e_in1k.py 8 --work-dir work_dirs/ROW/finetuning
 
 Any checkpoint of energy restoration, sorting, MAE or an auto-encoder of this repository, or a bare
 backbone; the log says how much of it was filled. BEiT's network is another: finetune_beit-base.

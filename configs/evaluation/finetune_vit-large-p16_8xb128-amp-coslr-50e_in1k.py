@@ -1,6 +1,6 @@
 """Finetuning a pretrained ViT-L on ImageNet for 50 epochs.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_vit-large-p16_8xb128-amp-coslr-50e_in1k.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_vit-large-p16_8xb128-amp-coslr-50e_in1k.py 8 --work-dir work_dirs/ROW/finetuning
 
 Any checkpoint of energy restoration, sorting, MAE or an auto-encoder of this repository, or a bare
 backbone; the log says how much of it was filled. BEiT's network is another: finetune_beit-large.

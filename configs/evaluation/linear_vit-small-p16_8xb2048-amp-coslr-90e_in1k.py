@@ -1,6 +1,6 @@
 """Linear probe: a linear classifier on the frozen ViT-S, ImageNet, 90 epochs.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/linear_vit-small-p16_8xb2048-amp-coslr-90e_in1k.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/linear_vit-small-p16_8xb2048-amp-coslr-90e_in1k.py 8 --work-dir work_dirs/ROW/linear
 
 Any checkpoint that finetune_vit-small takes. MMPretrain's recipe for MAE; ours: the averaged patches in
 place of the class token, and bicubic crops.

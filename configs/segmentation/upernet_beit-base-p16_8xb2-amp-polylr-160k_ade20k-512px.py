@@ -1,6 +1,6 @@
 """UperNet on a ViT-B pretrained by BEiT, ADE20K at 512², 160,000 iterations.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_beit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_beit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 A checkpoint of MMPretrain's BEiT, whose network has layer scales and, in place of the position
 embedding, biases by relative position; they are resized from 14² to 32² patches.

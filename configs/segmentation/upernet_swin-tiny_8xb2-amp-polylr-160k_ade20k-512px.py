@@ -1,6 +1,6 @@
 """UperNet on a pretrained Swin-T, ADE20K at 512², 160,000 iterations.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_swin-tiny_8xb2-amp-polylr-160k_ade20k-512px.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_swin-tiny_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 A checkpoint of a pretrained or finetuned Swin-T; the norms of the first three stages, which it does
 not have, start fresh, and the log lists them.

@@ -1,6 +1,6 @@
 """UperNet on a pretrained ViT-B, ADE20K at 512², 160,000 iterations.
 
-PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8
+PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 Any checkpoint that finetune_vit-base takes, or what it finetuned; the log says how much of it was
 filled. The position embedding is resized from 14² to 32² patches.

@@ -1,6 +1,6 @@
 """UperNet on the small ViT that configs/small pretrains on 32² images: ADE20K at 128², 300 iterations.
 
-DATA_ROOT=FOLDER PRETRAINED=FILE python tools/train.py configs/segmentation/upernet_vit-micro-p4_1xb2-amp-polylr-300_ade20k-128px.py
+DATA_ROOT=FOLDER PRETRAINED=FILE python tools/train.py configs/segmentation/upernet_vit-micro-p4_1xb2-amp-polylr-300_ade20k-128px.py --work-dir work_dirs/ROW/segmentation
 
 For a look within minutes on a CPU, at a folder of a few images: docs/segmentation.md.
 

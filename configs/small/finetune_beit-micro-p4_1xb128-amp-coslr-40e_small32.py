@@ -1,7 +1,7 @@
 """Finetuning the small ViT that BEiT pretrained, 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/finetune_beit-micro-p4_1xb128-amp-coslr-40e_small32.py
+    configs/small/finetune_beit-micro-p4_1xb128-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/finetuning
 
 BEiT's network has layer scales and biases by relative position; otherwise as finetune_vit-micro.
 

@@ -1,7 +1,7 @@
 """Finetuning the pretrained small ConvNeXt on 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py
+    configs/small/finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/finetuning
 
 A checkpoint of energy-mixed_convnext-micro-p2.
 

@@ -1,7 +1,7 @@
 """Finetuning the pretrained small Swin on 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/finetune_swin-micro-p2_1xb128-amp-coslr-40e_small32.py
+    configs/small/finetune_swin-micro-p2_1xb128-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/finetuning
 
 A checkpoint of energy-mixed_swin-micro-p2 or of simmim_swin-micro.
 

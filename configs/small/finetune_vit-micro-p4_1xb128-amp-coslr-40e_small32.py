@@ -1,7 +1,7 @@
 """Finetuning the pretrained small ViT on 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py
+    configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/finetuning
 
 Any checkpoint of the pretraining configs of this folder, except BEiT's (finetune_beit-micro).
 

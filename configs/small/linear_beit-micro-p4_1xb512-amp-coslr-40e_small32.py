@@ -1,7 +1,7 @@
 """Linear probe of the small ViT that BEiT pretrained, 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/linear_beit-micro-p4_1xb512-amp-coslr-40e_small32.py
+    configs/small/linear_beit-micro-p4_1xb512-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/linear
 
 BEiT's network has layer scales and biases by relative position; otherwise as linear_vit-micro.
 

@@ -1,7 +1,7 @@
 """Linear probe: a linear classifier on the frozen small ConvNeXt, 32² images, 40 epochs.
 
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
-    configs/small/linear_convnext-micro-p2_1xb512-amp-coslr-40e_small32.py
+    configs/small/linear_convnext-micro-p2_1xb512-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/linear
 
 Any checkpoint that finetune_convnext-micro-p2 takes.
 

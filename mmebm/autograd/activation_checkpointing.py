@@ -1,8 +1,8 @@
-"""Blocks whose activations are computed again, not kept, through two derivatives.
+"""Transformer blocks whose activations are recomputed, not kept, through two derivatives.
 
 ``torch.utils.checkpoint`` saves no memory here: the gradient, being differentiated again, keeps
-what it recomputed. Here value, gradient and second derivative of a block are a function of autograd
-each, which keep their arguments only and run the block anew. With F one forward pass of the block,
+what it recomputed. Here the value, the gradient and the second derivative of a block are one
+autograd function each, which keeps only its arguments and runs the block again. With F one forward pass of the block,
 a step of the descent takes 12 F for it instead of 6: F for the value, 2 F for the gradient with
 respect to the input, 6 F to differentiate that, 3 F to differentiate the value.
 """
@@ -24,12 +24,12 @@ Tensors = Sequence[Tensor | None]
 
 
 def checkpoint_activations(backbone: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Let blocks of a backbone compute their activations again rather than keep them.
+    """Let blocks of a backbone recompute their activations instead of keeping them.
 
     Their values and derivatives are the same, up to the second one; a third is refused. The forward
     of each block is replaced; parameters keep their names, and copies and pickles of the backbone
-    recompute too. Hooks on a block run once, those inside it with each run. Its random numbers and
-    its autocast are those of the first run each time.
+    recompute too. Hooks on a block run once, those inside it with each run. Each run
+    has the random numbers and the autocast of the first.
 
     Args:
         backbone: changed in place.
@@ -96,7 +96,7 @@ def _some_names(backbone: nn.Module) -> str:
 
 
 class RecomputedForward:
-    """Takes the place of the forward of a block; see :func:`checkpoint_activations`.
+    """Replace the forward of a block; see :func:`checkpoint_activations`.
 
     Args:
         block: any module. Its forward may take and return tensors in nested tuples, lists and
@@ -144,7 +144,7 @@ class _WithoutHooks(nn.Module):
 
 
 class _Call:
-    """One call of a block: all that is needed to repeat it but the tensors."""
+    """One call of a block: all that is needed to repeat it, except the tensors."""
 
     def __init__(
         self, forward: RecomputedForward, values: Sequence, structure: Any, names: Sequence[str]
@@ -200,7 +200,7 @@ class _Call:
         return [(k, torch.get_autocast_dtype(k), torch.is_autocast_enabled(k)) for k in self.kinds]
 
     def check(self, g: Tensors, tensors: Tensors, wanted: Sequence[bool]) -> None:
-        """Look once for what would give wrong derivatives without a word."""
+        """Check once for what would silently give wrong derivatives."""
         leaves = _leaves(tensors, wanted)
         outputs = self.run_again(leaves)
         for leaf in leaves_of_graph(_influencing(outputs)):
@@ -220,7 +220,7 @@ class _Call:
 
 @contextmanager
 def _autocast(states: Sequence[tuple[str, torch.dtype, bool]]):
-    # Not its cache, which would keep a cast copy of each leaf, or one without a graph.
+    # without its cache, which would keep a cast copy of each leaf, or one without a graph
     with ExitStack() as stack:
         for kind, dtype, enabled in states:
             stack.enter_context(torch.autocast(kind, dtype, enabled, cache_enabled=False))

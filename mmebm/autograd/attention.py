@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # Elements of the L × S matrices that are computed at once: few enough for the caches of a CPU,
-# enough to make up for starting; and 256 MB on a GPU, which is enough to keep it busy.
+# enough to outweigh the overhead; 256 MB on a GPU, enough to keep it busy.
 _CHUNK = {'cpu': 2**19, 'other': 2**26}
 
 # P is kept where its rows are no longer than this many rows of q: those of q, k, v and o.
@@ -185,8 +185,8 @@ def _in_chunks(
 ) -> None:
     """Write ``function(*tensors, scale)`` into the results, a few images or heads at a time.
 
-    All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; what has no elements is
-    passed on as it is.
+    All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; a tensor without elements is
+    passed on unchanged.
     """
     write = _writer(function, compiled)
     images, heads, queries, _ = results[0].shape
@@ -274,8 +274,8 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """PyTorch's function of this name, differentiable twice.
 
-    With a mask, dropout or grouped queries it is PyTorch's own mathematical form, which keeps the
-    matrices; else it is :func:`attention`.
+    With a mask, dropout or grouped queries this is PyTorch's own mathematical form, which keeps the
+    matrices; otherwise it is :func:`attention`.
     """
     plain = attn_mask is None and not dropout_p and not is_causal and not any(options.values())
     if plain and query.dim() == key.dim() == value.dim():

@@ -37,7 +37,7 @@ def differentiate(
 
 
 class GradientCollector:
-    """Sums the gradients of partial losses, and hands them out at one ordinary ``backward``.
+    """Sum the gradients of partial losses, and hand them out in one ordinary ``backward``.
 
     Each partial loss is differentiated before the next one is computed, so that only one graph
     exists at a time. :meth:`total` returns the sum of the losses; its backward passes
@@ -127,7 +127,7 @@ def _take(total: Tensor, gradient: Tensor | None) -> Tensor | None:
 def _without_shared_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies of those that lie in the memory of an earlier one, or more than once in their own.
 
-    Autograd hands such out: for one image, a class token's gradient is a part of the position
+    Autograd returns such tensors: for one image, a class token's gradient is a part of the position
     embedding's, since the sum over the batch is a view there.
     """
     seen, found = set(), []

@@ -1,8 +1,8 @@
-"""Linear layers on a CPU by oneDNN.
+"""Linear layers on a CPU, computed by oneDNN.
 
 PyTorch gives products in float32 to MKL, those in bfloat16 to oneDNN, and has no switch. On an
-AMD processor oneDNN's were the faster ones, by a tenth of a whole step (docs/performance.md);
-products that sum over the batch, the gradients of weights, were not, and stay where they are.
+AMD processor oneDNN's were faster, by a tenth of a whole step (docs/performance.md). Products that
+sum over the batch, the gradients of weights, were not, and stay with MKL.
 """
 
 import torch
@@ -15,8 +15,9 @@ _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """PyTorch's function of this name, differentiable any number of times.
 
-    By oneDNN inside a compiled graph, in float32 on a CPU, else as it is: outside of a graph
-    autograd would also compute the gradients of weights that the descent does not ask for.
+    oneDNN computes it inside a compiled graph, in float32 on a CPU; everything else stays with
+    PyTorch. Outside of a graph, autograd would also compute the gradients of weights, which the
+    descent does not need.
 
     Args:
         input: ``(..., C)``.

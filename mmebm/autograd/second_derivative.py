@@ -29,10 +29,10 @@ _EQUIVALENT = {
 
 
 class TwiceDifferentiableFunctions(TorchFunctionMode):
-    """In its block, functions without a second derivative are computed by equivalent ones.
+    """Within the context, replace functions without a second derivative by equivalent ones.
 
-    Whoever calls them, but for PyTorch itself: the attention inside ``nn.MultiheadAttention``, say,
-    is not seen.
+    Calls from any code are replaced, except from inside PyTorch itself, such as the attention of
+    ``nn.MultiheadAttention``.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -43,7 +43,7 @@ class TwiceDifferentiableFunctions(TorchFunctionMode):
 def replaced_functions():
     """Replace what has a first derivative only: fused attention and the hard sigmoid.
 
-    The switch is thread-local and ends with the block.
+    The switch is thread-local and ends with the context.
     """
     # the second for calls from inside PyTorch's own functions, which the first does not see
     with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
@@ -57,7 +57,7 @@ def twice_differentiable(backbone: nn.Module):
     See :func:`replaced_functions`.
 
     Raises:
-        NotImplementedError: an operation in the block cannot be differentiated twice; names it.
+        NotImplementedError: an operation in the context cannot be differentiated twice; names it.
     """
     try:
         with replaced_functions():
@@ -75,7 +75,7 @@ def check_graph_of_gradient(
     gradients: Sequence[Tensor],
     scale: Tensor,
 ) -> None:
-    """Refuse functions whose own backward cuts the graph without a word.
+    """Refuse functions whose own backward silently cuts the graph.
 
     Those marked ``once_differentiable`` leave an error node in it. Others, such as reversible
     layers, which recompute and differentiate inside their backward, leave nothing: then the

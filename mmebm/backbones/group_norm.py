@@ -14,7 +14,7 @@ from ..utils.batch_norm import training_batch_norms
 
 @MODELS.register_module()
 def GroupNormBackbone(backbone: dict | nn.Module, num_groups: int = 32) -> nn.Module:
-    """Build a backbone with a group norm in the place of each batch norm.
+    """Build a backbone with a group norm in place of each batch norm.
 
     Batch norm takes its mean and variance over the batch, so that ``E(x)`` of an image depends on
     its neighbours and training and evaluation see two energies (``docs/backbones.md``). Group norm
@@ -31,13 +31,13 @@ def GroupNormBackbone(backbone: dict | nn.Module, num_groups: int = 32) -> nn.Mo
         The backbone itself, of its own class.
 
     Raises:
-        TypeError, ValueError: ``num_groups`` is no positive integer, or the backbone has no batch
-            norm.
+        TypeError: ``num_groups`` is no integer.
+        ValueError: it is below 1, or the backbone has no batch norm.
     """
     num_groups = checked_int('num_groups', num_groups, minimum=1)
     if not isinstance(backbone, nn.Module):
         backbone = MODELS.build(backbone)
-    replaced: dict[nn.Module, nn.Module] = {}  # a norm that stands in two places stays one
+    replaced: dict[nn.Module, nn.Module] = {}  # a norm used in two places stays one
     for parent in list(backbone.modules()):
         for name, child in parent._modules.items():
             if isinstance(child, _BatchNorm):
@@ -60,7 +60,7 @@ def _group_norm(batch_norm: _BatchNorm, num_groups: int) -> nn.GroupNorm:
         if g == 1 or (channels % g == 0 and channels // g >= 8)
     )
     options = dict(eps=batch_norm.eps, affine=batch_norm.affine)
-    if hasattr(batch_norm, 'act'):  # timm's norm with an activation behind it
+    if hasattr(batch_norm, 'act'):  # timm's norm followed by an activation
         group_norm = GroupNormAct(channels, groups, **options)
         group_norm.drop, group_norm.act = batch_norm.drop, batch_norm.act
     else:

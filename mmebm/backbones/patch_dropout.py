@@ -1,4 +1,4 @@
-"""Patch drop-out: in training, the transformer layers see a random share of the patches."""
+"""Patch dropout: in training, the transformer layers see a random share of the patches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +19,17 @@ from .position_embedding import (
 
 
 def check_patch_drop_ratio(ratio: float) -> None:
-    """Raise a TypeError or ValueError unless the share of dropped patches is in [0, 1)."""
+    """Check the share of dropped patches.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not in [0, 1).
+    """
     checked_number('patch_drop_ratio', ratio, low=0, below=1)
 
 
 def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
-    """Refuse a wrong share of dropped patches, or a backbone whose patches cannot be dropped.
+    """Refuse a bad share of dropped patches, or a backbone whose patches cannot be dropped.
 
     Raises:
         ValueError: the share is not in [0, 1); or it is not zero, and the backbone has no absolute
@@ -59,9 +64,9 @@ def kept_patches(noise: Tensor, drop_ratio: float) -> Tensor:
 
 
 class PatchDropout:
-    """Shows the transformer layers of a backbone a share of the patches, within a block.
+    """Show the transformer layers of a backbone a share of the patches, within a context.
 
-    The class token and its like are always kept, and all patches are embedded. The hook on the
+    Extra tokens (class token) are always kept, and all patches are embedded. The hook on the
     first layer stays where it is, as the compiler cannot trace one that comes and goes.
 
     Args:
@@ -70,7 +75,7 @@ class PatchDropout:
 
     Attributes:
         kept: the numbers of the patches, row by row, that the layers see, ``(B, K)``; None outside
-            of a block, where they see all.
+            of a context, where they see all.
 
     Raises:
         ValueError: see :func:`check_patch_dropout`.
@@ -88,7 +93,7 @@ class PatchDropout:
 
     @contextmanager
     def drawn(self, images: Tensor) -> Iterator[None]:
-        """Within the block, drop patches of these images ``(B, C, gh · ph, gw · pw)``.
+        """Within the context, drop patches of these images ``(B, C, gh · ph, gw · pw)``.
 
         Raises:
             ValueError: patches are to be dropped, and the images are not of the size that the
@@ -113,13 +118,13 @@ class PatchDropout:
 
     @property
     def share(self) -> float:
-        """K / L, of the patches that are kept; 1 outside of a block."""
+        """K / L, of the patches that are kept; 1 outside of a context."""
         return 1.0 if self.kept is None else self.kept.shape[1] / self.num_patches
 
     def pixels(self, images: Tensor) -> Tensor:
         """The pixels of the kept patches: ``(B, C, H, W)`` → ``(B, K, C · ph · pw)``.
 
-        Outside of a block, these are the images.
+        Outside of a context, these are the images.
         """
         if self.kept is None:
             return images

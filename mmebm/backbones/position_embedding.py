@@ -87,7 +87,7 @@ def sincos_position_embedding(grid: tuple[int, int], channels: int) -> Tensor:
         raise ValueError(
             f'a 2-D sin-cos embedding needs a multiple of 4 channels, the backbone has {channels}'
         )
-    # MMPretrain's runs through the grid column by column; turned, it is row by row.
+    # MMPretrain's goes through the grid column by column; transposed, it is row by row
     return build_2d_sincos_position_embedding(grid[::-1], channels)[0]
 
 
@@ -110,7 +110,7 @@ def forward_with_positions(
 ) -> Tensor | tuple[Tensor, ...]:
     """Run a vision transformer with other position embeddings of the patches.
 
-    The backbone is as before when this returns or raises. Extra tokens (class token) keep their
+    The backbone is unchanged when this returns or raises. Extra tokens (class token) keep their
     own embedding.
 
     Args:
@@ -168,7 +168,7 @@ def check_image_size(backbone: nn.Module, images: Tensor) -> None:
 
 @contextmanager
 def only_patches(layer: nn.Module, kept: Tensor, num_patches: int) -> Iterator[None]:
-    """Within the block, let only some patches enter a layer, after the extra tokens.
+    """Within the context, let only some patches enter a layer, after the extra tokens.
 
     Args:
         layer: see :func:`first_transformer_layer`; afterwards it is as before.

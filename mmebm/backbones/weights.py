@@ -11,13 +11,13 @@ from torch.nn.functional import interpolate
 
 from ..utils.checkpoint import load_checkpoint_safely
 
-# Below this share, of the backbone or of the file, they are two different networks. Between them
-# lie honest differences: a norm before or after the average, MAE's and BEiT's mask token.
+# Below this share, of the backbone or of the file, they are two different networks. Above it,
+# differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
 MIN_SHARE = 0.9
 
 
 class Filled(NamedTuple):
-    """What a checkpoint gave to a backbone. Floating-point tensors only; counters do not count.
+    """What a checkpoint gave to a backbone. Floating-point tensors only, no counters.
 
     Attributes:
         total: number of tensors of the backbone.
@@ -77,7 +77,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
     backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
     shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
     transformers resize their position embeddings, BEiT's hands its shared bias on to each layer.
-    Biases by relative position are resized here, since MMPretrain's own way of doing so needs a
+    Relative position biases are resized here, since MMPretrain's own way of doing so needs a
     function that SciPy no longer has.
 
     Args:
@@ -120,7 +120,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
 
 
 def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
-    """Resize a table of biases by relative position, such as BEiT's and Swin's, bicubically.
+    """Resize a table of relative position biases, such as BEiT's and Swin's, bicubically.
 
     Args:
         table: ``(n² + t, H)`` of H heads: for each of n = 2k − 1 offsets in each direction, and
@@ -145,7 +145,7 @@ def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
 
 
 def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, with biases by relative position as long as those of the backbone."""
+    """The tensors, with relative position biases as long as those of the backbone."""
     suffix = 'relative_position_bias_table'
     own = {n: len(t) for n, t in backbone.state_dict().items() if n.endswith(suffix)}
     resized = dict(tensors)

@@ -1,3 +1,5 @@
+"""Images of a folder, without labels; broken files and restarts do not change the run."""
+
 import logging
 import os
 from collections import Counter
@@ -15,7 +17,7 @@ from mmpretrain.registry import DATASETS
 from ..utils import checked_int, fixed_random_state
 
 # What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
-# range is nowhere fixed (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
+# range is not standardised (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
 IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.avif', '.gif'),
     *('.bmp', '.dib', '.tif', '.tiff', '.jp2', '.j2k', '.pbm', '.pgm', '.ppm', '.pxm', '.pnm'),
@@ -28,16 +30,16 @@ class ImageFolder(CustomDataset):
     """Every image below a folder, at any depth; no labels are needed.
 
     **Unreadable images.** An image that cannot be read or decoded (truncated, empty, vanished, no
-    image at all) is replaced by another one of the set, its path is logged once, and it is marked
-    where all worker processes and the main process see it: :meth:`unreadable_images` lists them,
-    and :class:`~mmebm.engine.UnreadableImagesHook` reports them. Only the first transform of the
-    pipeline, which loads the image, is treated so; an exception of a later one propagates.
+    image at all) is replaced by another one of the dataset. Its path is logged once, and it is
+    marked in memory that all processes share: :meth:`unreadable_images` lists such images, and
+    :class:`~mmebm.engine.UnreadableImagesHook` reports them. This holds for the first transform of
+    the pipeline only, which loads the image; exceptions of later ones propagate.
 
     **Randomness.** Once :meth:`set_epoch` was called (:class:`~mmebm.engine.ReproducibleEpochsHook`
     does), all that the pipeline draws from NumPy, ``random`` or torch depends only on the seed,
     the epoch and the index: not on the number of workers or processes, and not on whether the run
     was interrupted. Before that, samples draw from the process's own generators, as in any MMEngine
-    dataset. With ``test_mode=True`` the epoch does not enter: an image gets the same draws always.
+    dataset. With ``test_mode=True`` the epoch plays no part: an image always gets the same draws.
 
     Images come as ``(H, W, 3)`` uint8 in BGR, with the EXIF orientation applied, whatever they are
     stored as (grey, palette, CMYK, 16 bit, with alpha, ...), if the pipeline begins with
@@ -50,9 +52,9 @@ class ImageFolder(CustomDataset):
             if ``with_label``), in place of searching the folder.
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
-        repeats: How often each image is delivered in an epoch, each time with draws of its own
-            (unlike the repetitions of ``RepeatDataset``). For folders so small that their epochs
-            would be over at once.
+        repeats: How often each image is delivered in an epoch, each time with its own draws
+            (unlike the repetitions of ``RepeatDataset``). For folders so small that an epoch would
+            take only moments.
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
         lazy_init: Whether to leave the search for images to the first use.
@@ -60,9 +62,9 @@ class ImageFolder(CustomDataset):
             ``test_mode``, ``indices``, ``metainfo``, ``classes``, ``serialize_data``.
 
     Raises:
-        FileNotFoundError: If the folder does not exist or holds no image.
-        ValueError: If the folder is a file, or an option is out of its range.
-        TypeError: If an option has the wrong type.
+        FileNotFoundError: the folder does not exist or holds no image.
+        ValueError: the folder is a file, or an option is out of its range.
+        TypeError: an option has the wrong type.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class ImageFolder(CustomDataset):
         self._unreadable = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
 
     def __setstate__(self, state: dict) -> None:
-        # A deep copy, as MMEngine's Runner makes of a loader's config, is no longer shared memory.
+        # A deep copy, as MMEngine's Runner makes of a loader's config, is not in shared memory.
         self.__dict__.update(state)
         if self._fully_initialized:
             self._clock.share_memory_()
@@ -168,7 +170,7 @@ class ImageFolder(CustomDataset):
             seed: The run's seed. Defaults to the one set before.
 
         Raises:
-            ValueError: If a number is negative.
+            ValueError: a number is negative.
         """
         self._clock[1] = checked_int('epoch', epoch, minimum=0)
         if seed is not None:
@@ -193,7 +195,7 @@ class ImageFolder(CustomDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """What is known of a sample: ``img_path``, ``sample_idx`` (its index, not negative), and
+        """What is known about a sample: ``img_path``, ``sample_idx`` (its index, not negative), and
         ``gt_label`` if ``with_label``.
         """
         return super().get_data_info(idx % self.num_images) | {'sample_idx': idx % len(self)}
@@ -203,7 +205,7 @@ class ImageFolder(CustomDataset):
         """The sample after the pipeline; that of another image if this one cannot be read.
 
         Raises:
-            RuntimeError: If ``max_refetch`` replacements in a row were no better.
+            RuntimeError: ``max_refetch`` replacements in a row were unreadable too.
         """
         if not -len(self) <= idx < len(self):
             raise IndexError(f'index {idx} is out of range for {len(self)} samples')

@@ -22,7 +22,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
     A parameter at depth d of D has the learning rate ``lr * layer_decay_rate ** (D - 1 - d)``.
     MMPretrain asks the whole model for d and D, and only its own classifiers answer. Here the
-    backbone is asked; necks and heads, which lie behind it, have the full learning rate.
+    backbone is asked; necks and heads, which come after it, have the full learning rate.
 
     Args:
         optim_wrapper_cfg: as for MMEngine's constructors.
@@ -33,7 +33,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     Raises:
         ValueError: an unknown option, such as MMSegmentation's ``decay_rate``; a rate outside
             (0, 1]; an optimizer without ``lr`` or ``weight_decay``; or a backbone that does not
-            tell the depth of its parameters.
+            give the depth of its parameters.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -45,7 +45,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
                 f'them; missing: {missing}'
             )
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        # the parent reads what it knows and is silent about the rest
+        # the parent silently ignores the options that it does not know
         unknown = set(self.paramwise_cfg) - _OPTIONS
         for key, options in self.paramwise_cfg.get('custom_keys', {}).items():
             unknown |= {f'custom_keys.{key}.{option}' for option in set(options) - {'decay_mult'}}

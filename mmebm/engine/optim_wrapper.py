@@ -13,11 +13,11 @@ _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(AmpOptimWrapper):
-    """MMEngine's ``AmpOptimWrapper``, on the CPU too, and in bfloat16 where the device has it.
+    """MMEngine's ``AmpOptimWrapper``, also on the CPU, and in bfloat16 where that is supported.
 
     Args:
-        dtype: ``'bfloat16'`` or ``'float16'``. Defaults to bfloat16 where the device computes in
-            it, else float16.
+        dtype: ``'bfloat16'`` or ``'float16'``. Defaults to bfloat16 where the device supports it,
+            else float16.
         loss_scale: as for ``AmpOptimWrapper``; used with float16 only, since bfloat16 has the
             range of float32. Defaults to ``'dynamic'``.
         **kwargs: as for MMEngine's ``OptimWrapper``.
@@ -32,7 +32,7 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         loss_scale: str | float | dict = 'dynamic',
         **kwargs,
     ):
-        # Past AmpOptimWrapper's own __init__, which refuses a machine without an accelerator.
+        # not AmpOptimWrapper's own __init__, which refuses a machine without an accelerator
         OptimWrapper.__init__(self, **kwargs)
         if dtype is None:
             has_bfloat16 = get_device() != 'cuda' or torch.cuda.is_bf16_supported()

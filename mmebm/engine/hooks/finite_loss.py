@@ -1,3 +1,5 @@
+"""Stop a run whose loss or weights are no longer finite."""
+
 import math
 from typing import Any
 
@@ -9,16 +11,16 @@ from mmpretrain.registry import HOOKS
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop a run whose loss or weights are no longer finite, before that reaches a checkpoint.
+    """Stop a run whose loss or weights are no longer finite, before they reach a checkpoint.
 
     After each iteration the loss and the other figures that the model returned are checked. The
-    weights, which a gradient that is not finite spoils under a loss that still is, are checked
-    before :class:`mmengine.hooks.CheckpointHook` saves them. Under fp16 loss scaling a step whose
+    weights, which a non-finite gradient spoils even under a finite loss, are checked before
+    :class:`mmengine.hooks.CheckpointHook` saves them. Under fp16 loss scaling a step whose
     gradients overflow is skipped and its loss is finite; the run goes on.
 
     Reads ``distance_step0``, ``distance_step1``, ... (distance of every descent step to the clean
-    image) and ``step_size`` of
-    :class:`mmebm.models.EnergyRestorationAlgorithm` to name the step where it began.
+    image) and ``step_size`` of :class:`mmebm.models.EnergyRestorationAlgorithm` to name the step
+    where it began.
     """
 
     priority = 'ABOVE_NORMAL'  # before CheckpointHook, and before EMAHook takes the weights in
@@ -29,7 +31,7 @@ class FiniteLossHook(Hook):
         """Check the figures of the iteration.
 
         Raises:
-            FloatingPointError: If one is NaN or infinite. Names iteration, descent step, step size.
+            FloatingPointError: one is NaN or infinite. Names iteration, descent step, step size.
         """
         figures = {k: torch.as_tensor(v).detach().item() for k, v in (outputs or {}).items()}
         if not all(map(math.isfinite, figures.values())):
@@ -41,7 +43,7 @@ class FiniteLossHook(Hook):
         """Check the weights.
 
         Raises:
-            FloatingPointError: If one is NaN or infinite. Names the parameter.
+            FloatingPointError: one is NaN or infinite. Names the parameter.
         """
         _check_weights(runner, iteration=runner.iter)  # the loop has counted the last one already
 

@@ -1,3 +1,5 @@
+"""Random numbers that depend on the epoch, not on where a run was interrupted."""
+
 import random
 from typing import Any
 
@@ -14,22 +16,22 @@ from ...utils import derive_seeds
 
 @HOOKS.register_module()
 class ReproducibleEpochsHook(Hook):
-    """Make an epoch draw the same random numbers, whether the run was interrupted before or not.
+    """Make an epoch draw the same random numbers whether or not the run was interrupted before.
 
-    Before each training epoch the data sets (below wrappers too) are told the epoch and the run's
+    Before each training epoch the datasets (also inside wrappers) are told the epoch and the run's
     seed (``randomness=dict(seed=...)``), see :meth:`mmebm.datasets.ImageFolder.set_epoch`. At the
     first iteration of the epoch the main process's generators, from which random layers such as
     drop path draw, are seeded from seed, epoch and rank. A run that is resumed at an epoch then
-    repeats, on the same number of processes, what the uninterrupted run did, to the bit if the
-    device computes deterministically. Validation and test sets are told epoch 0 always and keep
-    their own seed, so that every validation shows the same crops and corruptions.
+    repeats, on the same number of processes, what the uninterrupted run did, bit-identical if the
+    device computes deterministically. Validation and test sets are always told epoch 0 and keep
+    their own seed, so that every validation has the same crops and corruptions.
 
-    Where data cannot be made to repeat, its samples keep drawing from the workers' generators, and
+    Some data cannot be made to repeat. Its samples keep drawing from the workers' generators, and
     one warning says so:
 
     - datasets without a ``set_epoch(epoch, seed)``;
     - wrappers that repeat samples within an epoch (``RepeatDataset``, ``ClassBalancedDataset``),
-      whose repetitions would all draw the same; ``ImageFolder(repeats=...)`` is the way out;
+      whose repetitions would all draw the same; use ``ImageFolder(repeats=...)`` instead;
     - iteration-based loops, whose only epoch shows every image many times. There the main process's
       generators are seeded from the iteration at which the run starts or resumes.
     """
@@ -54,7 +56,7 @@ class ReproducibleEpochsHook(Hook):
         else:
             for number, leaf in enumerate(leaves):
                 if hasattr(leaf, 'set_epoch'):
-                    # The number, so that two folders do not draw alike.
+                    # plus a number, so that two folders draw differently
                     leaf.set_epoch(runner.epoch, runner.seed + number)
                 else:
                     obstacle = f'{type(leaf).__name__} has no set_epoch(epoch, seed)'
@@ -68,7 +70,7 @@ class ReproducibleEpochsHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the main process's generators at the first iteration of an epoch."""
         # Not earlier: making a loader's iterator draws from torch's generator, and with persistent
-        # workers that happens at the first epoch after a start only.
+        # workers that happens only in the first epoch after a start.
         if self._seed_generators:
             self._seed_generators = False
             by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)

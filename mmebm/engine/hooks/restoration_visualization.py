@@ -1,3 +1,5 @@
+"""Pictures of restoration and sorting during a run."""
+
 from mmengine.dataset import default_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
@@ -15,7 +17,7 @@ class RestorationVisualizationHook(Hook):
 
     The images are the first of the validation set (of the training set, where there is no
     validation), with the corruption they have at the start of the run, so that pictures of
-    different epochs compare.
+    different epochs can be compared.
 
     Args:
         num_images: rows of the picture, ≥ 1.

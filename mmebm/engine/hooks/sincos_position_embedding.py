@@ -1,3 +1,5 @@
+"""Start a vision transformer with a sin-cos position embedding."""
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -11,8 +13,8 @@ class SinCosPositionEmbeddingHook(Hook):
     """Start a vision transformer with the 2-D sin-cos position embedding of MoCo v3, trainable.
 
     Which patches are neighbours is then known from the first iteration on, instead of having to be
-    learnt. Weights that are loaded keep the embedding that they bring: a checkpoint (``load_from``
-    or ``resume``) and a ``Pretrained`` initialisation of the backbone.
+    learnt. Loaded weights keep their own embedding: those of a checkpoint (``load_from`` or
+    ``resume``) and of a ``Pretrained`` initialisation of the backbone.
 
     Raises:
         ValueError: the backbone has no absolute position embedding.

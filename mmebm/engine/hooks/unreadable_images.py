@@ -1,3 +1,5 @@
+"""Report images that could not be read."""
+
 import os
 from typing import Any
 
@@ -11,19 +13,19 @@ from ...datasets import leaf_datasets
 
 @HOOKS.register_module()
 class UnreadableImagesHook(Hook):
-    """Report images that could not be read, and stop the run if they are too many.
+    """Report images that could not be read, and stop the run if there are too many.
 
     After each epoch of training, validation and test the log gets their number and share, over all
-    processes and since the start of the run; their paths stand in ``unreadable_images.txt`` in the
-    work directory, one per line. Works on data sets with ``unreadable_images()`` and ``num_images``
-    (:class:`mmebm.datasets.ImageFolder`), below wrappers too.
+    processes and since the start of the run; ``unreadable_images.txt`` in the work dir lists their
+    paths, one per line. Works on datasets with ``unreadable_images()`` and ``num_images``
+    (:class:`mmebm.datasets.ImageFolder`), also inside wrappers.
 
     Args:
         max_share: The run is stopped at the end of an epoch (after its checkpoint was written) if
             more than this share of the images, and more than one image, is unreadable. In [0, 1].
 
     Raises:
-        ValueError: If ``max_share`` lies outside [0, 1].
+        ValueError: ``max_share`` lies outside [0, 1].
     """
 
     priority = 'LOWEST'  # after CheckpointHook: a run stopped here can be resumed
@@ -71,7 +73,7 @@ class UnreadableImagesHook(Hook):
         if not paths:
             runner.logger.info(report)
             return
-        # MMEngine logs a warning of the same text once only; the iteration makes it another one.
+        # MMEngine logs a warning of the same text only once; the iteration makes each text new.
         runner.logger.warning(f'{report}; others took their place. Paths: {file}')
         if len(paths) > max(1, self.max_share * total):
             raise RuntimeError(
