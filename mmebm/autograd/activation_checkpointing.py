@@ -2,9 +2,9 @@
 
 ``torch.utils.checkpoint`` saves no memory here: the gradient, being differentiated again, keeps
 what it recomputed. Here the value, the gradient and the second derivative of a block are one
-autograd function each, which keeps only its arguments and runs the block again. With F one forward pass of the block,
-a step of the descent takes 12 F for it instead of 6: F for the value, 2 F for the gradient with
-respect to the input, 6 F to differentiate that, 3 F to differentiate the value.
+autograd function each, which keeps only its arguments and runs the block again. With F one forward
+pass of the block, a step of the descent takes 12 F for it instead of 6: F for the value, 2 F for
+the gradient with respect to the input, 6 F to differentiate that, 3 F to differentiate the value.
 """
 
 from collections.abc import Sequence
