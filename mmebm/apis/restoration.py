@@ -113,7 +113,7 @@ class RestorationInferencer:
             results = MixedCorruption([corruption], seed=seed)(results)
             name = results['corruption']
         batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)
-        (chain,) = to_chains(self.model, *batch['inputs'], num_steps=num_steps)
+        (chain,) = to_chains(self.model, batch['inputs'], num_steps=num_steps)
         chain.title = name
         if corruption is None:
             chain.clean = chain.clean_energy = None
