@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import torch
+from mmpretrain.structures import DataSample
 from skimage.metrics import peak_signal_noise_ratio
 
-from mmebm.visualization import Chain, draw_chains, to_uint8
+from mmebm.visualization import Chain, draw_chains, to_chains, to_uint8
+from tests.backbones import build_algorithm
 
 
 def chain(colours, clean=None, size=10):
@@ -18,6 +21,25 @@ def test_psnr_is_the_usual_one():
     expected = [peak_signal_noise_ratio(clean, image, data_range=255) for image in images]
     np.testing.assert_allclose(Chain(images, np.zeros(2), clean=clean).psnr, expected)
     assert np.isnan(Chain(images, np.zeros(2)).psnr).all()
+
+
+def test_chains_of_a_restored_batch():
+    model = build_algorithm(step_size=20.0).eval()
+    inputs = list(torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    names = ({}, dict(corruption='Colorization'), dict(corruption='GriddedMask'))
+    samples = [DataSample(metainfo=name) for name in names]
+    chains = to_chains(model, inputs, samples, num_steps=3)
+    assert [chain.title for chain in chains] == ['', 'Colorization', 'GriddedMask']
+    states = model.restore(inputs[0], 3)
+    pixels = model.to_pixels(torch.stack([*states, inputs[1]])).permute(1, 0, 3, 4, 2)
+    with torch.no_grad():
+        energies = torch.stack([model.energy(x) for x in (*states, inputs[1])], 1)
+    for chain, picture, energy in zip(chains, pixels, energies, strict=True):
+        np.testing.assert_array_equal(np.stack([*chain.images, chain.clean]), picture)
+        np.testing.assert_allclose([*chain.energies, chain.clean_energy], energy, rtol=1e-6)
+        assert chain.accuracy is None
+    untitled = to_chains(model, inputs)
+    assert [(chain.title, len(chain.images)) for chain in untitled] == [('', 3)] * 3
 
 
 def test_pixels_are_rounded_and_clipped_for_display_only():

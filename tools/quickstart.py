@@ -181,7 +181,7 @@ def evaluate(runner: Runner, config: Config, per_corruption: int) -> tuple[dict,
         mine = picks[number * per_corruption : (number + 1) * per_corruption]
         samples = default_collate([loader.dataset[i] for i in mine])
         inputs = model.data_preprocessor(samples, False)['inputs']
-        for chain in to_chains(model, *inputs):
+        for chain in to_chains(model, inputs):
             chain.title = corruption.type
             chains.append(chain)
     return metrics, chains

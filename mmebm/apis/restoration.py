@@ -15,6 +15,7 @@ from ..datasets import IMAGE_EXTENSIONS
 from ..models import EnergyRestorationAlgorithm
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
+from ..utils.state_dict import check_fit
 from ..visualization import Chain, to_chains
 
 
@@ -112,7 +113,7 @@ class RestorationInferencer:
             results = MixedCorruption([corruption], seed=seed)(results)
             name = results['corruption']
         batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)
-        (chain,) = to_chains(self.model, *batch['inputs'], num_steps=num_steps)
+        (chain,) = to_chains(self.model, batch['inputs'], num_steps=num_steps)
         chain.title = name
         if corruption is None:
             chain.clean = chain.clean_energy = None
@@ -150,7 +151,9 @@ def load_pretrained(
     if found != algorithm.__name__:
         raise ValueError(f'needed is a config whose model is {algorithm.__name__}, got {found!r}')
     model = MODELS.build(config.model)
-    _load_exactly(model, state.get('state_dict', state), checkpoint)
+    weights = state.get('state_dict', state)
+    check_fit(model, weights, checkpoint, f'the {found} of the config')
+    model.load_state_dict(weights)
     return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval(), config
 
 
@@ -169,25 +172,6 @@ def read_image(image: str | Path | np.ndarray) -> dict:
         return TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=str(image)))
     except Exception as error:  # decoders fail in as many ways as there are formats
         raise UnreadableImageError(f'{image} cannot be read as an image: {error}') from error
-
-
-def _load_exactly(model: nn.Module, state: dict, name: str | Path) -> None:
-    """Load weights, all of them or none."""
-    own = model.state_dict()
-    problems = [f'{key} is missing' for key in own if key not in state]
-    problems += [f'{key} has no place' for key in state if key not in own]
-    problems += [
-        f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if problems:
-        shown = '; '.join(problems[:5]) + ('; ...' if len(problems) > 5 else '')
-        raise ValueError(
-            f'{name} belongs to another network: {len(problems)} of {len(own)} tensors differ: '
-            f'{shown}'
-        )
-    model.load_state_dict(state)
 
 
 def validation_transforms(config: Config) -> tuple[Compose, dict | None]:

@@ -9,7 +9,7 @@ from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 
 from ..models import EnergySortingAlgorithm
-from ..visualization import Chain, to_sorting_chains
+from ..visualization import Chain, to_chains
 from .restoration import load_pretrained, read_image, validation_transforms
 
 
@@ -60,5 +60,5 @@ class SortingInferencer:
         results = self._prepare(read_image(image))
         batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)
         samples = [DataSample(metainfo=dict(sample_idx=index))]
-        (chain,) = to_sorting_chains(self.model, batch['inputs'], samples, num_steps)
+        (chain,) = to_chains(self.model, batch['inputs'], samples, num_steps)
         return chain

@@ -8,10 +8,9 @@ from .position_embedding import (
     set_sincos_position_embedding,
     sincos_position_embedding,
 )
-from .weights import Filled, load_backbone
+from .weights import load_backbone
 
 __all__ = [
-    'Filled',
     'GroupNormBackbone',
     'PatchDropout',
     'PositionEmbedding',

@@ -3,47 +3,18 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.state_dict import Fit, shortened
 
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
 MIN_SHARE = 0.9
-
-
-class Filled(NamedTuple):
-    """What a checkpoint gave to a backbone. Floating-point tensors only, no counters.
-
-    Attributes:
-        total: number of tensors of the backbone.
-        missing: names of those that the file does not have; they keep their values.
-        unused: names of the file's backbone tensors that have no place.
-    """
-
-    total: int
-    missing: list[str]
-    unused: list[str]
-
-    @property
-    def share(self) -> float:
-        """Filled tensors over all of the backbone, in [0, 1]."""
-        return 1 - len(self.missing) / self.total
-
-    def __str__(self) -> str:
-        text = (
-            f'filled {self.total - len(self.missing)} of {self.total} backbone tensors '
-            f'({100 * self.share:.1f} %)'
-        )
-        if self.missing:
-            text += f'; not in the file: {_shortened(self.missing)}'
-        if self.unused:
-            text += f'; in the file without a place: {_shortened(self.unused)}'
-        return text
 
 
 def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -63,13 +34,13 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
     state = checkpoint.get('state_dict', checkpoint)
     tensors = _tensors(state)
     if not tensors:
-        raise ValueError(f'{path} holds no tensors, but {_shortened(list(checkpoint))}')
+        raise ValueError(f'{path} holds no tensors, but {shortened(list(checkpoint))}')
     prefix = 'backbone.'
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     return inside or tensors
 
 
-def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
+def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     """Fill a backbone from a checkpoint of any method.
 
     MMEngine's ``Pretrained`` initialisation loads what fits and says little about the rest, so that
@@ -85,7 +56,8 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
         path: as for :func:`read_backbone_tensors`.
 
     Returns:
-        What was filled; as text it is the line for the log.
+        What was filled, counting floating-point tensors only (a batch norm has a counter too); as
+        text it is the line for the log.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -99,12 +71,11 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Filled:
     except (RuntimeError, AssertionError, KeyError) as error:
         # torch's first line is a heading, then comes a line for each tensor of the wrong shape
         lines = [line.strip() for line in str(error).splitlines()]
-        lines = lines[1:] if len(lines) > 1 else lines
-        problems = f'{len(lines)} tensors do not fit: {_shortened(lines)}'
-        raise ValueError(f'{another}: {problems}') from error
+        unfit = lines[1:] if len(lines) > 1 else lines
+        raise ValueError(f'{another}: {Fit(len(names), unfit=unfit).differences}') from error
     missing = [n for n in names if n in set(missing)]
     unused = [n for n in unexpected if n in tensors and tensors[n].is_floating_point()]
-    filled = Filled(len(names), missing, unused)
+    filled = Fit(len(names), missing, unused)
     if filled.share < MIN_SHARE:
         raise ValueError(
             f'{another}: {filled}. At least {100 * MIN_SHARE:.0f} % must be. Missing: '
@@ -169,7 +140,3 @@ def _tensors(state: Any) -> dict[str, Tensor]:
         for name, value in state.items()
         if isinstance(value, Tensor)
     }
-
-
-def _shortened(names: list, most: int = 6) -> str:
-    return ', '.join(map(str, names[:most])) + (', ...' if len(names) > most else '')

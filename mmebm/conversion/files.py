@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
+from ..utils.state_dict import check_fit
 from .timm_families import Family, Options, family_of, from_timm, to_timm
 
 # Two networks are the same if their outputs on random images differ by no more than this, relative
@@ -162,7 +163,7 @@ def to_timm_file(
     if overlay:
         kwargs['pretrained_cfg_overlay'] = overlay
     target = _create(model, kwargs)
-    _check_fits(target, converted, checkpoint, f'timm.create_model({model!r})')
+    check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
     with _proven(out) as temporary:
         save_file(_compact(converted), temporary, metadata={'format': 'pt'})
         load_checkpoint(target, str(temporary))  # strict; what checkpoint_path does
@@ -204,7 +205,7 @@ def from_timm_file(
     tensors = _filtered(source, tensors, checkpoint)
     left = [name for name in tensors if name not in source.state_dict() and _is_buffer(name)]
     tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
-    _check_fits(source, tensors, checkpoint, f'timm.create_model({model!r})')
+    check_fit(source, tensors, checkpoint, f'timm.create_model({model!r})')
     source.load_state_dict(tensors)
     try:
         options = family.of_timm(source)
@@ -215,7 +216,7 @@ def from_timm_file(
     network = Network(config.model)
     # timm keeps no buffers in its files: MMPretrain's are computed by the network itself
     own = {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-    _check_fits(network, own | converted, checkpoint, config.model.backbone.type)
+    check_fit(network, own | converted, checkpoint, config.model.backbone.type)
     backbone = network.backbone
     written = _write_mmpretrain(own | converted, config, left + unmapped, out, source, backbone)
     settings = ', '.join(f'{k}={v!r}' for k, v in _plain(config.model.backbone).items())
@@ -287,7 +288,7 @@ def _read_ours(
     parts = tuple(f'{name}.' for name, _ in network.named_children())
     left = [name for name in tensors if not name.startswith(parts)]
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}
-    _check_fits(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
+    check_fit(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
     network.load_state_dict(kept)
     return _clean_config(config, network), network, kept, left
 
@@ -498,33 +499,6 @@ def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
 def _is_buffer(name: str) -> bool:
     """Swin's constants, which older files of timm hold."""
     return name.endswith(('.relative_position_index', '.attn_mask'))
-
-
-def _check_fits(
-    network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, what: str
-) -> None:
-    """Raise a ValueError unless names and shapes are those of the network, without exception."""
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    problems = [
-        f'{_list([n for n in own if n not in file])} missing in the file',
-        f'{_list([n for n in file if n not in own])} without a place',
-        *(
-            f'{name} is {shape} in the file, {own[name]} in the network'
-            for name, shape in file.items()
-            if name in own and own[name] != shape
-        ),
-    ]
-    problems = [problem for problem in problems if not problem.startswith('0 ')]
-    if problems:
-        more = f' (and {len(problems) - 4} more)' if len(problems) > 4 else ''
-        raise ValueError(
-            f'{path} belongs to another network than {what}: {"; ".join(problems[:4])}{more}'
-        )
-
-
-def _list(names: list[str], most: int = 4) -> str:
-    return f'{len(names)} ({", ".join(names[:most])}{", ..." if len(names) > most else ""})'
 
 
 def _with_folded_batch_norm(tensors: dict[str, Tensor], eps: float) -> dict[str, Tensor]:

@@ -30,30 +30,16 @@ class BaseCorruption(BaseTransform):
             MMEngine seeds that state per worker, so the seed of a run reproduces the run. A number
             >= 0 makes the corruption a function of this number and of ``sample_idx``, so that a
             validation set sees the same corruption of an image at every epoch.
-        on_device: Whether part of the corruption is left to
-            :class:`~mmebm.models.RestorationDataPreprocessor`; see :class:`GaussianNoise`. ``img``
-            then has a third entry, which every other preprocessor refuses: (2,) float64, γ and a
-            seed of the noise to add to the corrupted image; γ = 1 is none.
 
     Raises:
-        TypeError, ValueError: If ``seed`` is neither None nor a whole number >= 0, or ``on_device``
-            not a bool, or both are given.
+        TypeError, ValueError: If ``seed`` is neither None nor a whole number >= 0.
     """
 
     dtype: type = np.uint8
     """Type of the corrupted image: uint8, or float32 where values leave 0..255."""
 
-    def __init__(self, seed: int | None = None, on_device: bool = False) -> None:
-        if seed is not None:
-            seed = checked_int('seed', seed, minimum=0)
-        checked_bool('on_device', on_device)
-        if on_device and seed is not None:
-            raise ValueError(
-                'on_device=True is for training: with a seed an image is to be the same on every '
-                f'device, so the loader corrupts it; got seed={seed!r}'
-            )
-        self.seed = seed
-        self.on_device = on_device
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = None if seed is None else checked_int('seed', seed, minimum=0)
 
     @abstractmethod
     def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -67,13 +53,30 @@ class BaseCorruption(BaseTransform):
             Array (H, W, 3) of :attr:`dtype`, in units of pixels; float32 need not stay in 0..255.
         """
 
-    def noise_left(self, rng: np.random.Generator) -> np.ndarray:
-        """Return γ and the seed, (2,) float64, of the noise left to the device; γ = 1 is none."""
-        return np.array([1.0, 0.0])
+    def apply(
+        self, image: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], 'BaseCorruption']:
+        """Corrupt one image and check the result.
 
-    def choose(self, rng: np.random.Generator) -> 'BaseCorruption':
-        """Return the corruption for one image: itself, unless it is a mixture."""
-        return self
+        Args:
+            image: (H, W, 3) uint8; stays as it is.
+            rng: The only source of randomness.
+
+        Returns:
+            The corrupted image, a new array, and ``image``; and the corruption applied, which is
+            this one, unless it is a mixture.
+
+        Raises:
+            TypeError, ValueError: If :meth:`corrupt` breaks its contract.
+        """
+        # A view that refuses writing: corrupting in place would make the target corrupted too.
+        view = _contiguous(image).view()
+        view.flags.writeable = False
+        corrupted = self.corrupt(view, rng)
+        _check_corrupted(self, corrupted, image)
+        if np.may_share_memory(corrupted, image):
+            corrupted = corrupted.copy()
+        return [corrupted, image], self
 
     def transform(self, results: dict) -> dict:
         """Replace ``results['img']`` by ``[corrupted, clean]`` and name the corruption.
@@ -84,18 +87,8 @@ class BaseCorruption(BaseTransform):
         """
         image = results.get('img')
         _check_image(self, image)
-        rng = self._generator(results)
-        chosen = self.choose(rng)
-        # A view that refuses writing: corrupting in place would make the target corrupted too.
-        view = _contiguous(image).view()
-        view.flags.writeable = False
-        corrupted = chosen.corrupt(view, rng)
-        _check_corrupted(chosen, corrupted, image)
-        corrupted = corrupted.astype(self.dtype, copy=np.may_share_memory(corrupted, image))
-        results['img'] = [corrupted, image]
-        if self.on_device:
-            results['img'].append(chosen.noise_left(rng))
-        results['corruption'] = type(chosen).__name__
+        results['img'], applied = self.apply(image, self._generator(results))
+        results['corruption'] = type(applied).__name__
         return results
 
     def _generator(self, results: dict) -> np.random.Generator:

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from mmpretrain.registry import TRANSFORMS
 
-from ..utils import checked_int, checked_numbers, checked_range
+from ..utils import checked_bool, checked_int, checked_numbers, checked_range
 from .base import BaseCorruption, image_order
+
+# γ and seed of an image that has no noise to come.
+NO_NOISE = (1.0, 0.0)
 
 # As in MMPretrain's ImageNet configs, in pixel units, RGB.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -75,6 +78,21 @@ def blend_with_noise(
     return rows.reshape(image.shape)
 
 
+def checked_on_device(on_device: bool, seed: int | None) -> bool:
+    """Return ``on_device``.
+
+    Raises:
+        TypeError: If it is not a bool.
+        ValueError: If it comes with a seed, by which an image is to be the same on every device.
+    """
+    if checked_bool('on_device', on_device) and seed is not None:
+        raise ValueError(
+            'on_device=True is for training: with a seed an image is to be the same on every '
+            f'device, so the loader corrupts it; got seed={seed!r}'
+        )
+    return on_device
+
+
 @TRANSFORMS.register_module()
 class SuperResolution(BaseCorruption):
     """Bicubic down by ``scale``, nearest neighbour back to full size; "SR s×" in Table 2.
@@ -116,6 +134,9 @@ class GaussianNoise(BaseCorruption):
     :class:`~mmebm.models.RestorationDataPreprocessor` adds the noise: of the same distribution,
     and reproducible from the seed of the run on devices of one type. The corrupted image is then
     still the clean one, uint8, and ``mean``, ``std`` and ``to_rgb`` are the preprocessor's own.
+    ``img`` then has a third entry, γ and the seed, (2,) float64; γ = 1 is no noise. It is an input
+    and no metadata, so that the noise cannot be lost silently: ``PackInputs`` drops metadata that
+    it is not told to keep, and other preprocessors ignore it, but three inputs they refuse.
 
     Args:
         gamma_range: Smallest and largest γ, in 0..1; drawn uniformly for each image.
@@ -140,7 +161,8 @@ class GaussianNoise(BaseCorruption):
         seed: int | None = None,
         on_device: bool = False,
     ) -> None:
-        super().__init__(seed, on_device)
+        super().__init__(seed)
+        self.on_device = checked_on_device(on_device, seed)
         if on_device:
             self.dtype = np.uint8
         self.gamma_range = checked_range('gamma_range', gamma_range, 0, 1)
@@ -158,11 +180,14 @@ class GaussianNoise(BaseCorruption):
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         return blend_with_noise(image, gamma, noise, self._mean, self._std)
 
-    def noise_left(self, rng: np.random.Generator) -> np.ndarray:
-        """Return γ and a seed, (2,) float64, for the device; γ = 1 if the noise is in."""
-        if not self.on_device:
-            return super().noise_left(rng)
-        return np.array([rng.uniform(*self.gamma_range), rng.integers(2**32)])
+    def apply(
+        self, image: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], BaseCorruption]:
+        """As in :class:`BaseCorruption`; with ``on_device`` a third array holds γ and a seed."""
+        images, applied = super().apply(image, rng)
+        if self.on_device:
+            images.append(np.array([rng.uniform(*self.gamma_range), rng.integers(2**32)]))
+        return images, applied
 
 
 @TRANSFORMS.register_module()

@@ -7,7 +7,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from ..utils import checked_numbers
 from .base import BaseCorruption
-from .degradations import GaussianNoise
+from .degradations import NO_NOISE, GaussianNoise, checked_on_device
 
 
 @TRANSFORMS.register_module()
@@ -37,7 +37,8 @@ class MixedCorruption(BaseCorruption):
         seed: int | None = None,
         on_device: bool = False,
     ) -> None:
-        super().__init__(seed, on_device)
+        super().__init__(seed)
+        checked_on_device(on_device, seed)
         if not isinstance(corruptions, Sequence) or isinstance(corruptions, str):
             raise TypeError(f'corruptions must be a list of corruptions, got {corruptions!r}')
         if not corruptions:
@@ -49,7 +50,9 @@ class MixedCorruption(BaseCorruption):
                     f'{corruption} has a seed of its own; give the seed to MixedCorruption, which '
                     'draws for all of its corruptions'
                 )
-        super().__init__(seed, any(c.on_device for c in self.corruptions))
+        # Then all images of a batch must have the third entry that noisy ones have.
+        self.on_device = any(getattr(c, 'on_device', False) for c in self.corruptions)
+        checked_on_device(self.on_device, seed)
         self.dtype = np.result_type(*(c.dtype for c in self.corruptions)).type
         self.probs = probs
         count = len(self.corruptions)
@@ -61,13 +64,19 @@ class MixedCorruption(BaseCorruption):
                 raise ValueError(f'probs must have the sum 1, got {probs!r}')
             self._probs /= self._probs.sum()
 
-    def choose(self, rng: np.random.Generator) -> BaseCorruption:
-        """Draw one of the corruptions."""
-        return self.corruptions[rng.choice(len(self._probs), p=self._probs)].choose(rng)
+    def apply(
+        self, image: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], BaseCorruption]:
+        """Apply one of the corruptions, and bring the result to the form that all share."""
+        chosen = self.corruptions[rng.choice(len(self._probs), p=self._probs)]
+        (corrupted, clean, *noise), applied = chosen.apply(image, rng)
+        if self.on_device and not noise:
+            noise = [np.array(NO_NOISE)]
+        return [corrupted.astype(self.dtype, copy=False), clean, *noise], applied
 
     def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Corrupt ``image``, (H, W, 3) uint8, by one of the corruptions."""
-        return self.choose(rng).corrupt(image, rng).astype(self.dtype, copy=False)
+        return self.apply(image, rng)[0][0]
 
 
 def _build(corruption: dict | BaseCorruption, on_device: bool) -> BaseCorruption:

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -59,11 +60,30 @@ class PredictingSelfSupervisor(BaseSelfSupervisor):
         return to_pixels(images, self.data_preprocessor)
 
 
+class ValidationChain(NamedTuple):
+    """A validation batch on its way from corrupted to restored, or from shuffled to sorted.
+
+    Attributes:
+        images: x⁰ to x^N as pictures, ``(N + 1, B, C, H, W)`` in pixel units; values may lie
+            outside 0..255.
+        energies: of each of them, ``(N + 1, B)``.
+        clean: the original pictures, ``(B, C, H, W)``, likewise.
+        clean_energies: of the originals, ``(B,)``.
+        accuracy: of sorted images, the share of patches that are right, ``(N + 1, B)`` in [0, 1].
+    """
+
+    images: Tensor
+    energies: Tensor
+    clean: Tensor
+    clean_energies: Tensor
+    accuracy: Tensor | None = None
+
+
 class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     """A backbone ψ and a head h, fitted so that descending on ``E = h(ψ(·))`` restores something.
 
     A subclass says what is descended on (pixels, position embeddings): its :meth:`loss` hands an
-    energy and a distance to :meth:`chain_loss`.
+    energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chain` makes pictures.
 
     Args:
         backbone: config of ψ, or a module.
@@ -195,6 +215,24 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         num_steps = self.num_steps if num_steps is None else num_steps
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         return descend(energy, x, self.step_size.detach(), num_steps)
+
+    @abstractmethod
+    def validation_chain(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        num_steps: int | None = None,
+    ) -> ValidationChain:
+        """Restore or sort a validation batch as :meth:`predict` does, and keep every step.
+
+        Args:
+            inputs: as for :meth:`loss`.
+            data_samples: B of them, as for :meth:`predict`.
+            num_steps: N ≥ 0; by default as in training.
+
+        Raises:
+            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
+        """
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
         """A collector for the trained parameters, on the device of ``inputs``.

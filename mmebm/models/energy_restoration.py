@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from .base_algorithm import BaseEnergyAlgorithm, corrupted_and_clean, with_fields
+from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
 
 # B batch, C channels, H × W pixels, N descent steps.
 
@@ -157,6 +157,23 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
                 energy_corrupted=self.energy(corrupted).float(),
             )
         return with_fields(data_samples, fields)
+
+    def validation_chain(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        num_steps: int | None = None,
+    ) -> ValidationChain:
+        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+        corrupted, clean = corrupted_and_clean(inputs)
+        chain = self.restore(corrupted, num_steps)  # (N + 1, B, C, H, W)
+        with torch.no_grad():
+            return ValidationChain(
+                images=self.to_pixels(chain),
+                energies=torch.stack([self.energy(x).float() for x in chain]),
+                clean=self.to_pixels(clean),
+                clean_energies=self.energy(clean).float(),
+            )
 
 
 def logistic_loss(energy_corrupted: Tensor, energy_clean: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from ..backbones.position_embedding import (
     forward_with_positions,
     set_sincos_position_embedding,
 )
-from .base_algorithm import BaseEnergyAlgorithm, with_fields
+from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, with_fields
 from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
+from .sorting_pictures import assign_positions, place_patches
 
 # B batch, C channels, H × W pixels, L patches of ph × pw pixels in a (gh, gw) grid, K of them kept,
 # D channels of an embedding, N descent steps.
@@ -179,6 +180,33 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
                 energy_corrupted=self.energy(images, shuffled).float(),
             )
         return with_fields(data_samples, fields)
+
+    def validation_chain(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        num_steps: int | None = None,
+    ) -> ValidationChain:
+        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`.
+
+        The pictures show whole patches; the network saw them with masked edges. Each position gets
+        one patch (:func:`assign_positions`), while the accuracy counts the patches whose embedding
+        is nearest to their own position, as :class:`mmebm.SortingMetric` does.
+        """
+        images, true = _images(inputs), self.true_embedding
+        masked, order = self.disorder(images, self.validation_noise(images, data_samples))
+        chain = self.sort(masked, true[order], num_steps)  # (N + 1, B, L, D)
+        right = nearest_positions(chain, true) == torch.arange(len(true), device=true.device)
+        clean = self.to_pixels(images)
+        pictures = [place_patches(clean, assign_positions(e, true), self.grid) for e in chain]
+        with torch.no_grad():
+            return ValidationChain(
+                images=torch.stack(pictures),
+                energies=torch.stack([self.energy(masked, e).float() for e in chain]),
+                clean=clean,
+                clean_energies=self.energy(masked, true.expand_as(chain[0])).float(),
+                accuracy=right.double().mean(-1),
+            )
 
     def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Mask the edges of the patches, and draw which position embedding each patch gets.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ..models import EnergyRestorationAlgorithm
+from ..models import BaseEnergyAlgorithm
 
 # B batch, C channels, H × W pixels, N descent steps.
 
@@ -51,29 +51,39 @@ class Chain:
 
 
 def to_chains(
-    model: EnergyRestorationAlgorithm,
-    corrupted: Tensor,
-    clean: Tensor,
+    model: BaseEnergyAlgorithm,
+    inputs: Tensor | Sequence[Tensor],
+    data_samples: Sequence[DataSample] | None = None,
     num_steps: int | None = None,
 ) -> list[Chain]:
-    """Restore a batch and measure its energies.
+    """Restore or sort a validation batch and measure its energies.
 
     Args:
         model: in the mode (training or evaluation) that it should work in.
-        corrupted: ``(B, C, H, W)``, normalised.
-        clean: likewise.
+        inputs: what its data preprocessor yields: ``[corrupted, clean]`` for restoring, images for
+            sorting, each ``(B, C, H, W)``, normalised.
+        data_samples: B of them; their ``corruption``, if any, becomes the title. Sorting needs
+            their ``sample_idx``; None numbers the images from 0.
         num_steps: N ≥ 0. Defaults to the number trained with.
 
     Returns:
-        B chains, in pixel units, without titles.
+        B chains, in pixel units.
     """
-    images = torch.cat([model.restore(corrupted, num_steps), clean[None]])  # (N + 2, B, C, H, W)
-    with torch.no_grad():
-        energies = torch.stack([model.energy(x).float() for x in images]).cpu().numpy()
-    pixels = model.to_pixels(images).permute(1, 0, 3, 4, 2).cpu().numpy()  # (B, N + 2, H, W, C)
+    batch = model.validation_chain(inputs, data_samples, num_steps)
+    images, clean = (x.movedim(-3, -1).cpu().numpy() for x in (batch.images, batch.clean))
+    energies, clean_energies = batch.energies.cpu().numpy(), batch.clean_energies.tolist()
+    accuracy = None if batch.accuracy is None else batch.accuracy.cpu().numpy()
+    titles = [sample.get('corruption', '') for sample in data_samples or [{}] * len(clean)]
     return [
-        Chain(p[:-1], e[:-1], clean=p[-1], clean_energy=float(e[-1]))
-        for p, e in zip(pixels, energies.T, strict=True)
+        Chain(
+            images=images[:, i],
+            energies=energies[:, i],
+            clean=clean[i],
+            clean_energy=clean_energies[i],
+            title=titles[i],
+            accuracy=None if accuracy is None else accuracy[:, i],
+        )
+        for i in range(len(clean))
     ]
 
 

@@ -27,7 +27,7 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
     backbone = build_finetuning(method)
     filled = load_backbone(backbone, tmp_path / 'epoch_1.pth')
     total, full = COUNTS[method]
-    assert f'filled {full} of {total} backbone tensors ({100 * full / total:.1f} %)' in str(filled)
+    assert f'filled {full} of {total} tensors ({100 * full / total:.1f} %)' in str(filled)
     loaded = backbone.state_dict()
     expected = expected_start(method, pretrained)
     assert len(expected) == full
@@ -98,8 +98,8 @@ def test_the_limit_is_ninety_percent(tmp_path, dropped, fits):
 @pytest.mark.parametrize(
     ('arch', 'message'),
     [
-        (dict(ARCH, embed_dims=32), r'tensors do not fit: size mismatch for cls_token'),
-        (dict(ARCH, feedforward_channels=64), r'6 tensors do not fit: .*layers\.0\.ffn'),
+        (dict(ARCH, embed_dims=32), r'do not fit: size mismatch for cls_token'),
+        (dict(ARCH, feedforward_channels=64), r'6 do not fit: .*layers\.0\.ffn'),
         (dict(ARCH, num_layers=1), r'filled 18 of 30 .*layers\.1\.attn\.qkv\.weight'),
         # every tensor filled, and yet not the network that was pretrained
         (dict(ARCH, num_layers=3), r'12 of the 42 .* no place .*layers\.2\.attn\.qkv\.weight'),

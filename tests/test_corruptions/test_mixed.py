@@ -146,10 +146,10 @@ def test_errors_of_an_entry_pass():
     ('probs', 'error', 'message'),
     [
         ([1], ValueError, r'probs must be 2 numbers in 0\.\.1, got \[1\]'),
-        ([1.5, -0.5], ValueError, r'probs\[0\] must be a number in 0\.\.1, got 1\.5'),
-        ([0.5, -0.5], ValueError, r'probs\[1\] must be a number in 0\.\.1, got -0\.5'),
+        ([1.5, -0.5], ValueError, r'probs\[0\] must be a finite number in 0\.\.1, got 1\.5'),
+        ([0.5, -0.5], ValueError, r'probs\[1\] must be a finite number in 0\.\.1, got -0\.5'),
         ([0.5, 0.4], ValueError, r'probs must have the sum 1, got \[0\.5, 0\.4\]'),
-        ([float('nan'), 1], ValueError, r'probs\[0\] must be a number in 0\.\.1, got nan'),
+        ([float('nan'), 1], ValueError, r'probs\[0\] must be a finite number in 0\.\.1, got nan'),
         (0.5, TypeError, r'probs must be 2 numbers in 0\.\.1, got 0\.5'),
     ],
 )

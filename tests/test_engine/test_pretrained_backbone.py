@@ -103,7 +103,7 @@ def test_training_starts_from_the_checkpoint_and_says_so(make_runner, tmp_path):
         after['layers.0.attn.qkv.weight'], pretrained['layers.0.attn.qkv.weight']
     )
     (log,) = (tmp_path / 'work').rglob('*.log')
-    assert 'a.pth: filled 30 of 30 backbone tensors (100.0 %)' in log.read_text()
+    assert 'a.pth: filled 30 of 30 tensors (100.0 %)' in log.read_text()
 
 
 def test_without_the_hook_training_starts_elsewhere(make_runner, tmp_path):

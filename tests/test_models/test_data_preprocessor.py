@@ -10,6 +10,7 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset, default_collate, worker_init_fn
 from mmpretrain.registry import MODELS, TRANSFORMS
 
+from mmebm.models.base_algorithm import corrupted_and_clean
 from mmebm.models.data_preprocessor import add_noise
 
 MEAN, STD = [10.0, 120.0, 200.0], [2.0, 30.0, 50.0]
@@ -130,11 +131,18 @@ def test_repeats_from_the_seed_and_workers_differ():
     assert torch.equal(once, again)
 
 
-def test_other_preprocessors_refuse():
-    """The noise cannot be forgotten."""
-    batch = load(photos(NOISE))[0]
-    with pytest.raises(IndexError):
-        preprocess(batch, 'SelfSupDataPreprocessor')
+@pytest.mark.parametrize('options', [{}, dict(to_rgb=False), dict(mean=None, std=None)])
+@pytest.mark.parametrize('corruption', [NOISE, MIXTURE], ids=['noise', 'mixture'])
+def test_noise_cannot_be_lost(corruption, options):
+    """Whatever ``PackInputs`` keeps, a preprocessor adds it or the run stops."""
+    pack = TRANSFORMS.build(dict(type='PackInputs', meta_keys=()))
+    dataset = Photos(pipeline=[TRANSFORMS.build(corruption), pack])
+    (batch,) = load(dataset, num_workers=0, batch_size=12)
+    with pytest.raises((IndexError, TypeError)):  # MMPretrain's preprocessor, or our algorithms
+        corrupted_and_clean(preprocess(batch, 'SelfSupDataPreprocessor', **options)['inputs'])
+    if 'mean' not in options:
+        corrupted, clean = corrupted_and_clean(preprocess(batch, **options)['inputs'])
+        assert (corrupted != clean).flatten(1).any(1).all()
 
 
 def test_noise_needs_the_normalisation():

@@ -373,8 +373,8 @@ def test_refuses_a_checkpoint_without_config(convert, tmp_path, capsys):
     ('change', 'words'),
     [
         (dict(img_size=48), ['pos_embed is (1, 17, 16)', '(1, 37, 16)']),
-        (dict(arch=dict(ARCH, num_layers=3)), ['12 (', 'layers.2', 'missing in the file']),
-        (dict(arch=dict(ARCH, num_layers=1)), ['12 (', 'layers.1', 'without a place']),
+        (dict(arch=dict(ARCH, num_layers=3)), ['12 missing in the file', 'layers.2']),
+        (dict(arch=dict(ARCH, num_layers=1)), ['12 in the file without a place', 'layers.1']),
         (dict(arch=dict(ARCH, embed_dims=32)), ['cls_token is (1, 1, 16)', '(1, 1, 32)']),
         (CONVNEXT, ['another network than ConvNeXt', 'downsample_layers.0.0', 'cls_token']),
     ],

@@ -77,7 +77,7 @@ def test_a_checkpoint_alone_is_enough(method, images, tmp_path, capsys):
     ]
     assert all(0 <= float(row[2]) <= float(row[3]) == 100 for row in found)  # top-5 of two classes
     assert float(found[2][2]) == 100  # red and blue, told apart even by random weights
-    assert 'backbone tensors (100.0 %)' in out
+    assert 'tensors (100.0 %)' in out
     assert '32 labelled images, 8 queries, 2 classes (chance: 50.0 %)' in out
 
 

@@ -85,7 +85,7 @@ def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
     other = tmp_path / 'other.pth'
     torch.save(dict(meta=state['meta'], state_dict=state['state_dict']), other)
     assert restore.main([str(other), str(photos)]) == 2
-    assert 'head.fc.weight is missing' in capsys.readouterr().err
+    assert '1 missing in the file: head.fc.weight' in capsys.readouterr().err
     torch.save(dict(state_dict={}), other)
     assert restore.main([str(other), str(photos)]) == 2
     assert 'no config' in capsys.readouterr().err

@@ -7,8 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...models import EnergySortingAlgorithm
-from ...visualization import draw_chains, to_chains, to_sorting_chains
+from ...visualization import draw_chains, to_chains
 
 
 @HOOKS.register_module()
@@ -50,11 +49,6 @@ class RestorationVisualizationHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         batch = model.data_preprocessor(self._batch, False)
-        if isinstance(model, EnergySortingAlgorithm):
-            chains = to_sorting_chains(model, batch['inputs'], batch['data_samples'])
-        else:
-            chains = to_chains(model, *batch['inputs'])
-        for chain, sample in zip(chains, batch['data_samples'], strict=True):
-            chain.title = sample.get('corruption', '')
+        chains = to_chains(model, batch['inputs'], batch['data_samples'])
         model.train()
         runner.visualizer.add_image('restoration', draw_chains(chains), step=runner.epoch + 1)

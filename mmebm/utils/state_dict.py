@@ -1,0 +1,90 @@
+"""Whether the tensors of a file fit a network, and how to word it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+
+class Fit(NamedTuple):
+    """How the tensors of a file fit a network; as text, how many do and what is wrong with others.
+
+    Attributes:
+        total: number of tensors of the network.
+        missing: names of those that the file does not have.
+        unused: names of the file's tensors that have no place in the network.
+        unfit: a sentence for each tensor that both have, but with different shapes.
+    """
+
+    total: int
+    missing: Sequence[str] = ()
+    unused: Sequence[str] = ()
+    unfit: Sequence[str] = ()
+
+    @property
+    def share(self) -> float:
+        """Tensors that the file fills over all of the network, in [0, 1]."""
+        return 1 - (len(self.missing) + len(self.unfit)) / max(self.total, 1)
+
+    @property
+    def differences(self) -> str:
+        """What does not fit, counted and with examples; empty if everything fits."""
+        found = {
+            'missing in the file': self.missing,
+            'in the file without a place': self.unused,
+            'do not fit': self.unfit,
+        }
+        return '; '.join(f'{len(n)} {what}: {shortened(n)}' for what, n in found.items() if n)
+
+    def __str__(self) -> str:
+        filled = self.total - len(self.missing) - len(self.unfit)
+        text = f'filled {filled} of {self.total} tensors ({100 * self.share:.1f} %)'
+        return '; '.join(filter(None, [text, self.differences]))
+
+
+def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
+    """Compare names and shapes with those of a network's state dict; nothing is loaded.
+
+    Args:
+        network: any module.
+        tensors: by name. What has no shape does not fit.
+    """
+    own = {name: _shape(value) for name, value in network.state_dict().items()}
+    file = {name: _shape(value) for name, value in tensors.items()}
+    return Fit(
+        total=len(own),
+        missing=[name for name in own if name not in file],
+        unused=[name for name in file if name not in own],
+        unfit=[
+            f'{name} is {shape} in the file, {own[name]} in the network'
+            for name, shape in file.items()
+            if name in own and own[name] != shape
+        ],
+    )
+
+
+def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, what: str) -> None:
+    """Refuse tensors whose names and shapes are not exactly those of the network.
+
+    Args:
+        network: any module.
+        tensors: by name.
+        path: of their file, for the message.
+        what: the network is, for the message.
+
+    Raises:
+        ValueError: one is missing, has no place, or has another shape; names the first of each.
+    """
+    differences = fit_of(network, tensors).differences
+    if differences:
+        raise ValueError(f'{path} belongs to another network than {what}: {differences}')
+
+
+def shortened(names: Sequence[object], most: int = 6) -> str:
+    """The first names, separated by commas, and dots if there are more."""
+    return ', '.join(map(str, names[:most])) + (', ...' if len(names) > most else '')
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if hasattr(value, 'shape') else None

@@ -1,0 +1,54 @@
+"""Whether tensors fit a network, and what the message says of those that do not."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmebm.utils.state_dict import Fit, check_fit, fit_of
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))  # four tensors
+
+
+def test_its_own_tensors_fit(network):
+    fit = fit_of(network, network.state_dict())
+    assert fit == Fit(4, [], [], [])
+    assert fit.share == 1
+    assert fit.differences == ''
+    assert str(fit) == 'filled 4 of 4 tensors (100.0 %)'
+    check_fit(network, network.state_dict(), 'a.pth', 'Sequential')
+
+
+def test_each_kind_of_difference_is_counted_and_named(network):
+    tensors = network.state_dict()
+    del tensors['0.bias']
+    tensors['1.weight'] = torch.zeros(4, 5)
+    tensors['2.weight'] = torch.zeros(1)
+    fit = fit_of(network, tensors)
+    unfit = '1.weight is (4, 5) in the file, (4, 3) in the network'
+    assert fit == Fit(4, ['0.bias'], ['2.weight'], [unfit])
+    assert fit.share == 0.5
+    differences = (
+        '1 missing in the file: 0.bias; 1 in the file without a place: 2.weight; '
+        f'1 do not fit: {unfit}'
+    )
+    assert fit.differences == differences
+    assert str(fit) == f'filled 2 of 4 tensors (50.0 %); {differences}'
+    with pytest.raises(ValueError, match='belongs to another network') as error:
+        check_fit(network, tensors, 'a.pth', 'the Sequential of the config')
+    message = f'a.pth belongs to another network than the Sequential of the config: {differences}'
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize('value', ['text', {'deeper': torch.zeros(3)}, torch.zeros(3, 1)])
+def test_what_is_no_tensor_of_the_shape_does_not_fit(network, value):
+    fit = fit_of(network, {**network.state_dict(), '0.bias': value})
+    assert len(fit.unfit) == 1
+    assert fit.share == 0.75
+
+
+def test_many_names_are_shortened(network):
+    differences = fit_of(network, {str(n): torch.zeros(1) for n in range(9)}).differences
+    assert differences.endswith('9 in the file without a place: 0, 1, 2, 3, 4, 5, ...')
