@@ -24,13 +24,13 @@ class FeatureExtractor:
     Args:
         config: config of the run, or its path. None takes the one inside the checkpoint, which is
             parsed, never executed.
-        checkpoint: fills the backbone, see :func:`mmebm.models.load_backbone`. None leaves it
+        checkpoint: fills the backbone, see :func:`mmebm.load_backbone`. None leaves it
             random.
         device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
         seed: of the random weights that the checkpoint overwrites.
 
     Attributes:
-        filled: :class:`mmebm.models.Filled`, or None for a random network.
+        filled: :class:`mmebm.backbones.weights.Filled`, or None for a random network.
         image_size: side of the images that the backbone is made for, in pixels; None if it does not
             say.
 
