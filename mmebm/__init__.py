@@ -22,6 +22,10 @@ from ._compat import check_versions, installed_versions
 
 check_versions(installed_versions())  # before anything below fails on what is missing or too old
 
+from ._quiet_import import import_quietly
+
+import_quietly()  # before anything below imports the same and the user sees warnings
+
 from ._model_index import register_models
 from .apis import RestorationInferencer, SortingInferencer
 from .backbones import GroupNormBackbone, load_backbone

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import ModuleType
 
 FOLDER = Path(__file__).parent.parent / 'tools'
+# in what other libraries say and a user cannot act on
+FOREIGN = ('MultiScaleDeformableAttention', 'OneDL', 'FileClient', 'HardDiskBackend', 'CUDA_HOME')
 
 
 def load_tool(name: str) -> ModuleType:

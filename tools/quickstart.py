@@ -7,7 +7,7 @@ python tools/quickstart.py --data FOLDER   # your own images
 import argparse
 import shutil
 import sys
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ from mmengine.runner import Runner
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
-from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader
 
 from mmebm.apis import find_images
 from mmebm.cli.launch import build_runner, check_checkpoint
-from mmebm.evaluation import RestorationMetric
-from mmebm.visualization import draw_chains, to_chains
+from mmebm.evaluation import loaders_per_corruption, metrics_per_corruption
+from mmebm.utils.tables import print_table
+from mmebm.visualization import Chain, draw_chains, to_chains
 
 CONFIG_FOLDER = Path(__file__).parent.parent / 'configs/quickstart'
 CONFIG = CONFIG_FOLDER / 'energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
@@ -158,47 +160,35 @@ def most_detailed(files: list[Path], count: int) -> list[int]:
     return [indices[i * len(indices) // count % len(indices)] for i in range(count)]
 
 
-def evaluate(runner: Runner, config: Config, per_corruption: int) -> tuple[dict, list]:
-    """Metrics per corruption over all held-out tiles, and a few chains to draw of each."""
-    model = runner.model.eval()
-    metrics, chains = {}, []
-    mixture = next(t for t in config.val_dataloader.dataset.pipeline if 'corruptions' in t)
-    held_out = runner.val_dataloader.dataset
-    files = [Path(held_out.get_data_info(i)['img_path']) for i in range(len(held_out))]
-    picks = most_detailed(files, per_corruption * len(mixture.corruptions))
-    for number, corruption in enumerate(mixture.corruptions):
-        loader = config.val_dataloader.copy()
-        pipeline = [
-            dict(**corruption, seed=0) if 'corruptions' in transform else transform
-            for transform in loader.dataset.pipeline
-        ]
-        loader.dataset = dict(loader.dataset, pipeline=pipeline)
-        loader = runner.build_dataloader(loader)
-        metric = RestorationMetric()
-        for batch in loader:
-            metric.process(batch, [sample.to_dict() for sample in model.val_step(batch)])
-        metrics[corruption.type] = metric.evaluate(len(loader.dataset))
-        mine = picks[number * per_corruption : (number + 1) * per_corruption]
-        samples = default_collate([loader.dataset[i] for i in mine])
+def example_chains(model: nn.Module, loaders: dict[str, DataLoader], each: int) -> list[Chain]:
+    """A few chains to draw of each corruption, of other photographs as far as there are enough."""
+    datasets = {name: loader.dataset for name, loader in loaders.items()}
+    first = next(iter(datasets.values()))
+    files = [Path(first.get_data_info(i)['img_path']) for i in range(len(first))]
+    picks = iter(most_detailed(files, each * len(datasets)))
+    chains = []
+    for name, dataset in datasets.items():
+        samples = default_collate([dataset[i] for i in islice(picks, each)])
         inputs = model.data_preprocessor(samples, False)['inputs']
         for chain in to_chains(model, inputs):
-            chain.title = corruption.type
+            chain.title = name
             chains.append(chain)
-    return metrics, chains
+    return chains
+
+
+COLUMNS = ('corruption', 'corrupted', 'restored', 'gain', 'SSIM corrupted', 'SSIM restored')
 
 
 def show(metrics: dict, console: Console) -> None:
-    table = Table(title='held-out crops: PSNR in dB, from the squared error over all of them')
-    for column in ('corruption', 'corrupted', 'restored', 'gain', 'SSIM corrupted', 'restored'):
-        table.add_column(column, justify='left' if column == 'corruption' else 'right')
+    """Prints the table of the corruptions."""
+    rows = []
     for name, values in metrics.items():
         before, after = values['restoration/psnr_corrupted'], values['restoration/psnr']
         ssim = values['restoration/ssim_corrupted'], values['restoration/ssim']
-        table.add_row(
-            name, f'{before:.2f}', f'{after:.2f}', f'{after - before:+.2f}',
-            *(f'{value:.3f}' for value in ssim),
-        )  # fmt: skip
-    console.print(table)
+        psnr = (f'{before:.2f}', f'{after:.2f}', f'{after - before:+.2f}')
+        rows.append([name, *psnr, *(f'{value:.3f}' for value in ssim)])
+    title = 'held-out crops: PSNR in dB, from the squared error over all of them'
+    print_table(console, COLUMNS, rows, title)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -245,9 +235,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print('Interrupted. With --resume it goes on after the last whole epoch.')
         return 130
-    metrics, chains = evaluate(runner, config, per_corruption=2)
+    model = runner.model.eval()
+    loaders = loaders_per_corruption(config.val_dataloader)
+    metrics = metrics_per_corruption(model, loaders)
     picture = work_dir / 'restored.png'
-    Image.fromarray(draw_chains(chains, across=2)).save(picture)
+    Image.fromarray(draw_chains(example_chains(model, loaders, each=2), across=2)).save(picture)
     show(metrics, console)
     console.print(f'Look at {picture}', soft_wrap=True)
     return 0

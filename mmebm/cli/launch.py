@@ -17,6 +17,7 @@ from mmpretrain.registry import MODELS
 from ..utils import keep_freed_memory
 from ..utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, register_safe_loader
 from ..utils.state_dict import fit_of
+from .quiet import quiet_terminal, quiet_torch
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
@@ -145,7 +146,10 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if cfg.launcher != 'none':
         _use_cpu_without_gpu(cfg)
-    return Runner.from_cfg(cfg)
+    quiet_torch()
+    runner = Runner.from_cfg(cfg)
+    quiet_terminal(runner.logger)  # what is meant is logged when it trains
+    return runner
 
 
 def close_process_group() -> None:

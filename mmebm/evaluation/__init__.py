@@ -2,6 +2,7 @@
 
 from .energy_metric import EnergyMetric
 from .knn import knn_predict, nearest, vote
+from .per_corruption import loaders_per_corruption, metrics_per_corruption
 from .restoration_metric import RestorationMetric
 from .sorting_metric import SortingMetric
 
@@ -10,6 +11,8 @@ __all__ = [
     'RestorationMetric',
     'SortingMetric',
     'knn_predict',
+    'loaders_per_corruption',
+    'metrics_per_corruption',
     'nearest',
     'vote',
 ]

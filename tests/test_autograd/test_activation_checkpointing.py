@@ -13,9 +13,9 @@ from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
 from mmebm.autograd import differentiate
 from mmebm.autograd.activation_checkpointing import checkpoint_activations
 from mmebm.models import base_algorithm
+from mmebm.utils.step_cost import peak_memory
 from tests.backbones import BACKBONES, VIT, build_algorithm
 from tests.derivatives import OnceOnly
-from tests.tools import load_tool
 
 BLOCKS = {
     'ViT': 'layers.*',
@@ -434,7 +434,6 @@ def test_such_a_step_is_not_compiled(monkeypatch):
 
 def test_memory_falls_clearly():
     arch = dict(embed_dims=48, num_layers=12, num_heads=2, feedforward_channels=192)
-    peak_memory = load_tool('benchmarks/benchmark_speed').peak_memory
     peaks = []
     for recompute in ((), ['layers.*']):
         model = EnergyRestorationAlgorithm(

@@ -10,8 +10,17 @@ from pathlib import Path
 import mmpretrain
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 from torch import nn
 
+from mmebm.evaluation import backbone_check
+from mmebm.evaluation.backbone_check import (
+    cases,
+    check_backbone,
+    check_backbone_in_process,
+    constructor_arguments,
+    smallest,
+)
 from tests.backbones import BACKBONES
 from tests.tools import load_tool
 
@@ -69,7 +78,7 @@ WORKING = {
 @pytest.mark.parametrize('kind', WORKING)
 def test_each_kind_of_features_works(tool, kind):
     tried, features, coupled = WORKING[kind]
-    row = tool.check(tried, 'cpu', timed_steps=1)
+    row = check_backbone(**tried, timed_steps=1)
     assert 'error' not in row, row['error']
     assert row['energy']
     assert row['training_step']
@@ -95,7 +104,7 @@ def test_each_kind_of_features_works(tool, kind):
     ],
 )
 def test_what_does_not_work_says_why(tool, tried, stage, words):
-    row = tool.check(tried, 'cpu', timed_steps=1)
+    row = check_backbone(**tried, timed_steps=1)
     assert row['error']['stage'] == stage
     assert words in row['error']['words']
     assert not row['training_step']
@@ -104,15 +113,15 @@ def test_what_does_not_work_says_why(tool, tried, stage, words):
     assert words in cells[-1]
 
 
-def test_an_error_in_the_code_of_a_backbone_shows_its_line(tool):
+def test_an_error_in_the_code_of_a_backbone_shows_its_line():
     tried = case(type='SparseResNet', depth=18, norm_cfg=dict(type='BN'))
-    error = tool.check(tried, 'cpu', timed_steps=1)['error']
+    error = check_backbone(**tried, timed_steps=1)['error']
     assert error['words'] == "'NoneType' object has no attribute 'shape'"
     assert error['where'].startswith('sparse_modules.py: ')
     assert '_cur_active' in error['where']
 
 
-def test_a_missing_second_derivative_stops_the_training_step(tool, monkeypatch):
+def test_a_missing_second_derivative_stops_the_training_step(monkeypatch):
     class Once(nn.Module):
         def __init__(self):
             super().__init__()
@@ -122,51 +131,53 @@ def test_a_missing_second_derivative_stops_the_training_step(tool, monkeypatch):
             q = self.conv(x).flatten(2).mT[:, None].contiguous()  # as the operator demands
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[0][:, 0]
 
-    monkeypatch.setattr(tool, 'build', lambda options: Once())
-    row = tool.check(case(type='ResNet', depth=18), 'cpu', timed_steps=1)
+    monkeypatch.setattr(backbone_check, 'build', lambda options: Once())
+    row = check_backbone(**case(type='ResNet', depth=18), timed_steps=1)
     assert (row['energy'], row['training_step'], row['restoration']) == (True, False, False)
     assert row['error']['stage'] == 'training step'
     assert 'has no second derivative' in row['error']['words']
 
 
-def test_crashes_hangs_and_memory_cost_one_row(tool, monkeypatch):
+def test_crashes_hangs_and_memory_cost_one_row(monkeypatch):
     huge = dict(embed_dims=16384, num_layers=1, num_heads=2, feedforward_channels=64)
-    monkeypatch.setattr(tool, 'GIGABYTES', 1)
-    row = tool.check_in_process(case(type='VisionTransformer', arch=huge), 'cpu')
+    monkeypatch.setattr(backbone_check, 'GIGABYTES', 1)
+    row = check_backbone_in_process(**case(type='VisionTransformer', arch=huge))
     assert 'memory' in row['error']['words']
-    monkeypatch.setattr(tool, 'check', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    error = tool.check_in_process(case(type='ResNet'), 'cpu')['error']
+
+    def kill(**_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(backbone_check, 'check_backbone', kill)
+    error = check_backbone_in_process(**case(type='ResNet'))['error']
     assert (error['stage'], error['type']) == ('process', 'Crash')
     assert 'exit code -9' in error['words']
-    monkeypatch.setattr(tool, 'SECONDS', 0.5)
-    monkeypatch.setattr(tool, 'check', lambda *_: time.sleep(60))
-    assert tool.check_in_process(case(type='ResNet'), 'cpu')['error']['type'] == 'Timeout'
+    monkeypatch.setattr(backbone_check, 'SECONDS', 0.5)
+    monkeypatch.setattr(backbone_check, 'check_backbone', lambda **_: time.sleep(60))
+    assert check_backbone_in_process(**case(type='ResNet'))['error']['type'] == 'Timeout'
 
 
-def test_arguments_are_found_in_the_classes(tool):
+def test_arguments_are_found_in_the_classes():
     def first(name):
-        return next(tool.option_sets(tool.MODELS.get(name)))
+        return next(backbone_check.option_sets(MODELS.get(name)))
 
-    tool.registered_backbones()
+    backbone_check.registered_backbones()
     assert first('VisionTransformer') == dict(type='VisionTransformer', arch='deit-t')
     assert first('ResNeXt') == dict(type='ResNeXt', depth=50)
     assert first('AlexNet') == dict(type='AlexNet')
-    arguments, open_ended = tool.constructor_arguments(tool.MODELS.get('MoCoV3ViT'))
+    arguments, open_ended = constructor_arguments(MODELS.get('MoCoV3ViT'))
     assert arguments['patch_size'].default == 16  # VisionTransformer's
     assert open_ended
-    assert tool.constructor_arguments(tool.MODELS.get('TIMMBackbone'))[1]
-    assert not tool.constructor_arguments(tool.MODELS.get('VisionTransformer'))[1]
-    assert (
-        tool.smallest({'b': dict(depths=[2, 9], widths=4), 'a': [[2, 2], 'x', (True, 4.5)]}) == 'a'
-    )
+    assert constructor_arguments(MODELS.get('TIMMBackbone'))[1]
+    assert not constructor_arguments(MODELS.get('VisionTransformer'))[1]
+    assert smallest({'b': dict(depths=[2, 9], widths=4), 'a': [[2, 2], 'x', (True, 4.5)]}) == 'a'
 
 
 @pytest.mark.parametrize(
     ('shape', 'expected'),
     [((2, 5), 5), ((2, 9, 7), 7), ((2, 7, 9), 7), ((2, 7, 4, 4), 7), ((2, 4, 4, 7), 7)],
 )
-def test_the_axis_of_the_channels(tool, shape, expected):
-    assert tool.channels(nn.LayerNorm(7), torch.zeros(shape)) == expected
+def test_the_axis_of_the_channels(shape, expected):
+    assert backbone_check.channels(nn.LayerNorm(7), torch.zeros(shape)) == expected
 
 
 def row_of(name, **error):
@@ -177,7 +188,9 @@ def row_of(name, **error):
 def test_a_second_run_renews_its_rows_and_keeps_text_and_other_rows(tool, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        tool, 'check_in_process', lambda case, _: seen.append(case) or row_of(case['name'])
+        tool,
+        'check_backbone_in_process',
+        lambda device, **case: seen.append(case) or row_of(case['name']),
     )
     out = tmp_path / 'page.md'
     out.write_text(f'before\n{tool.BEGIN}\nold\n{tool.END}\nafter\n')
@@ -207,6 +220,6 @@ def test_the_page_is_complete_and_made_from_its_file(tool):
     if stored['measured_with']['mmpretrain'] != mmpretrain.__version__:
         pytest.skip('the page is about another version of MMPretrain')
     rows = {(row['library'], row['name']) for row in stored['rows']}
-    assert {('MMPretrain', name) for name in tool.registered_backbones()} <= rows
-    assert rows == {(case['library'], case['name']) for case in tool.cases()}
+    assert {('MMPretrain', name) for name in backbone_check.registered_backbones()} <= rows
+    assert rows == {(case['library'], case['name']) for case in cases()}
     assert len(rows) > 66

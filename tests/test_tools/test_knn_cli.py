@@ -1,5 +1,6 @@
 """The kNN tool on checkpoints of each method, and what the training tool says without one."""
 
+import re
 import tarfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmebm.apis import FeatureExtractor
+from mmebm.apis import FeatureExtractor, evaluate_knn
 from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
 from tests.tools import load_tool
 
@@ -58,8 +59,8 @@ def save_with_config(method, path):
 
 def rows(text):
     """The table's cells: weights, k, top-1, top-5, seconds."""
-    lines = (line for line in text.splitlines() if line.startswith('│'))
-    return [[cell.strip() for cell in line.strip('│').split('│')] for line in lines]
+    cells = (re.split(r' {2,}', line) for line in text.split('───\n')[-1].splitlines())
+    return [row for row in cells if len(row) == 5]
 
 
 @pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
@@ -112,6 +113,35 @@ def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path
     assert 'filled 28 of 30' in out
     assert '8 labelled images, 8 queries' in out
     assert [row[:2] for row in rows(out)] == [['a.pth', '3']]
+
+
+def test_the_same_from_python(images, tmp_path):
+    save_with_config('energy', tmp_path / 'a.pth')
+    network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
+    seen = {}
+    result = evaluate_knn(
+        network, images / 'train', images / 'val', k=[5, 1], workers=0, batch_size=3,
+        progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+    )  # fmt: skip
+    assert list(result.accuracies) == [1, 5]
+    assert result.accuracies[1] == (1.0, 1.0)
+    assert result.classes == ['blue', 'red']
+    assert seen == {
+        'features of train': [(n, 32) for n in (*range(0, 32, 3), 32)],
+        'features of val': [(0, 8), (3, 8), (6, 8), (8, 8)],
+        'neighbours': [(8, 8)],
+    }
+    for options, message in (
+        (dict(k=0), 'k must be an integer ≥ 1, got 0'),
+        (dict(k=[]), 'k must be at least one number'),
+        (dict(temperature=0), 'temperature must be a finite number > 0'),
+        (dict(max_images=0), 'max_images must be an integer ≥ 1'),
+        (dict(k=33), 'k = 33 is more than the 32 labelled images'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_knn(network, images / 'train', images / 'val', workers=0, **options)
+    with pytest.raises(FileNotFoundError, match=r'no such folder: .*nowhere'):
+        evaluate_knn(network, images / 'nowhere', images / 'val')
 
 
 def refusal(capsys, *argv):

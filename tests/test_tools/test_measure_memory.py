@@ -9,7 +9,7 @@ from tests.tools import FOLDER, load_tool
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)  # it imports benchmark_speed
+    monkeypatch.syspath_prepend(FOLDER / 'benchmarks')  # it imports benchmark_speed
     return load_tool('benchmarks/measure_memory')
 
 

@@ -12,7 +12,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmebm.cli.launch import RANKS, _set_ranks, load_config
 from mmebm.utils.checkpoint import load_checkpoint_safely
-from tests.tools import load_tool
+from tests.tools import FOREIGN, load_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -253,6 +253,8 @@ def test_two_nodes_train_and_one_process_resumes(config, tmp_path, monkeypatch):
     output = ''.join(node.stdout for node in done)
     assert [node.returncode for node in done] == [0, 0], output
     assert output.count('talk over gloo') == 1
+    for foreign in FOREIGN:
+        assert foreign not in output
     out = tmp_path / 'out'
     assert (out / 'last_checkpoint').read_text().strip().endswith('epoch_2.pth')
     checkpoint = load_checkpoint_safely(out / 'epoch_2.pth')

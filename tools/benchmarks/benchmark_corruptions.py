@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
+import mmebm  # noqa: F401  isort: skip  first, since it imports MMPretrain without its warnings
 import cv2
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.transforms import PackInputs, RandomResizedCrop
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from mmebm.corruptions import (
@@ -40,7 +40,7 @@ from mmebm.corruptions import (
 )
 from mmebm.datasets import ImageFolder
 from mmebm.utils.device import device_name
-from mmebm.utils.tables import markdown_table
+from mmebm.utils.tables import markdown_table, print_table
 
 BASELINE = 'MAE of MMPretrain'
 RANDOM_SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
@@ -188,10 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         for name in datasets
     ]
-    table = Table(*header, title=title)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(Console(), header, rows, title)
     if args.output is not None:
         lines = [header, ('---', *['---:'] * (len(header) - 1)), *rows]
         args.output.write_text(f'{title}:\n\n{markdown_table(lines)}\n')

@@ -15,7 +15,6 @@ device's speed that it reaches.
 import argparse
 import json
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -29,19 +28,19 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from rich import box
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
+from mmebm.cli.quiet import quiet_torch
 from mmebm.utils import keep_freed_memory
 from mmebm.utils.device import device_name
-from mmebm.utils.tables import markdown_table, write_csv
+from mmebm.utils.step_cost import peak_memory, step_seconds
+from mmebm.utils.tables import markdown_table, print_table, write_csv
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -227,36 +226,6 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> Callable[[], Ten
     return lambda: a @ b
 
 
-def seconds(step: Callable[[], Tensor], device: torch.device) -> float:
-    start = perf_counter()
-    step()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return perf_counter() - start
-
-
-def peak_memory(step: Callable[[], Tensor], device: torch.device) -> int:
-    """Bytes that a step allocates at its peak, beyond the weights and the optimizer's state."""
-    if device.type == 'cuda':
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    # PyTorch counts what a CPU allocates only while it profiles, and tells it in the trace
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, 'trace.json')
-        profile.export_chrome_trace(str(file))
-        events = json.loads(file.read_text())['traceEvents']
-    memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
-    totals = [e['args']['Total Allocated'] for e in memory]
-    # what an earlier profile saw allocated, and nobody saw freed, is counted on
-    return max(totals) - (totals[0] - memory[0]['args']['Bytes'])
-
-
 def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]:
     """Rows of the table of a backbone."""
     device = torch.device(args.device)
@@ -278,7 +247,7 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
     times = defaultdict(list)
     for _ in track(range(args.repeats), f'{name}: {len(steps)} steps in turn', console=console):
         for key, step in steps.items():
-            times[key].append(seconds(step, device))
+            times[key].append(step_seconds(step, device))
     rows = []
     for (kind, precision), values in times.items():
         if kind == PRODUCT:
@@ -339,6 +308,8 @@ COLUMNS = (
     'step', 'images/s', 'ms (quartiles)', '× supervised', '× floor', '× Listing 1',
     'speed-up on float32', 'of product', 'peak MB', 'of Listing 1',
 )  # fmt: skip
+# those that fit on a terminal of 80 columns
+SHOWN = tuple(c for c in COLUMNS if c not in ('speed-up on float32', 'of product'))
 LEGEND = (
     '× : time, relative to another step of this precision, the floor being 2 N supervised steps; '
     "speed-up on float32: on Listing 1's in float32; of product: share of the speed of matrix "
@@ -430,6 +401,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per initialised tensor
+    quiet_torch()
     device = torch.device(args.device)
     if device.type == 'cpu':
         keep_freed_memory()  # as tools/train.py does; it serves all steps alike
@@ -445,13 +417,10 @@ def main(argv: list[str] | None = None) -> int:
         write(rows, title, args.out)
     console.print(title)
     for name, lines in tables(rows).items():
-        table = Table(title=name, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify='left' if column == 'step' else 'right')
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-    console.print(LEGEND)
+        shown = [[dict(zip(COLUMNS, line, strict=True))[c] for c in SHOWN] for line in lines]
+        print_table(console, SHOWN, shown, f'\n{name}')
+    console.print(f'\n{LEGEND}')
+    console.print(f'All columns: {args.out / "speed.md"}', soft_wrap=True)
     console.print(f'Look at {args.out / "speed.png"}', soft_wrap=True)
     return 0
 

@@ -83,7 +83,7 @@ def resize(config: Config, width: int, depth: int) -> None:
 
 @contextmanager
 def environment(variables: dict[str, str]):
-    """Environment variables that configs read, for the length of the block."""
+    """Environment variables that configs read, while the context is open."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -326,12 +326,13 @@ def main(argv: list[str] | None = None) -> int:
                 result = read_result(pretraining, folder / protocol)
                 rows.append({'method': method, 'seed': seed, 'protocol': protocol, **result})
                 table = report(rows, work_dir)
-                console.print(f'seed {seed}, {method}, {protocol}: {result["accuracy"]:.2f} %')
+                said = f'seed {seed}, {method}, {protocol}: {result["accuracy"]:.2f} %'
+                console.print(said, soft_wrap=True)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'compare_small.py: {error}', file=sys.stderr)
         return 2
     draw_curves(rows, work_dir)
-    console.print(table)
+    console.print(table, soft_wrap=True)
     console.print(f'Look at {work_dir / "results.png"} and curves.png', soft_wrap=True)
     return 0
 

@@ -11,22 +11,16 @@ DATA_ROOT holds a sub-folder per class in train/ and in test/ or val/.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from mmebm.apis import FeatureExtractor, read_config
-from mmebm.datasets import ImageFolder
-from mmebm.evaluation import nearest, vote
-
-CHUNK = 4096  # queries, and features, compared at once
+from mmebm.apis import FeatureExtractor, evaluate_knn, read_config
+from mmebm.cli.quiet import quiet_torch
+from mmebm.utils.tables import print_table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -77,84 +71,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def build_part(data_root: Path, names: tuple[str, ...], size: int, most: int | None) -> ImageFolder:
-    """The labelled images of the first of these sub-folders that there is.
+def part(data_root: Path, *names: str) -> Path:
+    """The first of these sub-folders that there is.
 
     Raises:
-        FileNotFoundError: there is none, or no image in it.
+        FileNotFoundError: there is none.
     """
-    name = next((name for name in names if (data_root / name).is_dir()), None)
-    if name is None:
+    found = next((data_root / name for name in names if (data_root / name).is_dir()), None)
+    if found is None:
         raise FileNotFoundError(f'{data_root} has no sub-folder {" or ".join(names)}')
-    # The usual 256 → 224 of ImageNet; small images are taken whole.
-    edge = round(size * 256 / 224) if size >= 128 else size
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=edge, backend='pillow', interpolation='bicubic'),
-        dict(type='CenterCrop', crop_size=size),
-        dict(type='PackInputs'),
-    ]
-    dataset = ImageFolder(str(data_root), name, with_label=True, test_mode=True, pipeline=pipeline)
-    if most is not None and most < len(dataset):  # in order of classes
-        dataset.get_subset_(torch.linspace(0, len(dataset) - 1, most).long().tolist())
-    return dataset
+    return found
 
 
-def extract(
-    network: FeatureExtractor, dataset: ImageFolder, args: argparse.Namespace, progress: Progress
-) -> tuple[Tensor, Tensor]:
-    """Features ``(N, D)`` and labels ``(N,)`` of a part, both on the network's device."""
-    loader = DataLoader(
-        dataset, args.batch_size, num_workers=args.workers, collate_fn=default_collate
-    )
-    task = progress.add_task(f'features of {Path(dataset.img_prefix).name}', total=len(dataset))
-    features, labels, start = None, [], 0
-    for batch in loader:
-        labels += [sample.gt_label for sample in batch['data_samples']]
-        found = network(batch)
-        if features is None:  # filled in place: a list to concatenate would need twice the memory
-            dtype = torch.float16 if args.half else torch.float32
-            features = found.new_empty(len(dataset), found.shape[1], dtype=dtype)
-        features[start : start + len(found)] = found
-        start += len(found)
-        progress.update(task, completed=start)
-    return features, torch.cat(labels).to(features.device)
+def bars(progress: Progress) -> Callable[[str, int, int], None]:
+    """Moves a bar for each part of the work, which is added when the work on it begins."""
+    tasks = {}
 
+    def move(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done)
 
-def accuracies(
-    bank: tuple[Tensor, Tensor],
-    queries: tuple[Tensor, Tensor],
-    args: argparse.Namespace,
-    num_classes: int,
-    progress: Progress,
-) -> dict[int, Tensor]:
-    """Share of queries whose class is the first, and is among the first five, for each k."""
-    most = args.k[-1]
-    hits = {k: torch.zeros(2, dtype=torch.long) for k in args.k}
-    task = progress.add_task('neighbours', total=len(queries[0]))
-    for part, labels in zip(*(q.split(CHUNK) for q in queries), strict=True):
-        similarities, indices = nearest(bank[0], part, most, CHUNK)
-        neighbours = bank[1][indices]
-        for k in args.k:
-            scores = vote(similarities[:, :k], neighbours[:, :k], args.temperature, num_classes)
-            right = scores.topk(min(5, num_classes), dim=1).indices == labels[:, None]
-            hits[k] += torch.stack([right[:, 0].sum(), right.sum()]).cpu()
-        progress.advance(task, len(part))
-    return {k: count / len(queries[0]) for k, count in hits.items()}
+    return move
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
     MMLogger.get_instance('knn', log_level='WARNING')  # not a line for each initialised tensor
+    quiet_torch()
     weights = {} if args.checkpoint is None else {Path(args.checkpoint).name: args.checkpoint}
     if args.random or not weights:
         weights[f'random (seed {args.seed})'] = None
-    table = Table(title=f'{args.data_root}: weighted kNN, T = {args.temperature}, accuracy in %')
-    for column in ('weights', 'k', 'top-1', 'top-5', 'seconds'):
-        table.add_column(column, justify='left' if column == 'weights' else 'right')
+    rows = []
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    root = Path(args.data_root).expanduser()
     try:
+        train, test = part(root, 'train'), part(root, 'test', 'val')
         for name, checkpoint in weights.items():
             start = time.perf_counter()
             config = args.config
@@ -163,48 +116,39 @@ def main(argv: list[str] | None = None) -> int:
             network = FeatureExtractor(config, checkpoint, args.device, args.seed)
             if network.filled:
                 console.print(f'{checkpoint}: {network.filled}', soft_wrap=True, highlight=False)
-            size = args.image_size or network.image_size or 224
-            root = Path(args.data_root).expanduser()
-            train = build_part(root, ('train',), size, args.max_images)
-            test = build_part(root, ('test', 'val'), size, args.max_images)
-            check_parts(train, test, args.k[-1])
             with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-                bank = extract(network, train, args, progress)
-                queries = extract(network, test, args, progress)
-                found = accuracies(bank, queries, args, len(train.CLASSES), progress)
+                result = evaluate_knn(
+                    network,
+                    train,
+                    test,
+                    k=args.k,
+                    temperature=args.temperature,
+                    image_size=args.image_size,
+                    max_images=args.max_images,
+                    batch_size=args.batch_size,
+                    workers=args.workers,
+                    half=args.half,
+                    progress=bars(progress),
+                )
             seconds = time.perf_counter() - start
-            for k, (top1, top5) in found.items():
-                cells = (f'{100 * top1:.2f}', f'{100 * top5:.2f}', f'{seconds:.0f}')
-                table.add_row(name, str(k), *cells)
+            for k, (top1, top5) in result.accuracies.items():
+                rows.append(
+                    [name, str(k), f'{100 * top1:.2f}', f'{100 * top5:.2f}', f'{seconds:.0f}']
+                )
     except (OSError, ValueError) as error:
         print(f'knn.py: {error}', file=sys.stderr)
         return 2
-    console.print(table)
+    title = f'{args.data_root}: weighted kNN, T = {args.temperature}, accuracy in %'
+    print_table(console, ('weights', 'k', 'top-1', 'top-5', 'seconds'), rows, title)
     console.print(
-        f'{len(train)} labelled images, {len(test)} queries, {len(train.CLASSES)} classes '
-        f'(chance: {100 / len(train.CLASSES):.1f} %)'
+        f'{len(result.train)} labelled images, {len(result.test)} queries, '
+        f'{len(result.classes)} classes (chance: {100 / len(result.classes):.1f} %)'
     )
-    for part in (train, test):
-        if unreadable := part.unreadable_images():
-            print(f'{len(unreadable)} images of {part.img_prefix} could not be read, others took '
+    for images in (result.train, result.test):
+        if unreadable := images.unreadable_images():
+            print(f'{len(unreadable)} images of {images.img_prefix} could not be read, others took '
                   'their place', file=sys.stderr)  # fmt: skip
     return 0
-
-
-def check_parts(train: ImageFolder, test: ImageFolder, k: int) -> None:
-    """Refuse folders whose labels do not mean the same.
-
-    Raises:
-        ValueError: the classes differ, or there are fewer than k labelled images.
-    """
-    if train.CLASSES != test.CLASSES:
-        differing = sorted(set(train.CLASSES) ^ set(test.CLASSES))
-        raise ValueError(
-            f'{train.img_prefix} and {test.img_prefix} must have the same class sub-folders, but '
-            f'only one of them has {", ".join(differing[:5])}'
-        )
-    if k > len(train):
-        raise ValueError(f'--k {k} is more than the {len(train)} labelled images')
 
 
 if __name__ == '__main__':

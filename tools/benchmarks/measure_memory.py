@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmark_speed import BACKBONES, LISTING_1, Bench, peak_memory, whole_step
+from benchmark_speed import BACKBONES, LISTING_1, Bench, whole_step
 from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
+from mmebm.cli.quiet import quiet_torch
 from mmebm.utils.device import device_name
+from mmebm.utils.step_cost import peak_memory
 from mmebm.utils.tables import markdown_table, write_csv
 
 KINDS = (LISTING_1, 'ours')
@@ -107,11 +109,13 @@ def main(argv: list[str] | None = None) -> int:
     if min(*args.batch_sizes, *args.num_steps) < 1 or len(set(args.batch_sizes)) < 2:
         parser.error('--batch-sizes takes two different numbers or more, all numbers are ≥ 1')
     MMLogger.get_instance('mmengine', log_level='WARNING')
+    quiet_torch()
     title = f'{device_name(args.device)}; torch {torch.__version__}; {args.image_size}²; MB'
     rows = []
     for name in track(args.models, 'backbones'):
         rows += measure(name, args)
         write(rows, title, args.out)
+    print(f'Look at {args.out / "memory.md"}')
     return 0
 
 

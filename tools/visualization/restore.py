@@ -11,7 +11,6 @@ import numpy as np
 from mmengine.config import DictAction
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
 from mmebm.apis import RestorationInferencer, find_images
 from mmebm.cli.pictures import (
@@ -22,6 +21,7 @@ from mmebm.cli.pictures import (
     report,
 )
 from mmebm.corruptions import MixedCorruption
+from mmebm.utils.tables import print_table
 from mmebm.visualization import Chain, to_uint8
 
 
@@ -63,13 +63,20 @@ def chosen_corruption(name: str, options: dict) -> MixedCorruption | str | None:
     return MixedCorruption([dict(type=name, **options)]).corruptions[0]
 
 
-def add_row(table: Table, name: str, chain: Chain) -> None:
+COLUMNS = (
+    'image', 'corruption', 'PSNR corrupted', 'PSNR restored', 'E original', 'E corrupted',
+    'E restored',
+)  # fmt: skip
+
+
+def cells(name: str, chain: Chain) -> list[str]:
+    """The row of an image."""
     psnr = [f'{value:.2f}' for value in (chain.psnr[0], chain.psnr[-1])]
     if chain.clean is None:
         psnr = ['–', '–']
     clean_energy = '–' if chain.clean_energy is None else f'{chain.clean_energy:.3g}'
     energies = [f'{value:.3g}' for value in (chain.energies[0], chain.energies[-1])]
-    table.add_row(name, chain.title or '–', *psnr, clean_energy, *energies)
+    return [name, chain.title or '–', *psnr, clean_energy, *energies]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,11 +89,6 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, TypeError) as error:
         print(f'restore.py: {error}', file=sys.stderr)
         return 2
-    table = Table(title='PSNR in dB; energy is low for images like those trained on')
-    for column in ('image', 'corruption'):
-        table.add_column(column, overflow='fold')
-    for column in ('PSNR corrupted', 'restored', 'E original', 'corrupted', 'restored'):
-        table.add_column(column, justify='right')
     drawn, unreadable = draw_each(
         images,
         args,
@@ -94,17 +96,18 @@ def main(argv: list[str] | None = None) -> int:
         'chain',
         console,
     )
+    rows = []
     for name, chain in drawn:
         target = Path(args.out_dir, f'{name}.restored.png')
         Image.fromarray(to_uint8(chain.images[-1])).save(target)
-        add_row(table, str(name), chain)
+        rows.append(cells(str(name), chain))
     chains = [chain for _, chain in drawn]
+    if len(chains) > 1 and chains[0].clean is not None:
+        means = (np.mean([c.psnr[i] for c in chains]) for i in (0, -1))
+        rows.append([f'mean of {len(chains)}', '', *(f'{mean:.2f}' for mean in means), *3 * ['']])
     if chains:
-        if chains[0].clean is not None and len(chains) > 1:
-            means = (np.mean([c.psnr[i] for c in chains]) for i in (0, -1))
-            table.add_section()
-            table.add_row(f'mean of {len(chains)}', '', *(f'{mean:.2f}' for mean in means))
-        console.print(table)
+        title = 'PSNR in dB; the energy E is low for images like those trained on'
+        print_table(console, COLUMNS, rows, title, left=2)
     return report(args, len(images), unreadable, console)
 
 

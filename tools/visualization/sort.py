@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from mmebm.apis import SortingInferencer, find_images
 from mmebm.cli.pictures import (
@@ -18,6 +17,7 @@ from mmebm.cli.pictures import (
     draw_each,
     report,
 )
+from mmebm.utils.tables import print_table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,16 +47,15 @@ def main(argv: list[str] | None = None) -> int:
     rows = [(str(name), chain.accuracy) for name, chain in drawn]
     if rows:
         mean = np.mean([accuracy for _, accuracy in rows], axis=0)
-        table = Table(
-            title=f'patches at their own position; chance {1 / sort.model.num_patches:.1%}'
+        print_table(
+            console,
+            ['image', 'shuffled', *(f'step {n}' for n in range(1, len(mean)))],
+            [
+                [name, *(f'{share:.1%}' for share in accuracy)]
+                for name, accuracy in [*rows, (f'mean of {len(rows)}', mean)]
+            ],
+            f'patches at their own position; chance {1 / sort.model.num_patches:.1%}',
         )
-        for n, column in enumerate(
-            ['image', 'shuffled', *(f'step {n}' for n in range(1, len(mean)))]
-        ):
-            table.add_column(column, justify='right' if n else 'left')
-        for name, accuracy in [*rows, (f'mean of {len(rows)}', mean)]:
-            table.add_row(name, *(f'{share:.1%}' for share in accuracy))
-        console.print(table)
     return report(args, len(images), unreadable, console)
 
 

@@ -1,0 +1,44 @@
+"""Keeps off the terminal what other libraries log and a user cannot act on."""
+
+import logging
+import warnings
+
+from mmengine.logging import MMLogger
+
+# MMEngine's own use of what it deprecates, and a line per parameter of the optimizer
+NOT_FOR_THE_TERMINAL = (
+    '"FileClient" will be deprecated in future',
+    '"HardDiskBackend" is the alias of "LocalBackend"',
+    'paramwise_options -- ',
+)
+# PyTorch's, where it finds a CUDA compiler but no GPU; it compiles for the CPU then
+NO_GPU = 'No CUDA runtime is found, using CUDA_HOME='
+# PyTorch's on a call in MMPretrain's BEiT and Swin
+MESHGRID = 'torch.meshgrid: in an upcoming release'
+
+
+class WithoutPrefixes(logging.Filter):
+    """Drops the records whose message begins with one of ``prefixes``."""
+
+    def __init__(self, prefixes: tuple[str, ...]):
+        super().__init__()
+        self.prefixes = prefixes
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.prefixes)
+
+
+def quiet_terminal(logger: MMLogger) -> None:
+    """Keeps :data:`NOT_FOR_THE_TERMINAL` off the terminal; the log file still has them."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(WithoutPrefixes(NOT_FOR_THE_TERMINAL))
+
+
+def quiet_torch() -> None:
+    """Drops :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`.
+
+    For tools only: the filters hold for the rest of the process.
+    """
+    logging.getLogger('torch.utils.cpp_extension').addFilter(WithoutPrefixes((NO_GPU,)))
+    warnings.filterwarnings('ignore', MESHGRID, UserWarning)

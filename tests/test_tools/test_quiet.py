@@ -1,0 +1,61 @@
+"""What other libraries say and a user cannot act on does not appear on the terminal."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from mmebm.cli.quiet import NO_GPU, quiet_terminal, quiet_torch
+from tests.tools import FOREIGN
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_terminal_lacks_what_the_log_file_has(tmp_path, capsys):
+    logger = MMLogger('test_quiet', log_file=str(tmp_path / 'log'))
+    quiet_terminal(logger)
+    lines = [
+        '"FileClient" will be deprecated in future. Please use io functions in ...',
+        '"HardDiskBackend" is the alias of "LocalBackend" and the former will be ...',
+        'paramwise_options -- backbone.ln2.bias:weight_decay=0.0',
+    ]
+    for line in lines:
+        logger.warning(line)
+    logger.warning('the loss is not finite')
+    printed, written = capsys.readouterr().out, (tmp_path / 'log').read_text()
+    assert 'the loss is not finite' in printed
+    assert len(printed.splitlines()) == 1
+    assert all(line in written for line in lines)
+
+
+def test_one_message_of_the_compiler_is_dropped(monkeypatch):
+    logger = logging.getLogger('torch.utils.cpp_extension')
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    monkeypatch.setattr(logger, 'filters', [])
+    monkeypatch.setattr(logger, 'handlers', [handler])
+    quiet_torch()
+    logger.warning("%s'%s'", NO_GPU, '/usr/local')
+    logger.warning('another warning')
+    assert [record.getMessage() for record in records] == ['another warning']
+
+
+def test_import_is_silent_and_leaves_the_filters_of_warnings():
+    """Also where all warnings are shown; the user's own filters stay in front."""
+    script = (
+        'import warnings, mmengine.model\n'
+        "warnings.filterwarnings('always', 'mine')\n"
+        'import mmebm\n'
+        "assert any(f[1] is not None and f[1].pattern == 'mine' for f in warnings.filters)\n"
+        "assert not any('MultiScale' in str(f[1]) for f in warnings.filters)\n"
+        "warnings.warn('mine')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'UserWarning: mine' in done.stderr
+    assert not [text for text in FOREIGN if text in done.stdout + done.stderr]
