@@ -1,4 +1,5 @@
-# make test                    the tests; ARGS='tests/test_checkpoint.py -x' goes to pytest
+# make test                    all tests; ARGS='tests/test_models -x' goes to pytest
+# make test-fast               the same without those marked slow, for the time between two edits
 # make test-official           the same on OpenMMLab's own releases, in .venv-official
 # make quickstart              pretrain for a few minutes, look at the result
 # make quickstart DATA=FOLDER  the same on your images
@@ -22,11 +23,15 @@ $(STAMP): force
 endif
 endif
 
-.PHONY: test test-official quickstart lint format clean force
+.PHONY: test test-fast test-official quickstart lint format clean force
 
 # One thread per worker: several threads of torch in each only wait for each other.
+# A file goes to one worker: what its tests share is made once.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
 test-official:
 	tests/official_stack.sh $(ARGS)

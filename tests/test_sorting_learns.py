@@ -17,6 +17,7 @@ ARCHIVE = ROOT.parent / 'shared/data/cifar10_subset.tar.gz'
 CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f'{ARCHIVE} is not there')
 def test_three_times_chance_on_held_out_images(tmp_path):
     with tarfile.open(ARCHIVE) as archive:

@@ -16,6 +16,25 @@ needs_compiler = pytest.mark.skipif(
     module.why_not_compiled() is not None, reason=str(module.why_not_compiled())
 )
 
+# Changes that make the backbones shallow: these are traced in seconds.
+CHANGES = {
+    'ViT': dict(arch=dict(BACKBONES['ViT'][0]['arch'], num_layers=1)),
+    'ConvNeXt': dict(arch=dict(depths=[1, 1], channels=[8, 16]), out_indices=(1,)),
+    'Swin': dict(arch=dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2]), out_indices=(1,)),
+    'ResNet': dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)),
+    'timm ViT': dict(depth=1),
+}
+SHALLOW = {
+    name: (BACKBONES[name][0] | changes, 32 if 'ViT' in name else 16)
+    for name, changes in CHANGES.items()
+}
+
+
+@pytest.fixture(autouse=True)
+def _shallow(monkeypatch):
+    for name, backbone in SHALLOW.items():
+        monkeypatch.setitem(BACKBONES, name, backbone)
+
 
 def run(compile_step, dtype=torch.float32, autocast=None, **options):
     """Loss, log and gradients of two iterations, the second with a smaller batch."""
@@ -62,6 +81,7 @@ def test_equals_the_plain_step(autocast, traced):
         assert gradients['log_step_size'] != 0
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('name', [name for name in BACKBONES if name != 'ViT'])
 def test_other_backbones_are_compiled_too(name, traced):
@@ -74,11 +94,13 @@ def test_other_backbones_are_compiled_too(name, traced):
         assert (found[key] - value).norm() <= 1e-5 * norm, key
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.skipif(not linear._AVAILABLE, reason='this torch has no oneDNN')
 def test_linear_layers_of_a_compiled_step_go_to_onednn(traced):
-    model = build_algorithm(compile_step=True)
+    model = build_algorithm(compile_step=True, num_steps=1)
     images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
+    model(images, mode='loss')  # compiled here
     with torch.profiler.profile() as profile:
         model(images, mode='loss')['loss'].backward()
     assert any(event.key == 'mmebm::product' for event in profile.key_averages())
@@ -144,14 +166,15 @@ def test_falls_back_once_where_compiling_fails(error, said):
     assert said[1:] == [f'The training step is not compiled: {error}: graph break']
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_falls_back_without_a_compiler_of_c(monkeypatch, said):
     import torch._inductor.config
 
-    expected = run(False)[1]
+    expected = run(False, num_steps=1)[1]
     monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-such-compiler',))
     monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
-    found = run(True)[1]
+    found = run(True, num_steps=1)[1]
     assert len(said) == 2
     assert 'compiles the training step, which takes minutes' in said[0]
     assert 'The training step is not compiled' in said[1]

@@ -409,7 +409,9 @@ def test_repeats_deliver_each_image_with_draws_of_its_own(folder):
 # Shared state ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('method', 'workers'), [('fork', 2), ('spawn', 1)])
+@pytest.mark.parametrize(
+    ('method', 'workers'), [('fork', 2), pytest.param('spawn', 1, marks=pytest.mark.slow)]
+)
 def test_running_workers_report_marks_and_see_epochs(folder, method, workers):
     bad = folder / 'bad.jpg'
     bad.write_bytes(b'')

@@ -19,8 +19,10 @@ def data():
     return features[:201], labels[:201], features[201:]
 
 
-@pytest.mark.parametrize('chunk', [1, 7, 64, 201, 4096])
-@pytest.mark.parametrize(('k', 'temperature'), [(1, 0.07), (5, 0.07), (20, 0.07), (20, 1.0)])
+@pytest.mark.parametrize(
+    ('k', 'temperature', 'chunk'),
+    [(1, 0.07, 64), (5, 0.07, 201), (20, 0.07, 7), (20, 1.0, 64), (20, 1.0, 4096)],
+)
 def test_agrees_with_scikit_learn(data, k, temperature, chunk):
     features, labels, queries = data
     reference = KNeighborsClassifier(

@@ -11,6 +11,16 @@ from tests.tools import load_tool
 benchmark = load_tool('benchmarks/benchmark_speed')
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    vit = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
+    swin = dict(embed_dims=8, depths=[2, 1, 1, 1], num_heads=[1, 1, 2, 2])
+    for name, arch in {'vit-tiny': vit, 'swin-tiny': swin}.items():
+        monkeypatch.setitem(benchmark.BACKBONES, name, dict(benchmark.BACKBONES[name], arch=arch))
+    monkeypatch.setattr(benchmark, 'SIDE', 256)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('model', 'steps'),
     [
@@ -26,7 +36,7 @@ def test_a_row_for_each_step(model, steps, tmp_path):
         rows = {row['step']: row for row in csv.DictReader(file)}
     assert list(rows) == steps
     assert all(float(row['images_per_second']) > 0 for row in rows.values())
-    assert all(float(row['megabytes']) > 1 for row in rows.values())
+    assert all(float(row['megabytes']) > 0 for row in rows.values())
     ours, supervised = rows['ours'], rows['supervised']
     ratio = float(ours['milliseconds']) / float(supervised['milliseconds'])
     assert float(ours['of_supervised']) == pytest.approx(ratio)
@@ -58,7 +68,7 @@ def test_a_mode_that_computes_something_else_is_refused():
 
 def test_operations_are_counted():
     args = benchmark.parse_args(['--image-size', '32', '--batch-size', '3'])
-    tokens, width, layers = 5, 192, 12
+    tokens, width, layers = 5, 32, 2
     layer = tokens * 12 * width**2 + 2 * tokens**2 * width  # linear layers and attention
     patches = 4 * 3 * 16**2 * width
     counted = benchmark.Bench('vit-tiny', args).forward_flops

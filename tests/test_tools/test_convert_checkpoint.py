@@ -279,19 +279,20 @@ def test_a_network_of_timm_goes_back_to_timm(model, convert, tmp_path, capsys):
 
 
 REAL = {
-    'vit_small_patch16_224': dict(
+    'vit_tiny_patch16_224': dict(
         VIT,
-        arch='deit-small',
+        arch='deit-tiny',
         img_size=224,
         patch_size=16,
         out_type='avg_featmap',
         final_norm=False,
     ),
-    'convnext_tiny': dict(type='ConvNeXt', arch='tiny'),
+    'convnext_atto': dict(type='ConvNeXt', arch='atto'),
     'swin_tiny_patch4_window7_224': dict(type='SwinTransformer', arch='tiny'),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', REAL)
 def test_the_names_of_timm(model, convert, tmp_path, capsys):
     backbone = REAL[model]

@@ -193,6 +193,7 @@ def test_training_without_the_checkpoint_is_refused_at_once(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR.is_file(), reason='the CIFAR-10 subset is not there')
 def test_random_features_of_photographs_are_above_chance(tmp_path, capsys):
     wanted = {'train': 60, 'test': 20}  # images per class

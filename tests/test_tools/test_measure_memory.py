@@ -10,9 +10,13 @@ from tests.tools import FOLDER, load_tool
 @pytest.fixture
 def tool(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER / 'benchmarks')  # it imports benchmark_speed
-    return load_tool('benchmarks/measure_memory')
+    tool = load_tool('benchmarks/measure_memory')
+    arch = dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=256)
+    monkeypatch.setitem(tool.BACKBONES, 'vit-tiny', dict(tool.BACKBONES['vit-tiny'], arch=arch))
+    return tool
 
 
+@pytest.mark.slow
 def test_a_row_for_each_precision_and_n(tool, tmp_path):
     options = ['--models', 'vit-tiny', '--image-size', '32', '--device', 'cpu']
     options += ['--batch-sizes', '2', '8', '--num-steps', '2', '4', '--precisions', 'float32']

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parent.parent.parent
 QUICKSTART = next((ROOT / 'configs/quickstart').glob('*.py'))
@@ -42,12 +45,13 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-def train(config: Path, work_dir: Path, *options: str, kill_at: int = -1) -> int:
+def killed_training(config: Path, work_dir: Path, kill_at: int) -> int:
+    """Train in a process of its own that kills itself; returns its exit status."""
     environment = dict(
         os.environ, KILL_AT=str(kill_at), PYTHONPATH=f'{config.parent}{os.pathsep}{ROOT}'
     )
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
-    command += ['--work-dir', str(work_dir), *options]
+    command += ['--work-dir', str(work_dir)]
     return subprocess.run(command, env=environment, capture_output=True).returncode
 
 
@@ -62,23 +66,27 @@ def losses(work_dir: Path) -> dict[int, float]:
     return found
 
 
-def test_sigkill_and_resume(tmp_path):
+@pytest.mark.slow
+def test_sigkill_and_resume(tmp_path, monkeypatch, tool_process):
     rng = np.random.default_rng(0)
     for part in ('train', 'held_out'):
         (tmp_path / 'data' / part).mkdir(parents=True)
-        for i in range(12):
+        for i in range(12 if part == 'train' else 2):
             pixels = rng.integers(0, 256, (60, 50, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / 'data' / part / f'{i}.png')
     (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
     config = tmp_path / 'config.py'
     config.write_text(CONFIG.format(base=str(QUICKSTART), data=str(tmp_path / 'data')))
 
+    monkeypatch.syspath_prepend(tmp_path)
+    train = load_tool('train').main
+    name = '--cfg-options', f'experiment_name={tmp_path.name}'  # MMEngine keeps a logger for each
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    assert train(config, whole) == 0
+    train([str(config), '--work-dir', str(whole), *name])
     # 3 iterations per epoch: iteration 4 is the middle of the second epoch
-    assert train(config, killed, kill_at=4) == -signal.SIGKILL
+    assert killed_training(config, killed, kill_at=4) == -signal.SIGKILL
     assert (killed / 'last_checkpoint').read_text().endswith('epoch_1.pth')
-    assert train(config, killed, '--resume') == 0
+    train([str(config), '--work-dir', str(killed), '--resume', *name[:1], f'{name[1]}_resumed'])
 
     expected, got = (
         torch.load(folder / 'epoch_3.pth', weights_only=False) for folder in (whole, killed)

@@ -15,6 +15,8 @@ from tests.tools import load_tool
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
+pytestmark = pytest.mark.slow  # they share a checkpoint that is trained first
+
 
 @pytest.fixture(scope='module')
 def sort():

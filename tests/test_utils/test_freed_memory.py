@@ -1,46 +1,50 @@
-"""What the C library does with freed memory."""
+"""What the C library is told about freed memory."""
 
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmebm.cli import launch as _launch
+from mmebm.cli import launch
+from mmebm.utils import freed_memory, keep_freed_memory
 
-# Pages that are new to the process while it fills 160 MB, frees them, and does so again.
-PROGRAM = """
-import resource, sys
-import torch
-from mmebm.utils import keep_freed_memory
-if sys.argv[1] == 'keep':
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of ``mallopt`` in a C library that has it, on Linux."""
+    calls = []
+    library = SimpleNamespace(mallopt=lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(freed_memory.sys, 'platform', 'linux')
+    monkeypatch.setattr(freed_memory.ctypes, 'CDLL', lambda name: library)
+    return calls
+
+
+def test_glibc_is_told_to_keep_it(calls):
     keep_freed_memory()
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    kept = [torch.ones(2**21) for _ in range(20)]
-    del kept
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
+    # M_MMAP_THRESHOLD = -3, at most 32 MiB on 64 bits; M_TRIM_THRESHOLD = -1, an int
+    assert calls == [(-3, 33_554_432), (-1, 2_147_483_647)]
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='glibc only')
-def test_freed_memory_is_used_again():
-    def new_pages(argument):
-        command = [sys.executable, '-c', PROGRAM, argument]
-        return int(subprocess.run(command, capture_output=True, check=True).stdout.split()[-1])
+def test_another_c_library_is_left_alone(monkeypatch, calls):
+    monkeypatch.setattr(freed_memory.ctypes, 'CDLL', lambda name: SimpleNamespace())
+    keep_freed_memory()
+    assert calls == []
 
-    returned, kept = new_pages('return'), new_pages('keep')
-    assert returned > 30_000  # of 40 960 pages of 4 KB
-    assert kept < 3_000
+
+@pytest.mark.parametrize('platform', ['darwin', 'win32'])
+def test_another_system_is_left_alone(monkeypatch, calls, platform):
+    monkeypatch.setattr(freed_memory.sys, 'platform', platform)
+    keep_freed_memory()
+    assert calls == []
 
 
 @pytest.mark.parametrize('gpu', [True, False])
 def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
     calls = []
     monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr(_launch, 'keep_freed_memory', lambda: calls.append('kept'))
-    monkeypatch.setattr(_launch.Runner, 'from_cfg', lambda cfg: 'runner')
+    monkeypatch.setattr(launch, 'keep_freed_memory', lambda: calls.append('kept'))
+    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: 'runner')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    assert _launch.build_runner(Config(dict(launcher='none')), local_rank=0) == 'runner'
+    assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) == 'runner'
     assert calls == ([] if gpu else ['kept'])

@@ -42,10 +42,8 @@ def test_generators_continue_as_if_nothing_had_happened():
 
 def test_derived_seeds_are_stable_across_versions():
     # A change here changes every crop and corruption of a run that is resumed after an update.
-    assert derive_seeds(0, 1, 2) == tuple(
-        np.random.SeedSequence([0, 1, 2]).generate_state(3).tolist()
-    )
-    assert len(set(derive_seeds(0))) == 3
+    assert derive_seeds(0, 1, 2) == (3884055042, 715223343, 3054743997)
+    assert derive_seeds(0) == (2968811710, 3677149159, 745650761)
 
 
 def test_negative_numbers_are_refused():

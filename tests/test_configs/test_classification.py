@@ -1,6 +1,5 @@
-"""Every config of the evaluation: full size, recipe, and one iteration at reduced size."""
+"""Every config of finetuning and linear probing: full size, recipe; one iteration for each kind."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -8,25 +7,21 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
-import mmebm  # noqa: F401
+from mmebm.backbones import load_backbone
 from mmebm.models.energy_head import pool_features
 from tests.pretrained import ARCH, CONVNEXT, METHODS, SWIN, expected_start, save_pretrained
 
-ROOT = Path(__file__).parent.parent
-CONFIGS = sorted(
-    p.relative_to(ROOT).as_posix()
-    for folder in ('evaluation', 'small')
-    for p in (ROOT / 'configs' / folder).glob('*.py')
-    if p.name.startswith(('finetune_', 'linear_', 'scratch_'))
-)
-PRETRAINED = [path for path in CONFIGS if 'scratch_' not in path]
+from .common import CLASSIFICATION, ROOT, one_of_each, read, structure, train, without_memory
+
+SMALL = [path for path in CLASSIFICATION if 'configs/small' in path]
+FULL = [path for path in CLASSIFICATION if path not in SMALL]
+TRAINED = one_of_each(SMALL) + one_of_each(FULL)
+PRETRAINED = [path for path in CLASSIFICATION if 'scratch_' not in path]
 # parameters in millions; ViT's also for BEiT, which has layer scales and tables of biases for
 # position embeddings
 MILLIONS = {
@@ -85,7 +80,7 @@ def folder(tmp_path_factory):
 
 
 def reduced(path, folder, tmp_path):
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     vit = dict(arch=dict(ARCH), img_size=32, patch_size=8)
     config.model.backbone.update(
         {'vit': vit, 'convnext': CONVNEXT, 'swin': SWIN}[kind_of(path)]
@@ -109,48 +104,15 @@ def reduced(path, folder, tmp_path):
                 step.crop_size = 32
     config.train_cfg.max_epochs = 1
     config.work_dir = str(tmp_path)
-    config.visualizer.name = str(tmp_path)
+    config.experiment_name = config.visualizer.name = str(tmp_path).replace('/', '_')
     return config
 
 
-class Start(Hook):
-    priority = 'LOWEST'
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.state = {k: v.clone() for k, v in runner.model.state_dict().items()}
-
-
-def train(config):
-    runner, start = Runner.from_cfg(config), Start()
-    runner.register_hook(start)
-    runner.train()
-    assert runner.iter == 1
-    assert 'accuracy/top1' in runner.message_hub.log_scalars or list(
-        Path(config.work_dir).glob('*.pth')
-    )
-    after = runner.model.state_dict()
-    assert all(torch.isfinite(v).all() for v in after.values() if v.is_floating_point())
-    assert not torch.equal(after['head.fc.weight'], start.state['head.fc.weight'])
-    return start.state, after
-
-
-@pytest.mark.parametrize('path', CONFIGS)
-def test_header_holds_the_command_of_this_very_file(path):
-    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
-    assert path in text
-    assert ('PRETRAINED=FILE' in text) == (path in PRETRAINED)
-    # one config serves many rows, whose runs must not share a folder
-    assert ('--work-dir work_dirs/ROW/' in text) == (path in PRETRAINED)
-    assert 'Paper:' in text
-    assert 'Not yet measured here.' in text
-
-
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', CLASSIFICATION)
 def test_builds_at_full_size(path):
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     size = size_of(path)
-    # Swin and ConvNeXt read numbers out of tensors while they are built
-    with torch.device('meta' if size in DEPTHS else 'cpu'):
+    with without_memory():
         model = MODELS.build(config.model).train()  # Swin freezes its stages here
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
@@ -165,9 +127,9 @@ def test_builds_at_full_size(path):
         assert len(trained) == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', CLASSIFICATION)
 def test_the_schedule_fits_the_epochs_in_the_name(path):
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     warm_up, cosine = config.param_scheduler
     epochs = config.train_cfg.max_epochs
     assert f'-{epochs}e_' in path
@@ -178,9 +140,9 @@ def test_the_schedule_fits_the_epochs_in_the_name(path):
     assert config.auto_scale_lr.base_batch_size == gpus * batch
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'linear_' not in p])
+@pytest.mark.parametrize('path', [p for p in CLASSIFICATION if 'linear_' not in p])
 def test_table_a(path):
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     optimizer = config.optim_wrapper.optimizer
     base = 1e-3 if 'micro' in path else 1e-3 * 1024 / 256
     assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0.05)
@@ -196,6 +158,11 @@ def test_table_a(path):
     assert augment.magnitude_std == 0.5
     assert augment.magnitude_level == (4.5 if 'micro' in path else 9)
 
+
+@pytest.mark.parametrize('path', [p for p in TRAINED if 'linear_' not in p])
+def test_layer_decay_of_table_a(path):
+    config = read(path)
+    base = config.optim_wrapper.optimizer.lr
     config.model.head.in_channels = ARCH['embed_dims']
     if kind_of(path) == 'vit':
         config.model.backbone.arch = dict(ARCH, num_layers=4)
@@ -234,17 +201,24 @@ def test_table_a(path):
     assert seen == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize(
-    ('path', 'method'), [(path, method) for path in PRETRAINED for method in methods_of(path)]
-)
-def test_starts_from_the_weights_of_each_method(path, method, folder, tmp_path):
-    pretrained = save_pretrained(method, tmp_path / 'pretrained.pth')
+def test_every_combination_of_classes_is_trained():
+    trained = set(map(structure, TRAINED))
+    assert [path for path in CLASSIFICATION if structure(path) not in trained] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', [path for path in TRAINED if path in PRETRAINED])
+def test_starts_from_pretrained_weights(path, folder, tmp_path):
+    first, *others = methods_of(path)
+    pretrained = save_pretrained(first, tmp_path / 'pretrained.pth')
     config = reduced(path, folder, tmp_path / 'work')
     assert config.default_hooks.pretrained_backbone.checkpoint == 'none'
     config.default_hooks.pretrained_backbone.checkpoint = str(tmp_path / 'pretrained.pth')
-    before, after = train(config)
-    expected = expected_start(method, pretrained)
-    for name, value in expected.items():
+    runner, before, after = train(config)
+    assert runner.iter == 1
+    assert 0 <= runner.message_hub.get_scalar('val/accuracy/top1').current() <= 100
+    assert not torch.equal(after['head.fc.weight'], before['head.fc.weight'])
+    for name, value in expected_start(first, pretrained).items():
         assert torch.equal(before[f'backbone.{name}'], value), name
     # a linear probe leaves the backbone alone, finetuning does not
     changed = [k for k in before if 'backbone.' in k and not torch.equal(before[k], after[k])]
@@ -253,13 +227,18 @@ def test_starts_from_the_weights_of_each_method(path, method, folder, tmp_path):
     else:
         assert f'backbone.{WEIGHTS[kind_of(path)][1]}' in changed
 
+    for method in others:
+        pretrained = save_pretrained(method, tmp_path / 'pretrained.pth')
+        load_backbone(runner.model.backbone, tmp_path / 'pretrained.pth')
+        state = runner.model.backbone.state_dict()
+        for name, value in expected_start(method, pretrained).items():
+            assert torch.equal(state[name], value), (method, name)
+
 
 @pytest.mark.parametrize('network', ['vit-micro-p4', 'convnext-micro-p2', 'swin-micro-p2'])
 def test_the_classifier_sees_the_features_that_were_pretrained(network):
     energy, classifier = (
-        MODELS.build(
-            Config.fromfile(ROOT / f'configs/small/{name}_1xb128-amp-coslr-40e_small32.py').model
-        ).eval()
+        MODELS.build(read(f'configs/small/{name}_1xb128-amp-coslr-40e_small32.py').model).eval()
         for name in (f'energy-mixed_{network}', f'finetune_{network}')
     )
     classifier.backbone.load_state_dict(energy.backbone.state_dict())
@@ -268,16 +247,19 @@ def test_the_classifier_sees_the_features_that_were_pretrained(network):
     torch.testing.assert_close(classifier.extract_feat(images)[-1], pooled)
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if p not in PRETRAINED])
+@pytest.mark.slow
+@pytest.mark.parametrize('path', [path for path in TRAINED if path not in PRETRAINED])
 def test_from_scratch_trains_without_a_checkpoint(path, folder, tmp_path):
     config = reduced(path, folder, tmp_path / 'work')
     assert 'pretrained_backbone' not in config.default_hooks
-    before, after = train(config)
+    runner, before, after = train(config)
+    assert runner.iter == 1
+    assert 0 <= runner.message_hub.get_scalar('val/accuracy/top1').current() <= 100
     name = f'backbone.{WEIGHTS[kind_of(path)][0]}'
     assert not torch.equal(before[name], after[name])
 
 
-@pytest.mark.parametrize('path', PRETRAINED)
+@pytest.mark.parametrize('path', [path for path in TRAINED if path in PRETRAINED])
 def test_the_one_option_is_an_environment_variable(path, monkeypatch):
     monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
     config = Config.fromfile(ROOT / path)
@@ -286,13 +268,13 @@ def test_the_one_option_is_an_environment_variable(path, monkeypatch):
 
 def test_number_of_classes_is_an_environment_variable(monkeypatch):
     monkeypatch.setenv('NUM_CLASSES', '3')
-    for path in (p for p in CONFIGS if 'micro' in p):
+    for path in SMALL:
         model = Config.fromfile(ROOT / path).model
         assert model.head.num_classes == model.data_preprocessor.num_classes == 3
 
 
 def test_a_list_of_fewer_labels(folder, tmp_path):
-    (path,) = (p for p in CONFIGS if 'small/scratch_vit' in p)
+    (path,) = (p for p in SMALL if 'scratch_vit' in p)
     config = reduced(path, folder, tmp_path)
     (folder / 'two.txt').write_text('cat/1.png 0\ndog/0.png 1')
     config.train_dataloader.dataset.ann_file = 'two.txt'

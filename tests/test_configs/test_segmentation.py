@@ -1,24 +1,22 @@
 """Every config of segmentation: full size, recipe, what it starts from, and a few iterations."""
 
-import ast
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
-import mmebm  # noqa: F401
 from mmebm.backbones import load_backbone
 from tests import pretrained as methods
 from tests.tools import load_tool
+
+from .common import ROOT, SEGMENTATION, StartHook, read, train, without_memory
 
 try:
     import mmseg.models  # noqa: F401
@@ -26,12 +24,8 @@ try:
 except ImportError as error:  # not installed, or OpenMMLab's own without mmcv's compiled ops
     pytest.skip(f'MMSegmentation cannot be imported: {error}', allow_module_level=True)
 
-ROOT = Path(__file__).parent.parent
-CONFIGS = sorted(
-    p.relative_to(ROOT).as_posix() for p in (ROOT / 'configs/segmentation').glob('*.py')
-)
 VIT, BEIT, MICRO, CONVNEXT, SWIN = (
-    next(path for path in CONFIGS if f'_{name}' in path)
+    next(path for path in SEGMENTATION if f'_{name}' in path)
     for name in ('vit-base', 'beit-base', 'vit-micro', 'convnext', 'swin')
 )
 # parameters of the backbone in millions: a ViT's position embedding grows with the image, and a
@@ -63,7 +57,7 @@ NEW_NORMS = [f'norm{i}.{name}' for i in range(3) for name in ('weight', 'bias')]
 
 
 def kind_of(path):
-    return Config.fromfile(ROOT / path).model.backbone.type.removeprefix('mmpretrain.')
+    return read(path).model.backbone.type.removeprefix('mmpretrain.')
 
 
 def save_pretrained(path, kind, method='energy', **changes):
@@ -112,7 +106,7 @@ def folder(tmp_path_factory):
 
 def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     """The config with a small backbone, small heads and images of 64²."""
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     kind = kind_of(path)
     config.model.backbone.update(SMALL[kind][0])
     config.model.backbone.update(SMALL[kind][1])
@@ -139,48 +133,16 @@ def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     return config
 
 
-class Start(Hook):
-    priority = 'LOWEST'
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if not hasattr(self, 'state'):
-            self.state = {k: v.clone() for k, v in runner.model.state_dict().items()}
-
-
-def train(config):
-    runner, start = Runner.from_cfg(config), Start()
-    runner.register_hook(start)
-    runner.train()
-    assert all(torch.isfinite(v).all() for v in runner.model.state_dict().values())
-    return runner, start.state
-
-
-@pytest.mark.parametrize('path', CONFIGS)
-def test_header_holds_the_command_of_this_very_file(path):
-    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
-    assert path in text
-    for part in (
-        'PRETRAINED=FILE',
-        '--work-dir work_dirs/ROW/',
-        'Paper:',
-        'Not yet measured here',
-        'Ours',
-    ):
-        assert part in text
-
-
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', SEGMENTATION)
 def test_builds_at_full_size(path):
-    config = Config.fromfile(ROOT / path)
-    # ConvNeXt and Swin read numbers out of tensors while they are built
-    with torch.device('meta' if 'vit' in path else 'cpu'):
+    config = read(path)
+    with without_memory():
         model = MODELS.build(dict(config.model, _scope_='mmseg'))
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     assert millions == pytest.approx(MILLIONS[path], abs=0.05)
     assert all(p.requires_grad for p in model.parameters())
 
     height, width = config.model.data_preprocessor.size
-    model.to('meta')  # shapes without numbers
     features = model.extract_feat(torch.empty(2, 3, height, width, device='meta'))
     strides = (2, 4, 8, 16) if path == MICRO else (4, 8, 16, 32)
     assert [f.shape[2:] for f in features] == [(height // s, width // s) for s in strides]
@@ -195,7 +157,7 @@ def test_builds_at_full_size(path):
 
 
 def test_table_7():
-    config = Config.fromfile(ROOT / VIT)
+    config = read(VIT)
     assert config.model.backbone.out_indices == [3, 5, 7, 11]
     assert config.model.neck.type == 'Feature2Pyramid'
     assert config.model.test_cfg == dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
@@ -207,9 +169,9 @@ def test_table_7():
     assert crop.crop_size == (512, 512)
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', SEGMENTATION)
 def test_the_schedule_fits_the_name(path):
-    config = Config.fromfile(ROOT / path)
+    config = read(path)
     warm_up, poly = config.param_scheduler
     iterations = config.train_cfg.max_iters
     assert f'-polylr-{iterations if "micro" in path else "160k"}_' in path
@@ -224,12 +186,13 @@ def test_the_schedule_fits_the_name(path):
     assert config.model.data_preprocessor.size == (size, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
 def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     kind = kind_of(path)
     pretrained = save_pretrained(tmp_path / 'a.pth', kind)
     config = reduced(path, folder, tmp_path / 'work', tmp_path / 'a.pth')
-    runner, before = train(config)
+    runner, before, _ = train(config)
     assert runner.iter == 1
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
     assert (tmp_path / 'work/iter_1.pth').is_file()
@@ -323,11 +286,11 @@ class TestRefusals:
     def test_another_architecture_stops_the_run(self, folder, tmp_path):
         save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
         runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
-        start = Start()
+        start = StartHook()
         runner.register_hook(start)
         with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
             runner.train()
-        assert not hasattr(start, 'state')
+        assert start.state is None
 
     def test_another_width(self, refuse, tmp_path):
         save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
@@ -345,20 +308,19 @@ class TestRefusals:
         torch.save({f'encoder.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
         refuse(VIT, r'filled 0 of 52 .*without a place: encoder\.cls_token')
 
-    @pytest.mark.parametrize('path', CONFIGS)
-    def test_the_tool_refuses_without_a_checkpoint(self, path, monkeypatch, capsys):
+    def test_the_tool_refuses_without_a_checkpoint(self, monkeypatch, capsys):
         monkeypatch.delenv('PRETRAINED', raising=False)
         tool = load_tool('train')
         with pytest.raises(SystemExit):
-            tool.main([str(ROOT / path)])
+            tool.main([str(ROOT / VIT)])
         assert 'no checkpoint is given: set the environment' in capsys.readouterr().err
         monkeypatch.setenv('PRETRAINED', 'nowhere.pth')
         with pytest.raises(SystemExit):
-            tool.main([str(ROOT / path)])
+            tool.main([str(ROOT / VIT)])
         assert 'checkpoint nowhere.pth does not exist' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', SEGMENTATION)
 def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
     config = reduced(path, folder, tmp_path)
     for loader in (config.train_dataloader, config.val_dataloader):
@@ -370,7 +332,7 @@ def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
     assert set(labels[0, :, 38:42].unique().tolist()) == {255}
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+@pytest.mark.parametrize('path', SEGMENTATION)
 def test_environment_variables(path, monkeypatch):
     monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
     monkeypatch.setenv('DATA_ROOT', '/some where/ade')
@@ -388,8 +350,10 @@ def test_amp_keeps_to_the_scope(tmp_path):
     assert config.optim_wrapper.type == 'mmpretrain.MixedPrecisionOptimWrapper'
 
 
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
-@pytest.mark.parametrize('size', [(64, 64), (70, 101), (45, 37)])
+@pytest.mark.parametrize(
+    ('path', 'size'),
+    [(VIT, (64, 64)), (VIT, (70, 101)), (VIT, (45, 37)), (CONVNEXT, (70, 101)), (SWIN, (45, 37))],
+)
 def test_windows_cover_the_image(path, size, folder, tmp_path):
     config = reduced(path, folder, tmp_path)
     model = MODELS.build(dict(config.model, _scope_='mmseg')).eval()
@@ -401,6 +365,7 @@ def test_windows_cover_the_image(path, size, folder, tmp_path):
     assert result.pred_sem_seg.data.shape == (1, *size)
 
 
+@pytest.mark.slow
 def test_overfits_resumes_and_draws_with_the_tools(folder, tmp_path, monkeypatch):
     """Half the iterations, then the rest after a resume, then the training images are tested."""
     save_pretrained(tmp_path / 'a.pth', 'VisionTransformer')
