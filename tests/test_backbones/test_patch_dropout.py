@@ -138,6 +138,7 @@ def test_without_steps_the_energies_are_those_of_the_kept_patches(drawn):
     torch.testing.assert_close(outputs['energy_step0'], energy)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not_compiled() is not None, reason=str(why_not_compiled()))
 def test_a_compiled_step_sees_the_patches_of_each_iteration(monkeypatch):
     # Only traced: generating code takes a minute.

@@ -133,11 +133,11 @@ def test_folder_without_class_folders_says_that_they_are_missing(folder):
     ('options', 'error', 'message'),
     [
         (dict(data_root=''), ValueError, 'data_root'),
-        (dict(repeats=0), ValueError, 'repeats must be at least 1, but got 0'),
-        (dict(repeats=1.5), TypeError, 'repeats must be an integer, but got 1.5'),
-        (dict(seed=-1), ValueError, 'seed must be at least 0, but got -1'),
-        (dict(max_refetch=-1), ValueError, 'max_refetch must be at least 0, but got -1'),
-        (dict(max_refetch=True), TypeError, 'max_refetch must be an integer, but got True'),
+        (dict(repeats=0), ValueError, 'repeats must be an integer ≥ 1, got 0'),
+        (dict(repeats=1.5), TypeError, 'repeats must be an integer ≥ 1, got 1.5'),
+        (dict(seed=-1), ValueError, 'seed must be an integer ≥ 0, got -1'),
+        (dict(max_refetch=-1), ValueError, 'max_refetch must be an integer ≥ 0, got -1'),
+        (dict(max_refetch=True), TypeError, 'max_refetch must be an integer ≥ 0, got True'),
         (dict(extensions='.jpg'), TypeError, r"extensions must be a list such as \['.jpg'\]"),
         (dict(extensions=[]), ValueError, 'extensions must name at least one'),
     ],
@@ -148,7 +148,7 @@ def test_impossible_options_are_refused(folder, options, error, message):
 
 
 def test_epochs_are_checked(folder):
-    with pytest.raises(ValueError, match='epoch must be at least 0, but got -1'):
+    with pytest.raises(ValueError, match='epoch must be an integer ≥ 0, got -1'):
         ImageFolder(str(folder)).set_epoch(-1)
 
 
