@@ -117,10 +117,11 @@ def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
     config.train_dataloader.dataset.data_root = str(folder)
     config.val_dataloader.dataset.data_root = str(folder)
     config.test_dataloader.dataset.data_root = str(folder)
+    config.merge_from_dict(options)
     # An epoch has as many samples whether the folder holds eight images or five hundred.
     count = len(find_images(folder / 'train'))
-    config.train_dataloader.dataset.repeats = max(1, round(config.samples_per_epoch / count))
-    config.merge_from_dict(options)
+    repeats = max(1, round(config.samples_per_epoch / count))
+    config.train_dataloader.dataset.setdefault('repeats', repeats)
     return config
 
 

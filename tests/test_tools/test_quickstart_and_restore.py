@@ -29,7 +29,7 @@ def trained(photos, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('work')
     argv = ['--data', str(photos), '--work-dir', str(work_dir), '--cfg-options']
     argv += ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=4']
-    argv += ['train_dataloader.dataset.repeats=1', 'train_dataloader.num_workers=0']
+    argv += ['samples_per_epoch=4', 'train_dataloader.num_workers=0']
     argv += ['train_dataloader.persistent_workers=False']
     argv += ['val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False']
     assert load_tool('quickstart').main(argv) == 0
