@@ -185,15 +185,19 @@ def test_fill_is_rgb_whatever_the_image(make, image):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(ratio=1.2), ValueError, r'ratio must be a number in 0\.\.1, got 1\.2'),
-        (dict(ratio=-0.1), ValueError, r'ratio must be a number in 0\.\.1, got -0\.1'),
+        (dict(ratio=1.2), ValueError, r'ratio must be a finite number in 0\.\.1, got 1\.2'),
+        (dict(ratio=-0.1), ValueError, r'ratio must be a finite number in 0\.\.1, got -0\.1'),
         (dict(ratio=float('nan')), ValueError, r'ratio must be .* got nan'),
         (dict(ratio='half'), TypeError, r"ratio must be .* got 'half'"),
         (dict(patch_size=0), ValueError, r'patch_size must be an integer ≥ 1, got 0'),
         (dict(patch_size=16.0), TypeError, r'patch_size must be an integer ≥ 1, got 16\.0'),
         (dict(patch_size=True), TypeError, r'patch_size must be an integer ≥ 1, got True'),
         (dict(fill=(0, 0)), ValueError, r'fill must be 3 numbers in 0\.\.255, got \(0, 0\)'),
-        (dict(fill=(0, 256, 0)), ValueError, r'fill\[1\] must be a number in 0\.\.255, got 256'),
+        (
+            dict(fill=(0, 256, 0)),
+            ValueError,
+            r'fill\[1\] must be a finite number in 0\.\.255, got 256',
+        ),
         (dict(fill=(0, 0.5, 0)), ValueError, r'fill must be whole pixel values .* got \(0, 0\.5'),
         (dict(to_rgb='yes'), TypeError, r"to_rgb must be .* got 'yes'"),
     ],
@@ -214,7 +218,11 @@ def test_gridded_mask_refuses(options, error, message):
         (dict(aspect_range=(2.0, 0.5)), ValueError, r'aspect_range must be \(smallest, largest\)'),
         (dict(aspect_range=(0, 1)), ValueError, r'aspect_range\[0\] .* 0\.001\.\.1000, got 0'),
         (dict(aspect_range=(1, float('nan'))), ValueError, r'aspect_range\[1\] .* got nan'),
-        (dict(fill=(-1, 0, 0)), ValueError, r'fill\[0\] must be a number in 0\.\.255, got -1'),
+        (
+            dict(fill=(-1, 0, 0)),
+            ValueError,
+            r'fill\[0\] must be a finite number in 0\.\.255, got -1',
+        ),
     ],
 )
 def test_random_block_mask_refuses(options, error, message):

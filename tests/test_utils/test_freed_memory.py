@@ -1,5 +1,6 @@
 """What the C library is told about freed memory."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -44,7 +45,8 @@ def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
     calls = []
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(launch, 'keep_freed_memory', lambda: calls.append('kept'))
-    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: 'runner')
+    runner = SimpleNamespace(logger=logging.getLogger('test'))
+    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: runner)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) == 'runner'
+    assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) is runner
     assert calls == ([] if gpu else ['kept'])
