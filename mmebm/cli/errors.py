@@ -1,0 +1,198 @@
+"""One line for a mistake of the user, the stack trace for a defect of ours.
+
+Nothing is caught because of its type alone. A ``raise`` or ``assert`` in somebody's source is a
+check that was written for the user; where an operation fails (``None + 1``) a check is missing,
+which is a defect. While a run is being built from its config the checks of all packages count, and
+what the system says of files, and what a library's constructor cannot do with an option. From the
+first iteration on only our own checks count.
+"""
+
+import argparse
+import ast
+import linecache
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import BaseLoop
+
+from .launch import RANKS, close_process_group
+
+MISTAKE = 2  # the exit code, as of argparse
+
+_OURS = Path(__file__).parents[1]
+_LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'timm', 'torch', 'torchvision')
+# AttributeError is not one of them: torch raises it with a statement for what a module lacks.
+_CHECKS = (
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, which names the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
+        if unknown:
+            options = [o for o in self._option_string_actions if o.startswith('--')]
+            near = get_close_matches(unknown[1], options, n=1)
+            message += f', the nearest is {near[0]}' if near else ''
+        if _first_of_machine():
+            print(_line(self.prog, message), file=sys.stderr)
+        sys.exit(MISTAKE)
+
+
+@contextmanager
+def one_line_errors(prog: str) -> Iterator[None]:
+    """End the process with one line on stderr and the exit code 2 for a mistake of the user.
+
+    The stack trace goes to the log file of the run, if it has come so far that there is one. Of
+    several processes on a machine the first one prints. Other errors pass through.
+
+    Args:
+        prog: the name of the tool, which begins the line.
+    """
+    before = set(MMLogger._instance_dict)
+    try:
+        yield
+    except Exception as error:
+        message = mistake(error)
+        if message is None:
+            raise
+        new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
+        log = _write_trace(error, new)
+    else:
+        return
+    if log is not None:
+        message += f' (stack trace: {log})'
+    if _first_of_machine():
+        print(_line(prog, message), file=sys.stderr)
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
+        close_process_group()  # else it may abort the process, with an exit code of its own
+    sys.exit(MISTAKE)
+
+
+def mistake(error: Exception) -> str | None:
+    """What the user did wrong, or None if the error is no such thing.
+
+    Args:
+        error: as caught, with its traceback.
+    """
+    message = _message(error)
+    if not message or not isinstance(error, _CHECKS):
+        return None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    in_worker = re.match(r'Caught \w+ in DataLoader worker process', message)
+    if in_worker:
+        return _mistake_in_worker(message)
+    frame, line = frames[-1]
+    checked = _is_check(frame.f_code.co_filename, line)
+    if any(_is_loop(f) for f, _ in frames):
+        checked = checked and _is_ours(frame.f_code.co_filename)
+    elif not checked:
+        refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
+        checked = isinstance(error, OSError) or refused
+    if not checked:
+        return None
+    owner = _being_built(frames)
+    # other releases of MMEngine write it in front, with the path of the source, once per level
+    message = re.sub(r'^(class `\w+` in \S+: )+', '', message)
+    return message if owner is None or owner in message else f'{owner}: {message}'
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+        return f'the config lacks {text}' if re.fullmatch(r'\w+', text) else text
+    return str(error)
+
+
+def _is_check(filename: str, line: int) -> bool:
+    """Whether this line of a source belongs to a ``raise`` or an ``assert``."""
+    try:
+        tree = ast.parse(''.join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return False
+    return any(
+        isinstance(node, ast.Raise | ast.Assert) and node.lineno <= line <= node.end_lineno
+        for node in ast.walk(tree)
+    )
+
+
+def _is_loop(frame: FrameType) -> bool:
+    return frame.f_code.co_name == 'run' and isinstance(frame.f_locals.get('self'), BaseLoop)
+
+
+def _is_ours(filename: str) -> bool:
+    return Path(filename).resolve().is_relative_to(_OURS)
+
+
+def _is_given(frames: list[tuple[FrameType, int]]) -> bool:
+    """Whether it happened in a library to which a config went without passing through our code."""
+    names = [frame.f_code.co_filename for frame, _ in frames]
+    ours = [Path(name).resolve() for name in names if _is_ours(name)]
+    package = frames[-1][0].f_globals.get('__name__', '').split('.')[0]
+    return package in _LIBRARIES and all(p.parent == Path(__file__).parent for p in ours)
+
+
+def _being_built(frames: list[tuple[FrameType, int]]) -> str | None:
+    """The class that MMEngine was building from a config, the innermost one."""
+    for frame, _ in reversed(frames):
+        if frame.f_code.co_name.startswith('build_') and frame.f_code.co_name.endswith('_from_cfg'):
+            config = frame.f_locals.get('cfg')
+            kind = config.get('type') if isinstance(config, dict) else None
+            if kind is not None:
+                return kind if isinstance(kind, str) else kind.__name__
+    return None
+
+
+def _mistake_in_worker(text: str) -> str | None:
+    """As :func:`mistake`, of an error that torch hands on from a loader's worker as text."""
+    places = re.findall(r'^  File "(.+)", line (\d+), in ', text, re.MULTILINE)
+    final = re.findall(r'^(?:\w+\.)*\w+(?:Error|Exception): (.+)', text, re.MULTILINE | re.DOTALL)
+    if not places or not final:
+        return None
+    filename, line = places[-1]
+    return final[-1] if _is_ours(filename) and _is_check(filename, int(line)) else None
+
+
+def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
+    """Write the stack trace to the files of these loggers; the path of the last one."""
+    text = ''.join(traceback.format_exception(error))
+    record = logging.LogRecord('mmebm', logging.ERROR, __file__, 0, text, None, None)
+    path = None
+    for handler in (h for logger in loggers for h in logger.handlers):
+        if hasattr(handler, 'baseFilename'):
+            handler.handle(record)
+            path = handler.baseFilename
+    return path
+
+
+def _first_of_machine() -> bool:
+    """Whether this process is the one that prints, of those that a launcher started here."""
+    names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
+    return next((os.environ[name] for name in names if os.environ.get(name)), '0') == '0'
+
+
+def _line(prog: str, message: str) -> str:
+    return f'{prog}: error: {" ".join(message.split())}'
