@@ -54,18 +54,12 @@ _PARTS = {
     roots.TRANSFORMS: {'transforms': roots.TRANSFORMS, 'corruptions': roots.TRANSFORMS},
     roots.VISUALIZERS: {'vis_backends': roots.VISBACKENDS},
     roots.EVALUATOR: {'metrics': roots.METRICS},
-    roots.MODELS: {
-        name: roots.MODELS
-        for name in (
-            'backbone',
-            'neck',
-            'head',
-            'decode_head',
-            'auxiliary_head',
-            'target_generator',
-        )
-    },
+    roots.MODELS: dict.fromkeys(
+        ('backbone', 'neck', 'head', 'decode_head', 'auxiliary_head', 'target_generator'),
+        roots.MODELS,
+    ),
 }
+_FOREIGN = ('Albu', 'Albumentations')  # whose parts are of a library, not of a registry
 
 
 def check_config(cfg: Config) -> None:

@@ -113,12 +113,12 @@ def _explain(path: Path, error: Exception) -> str:
         if name:
             what = f'refused: it is a pickle that names {name}, and loading it could run code'
         return (
-            f'{path} is {what}, not a file of torch.save. If you trust its origin, save its weights '
-            'as torch.save(dict(state_dict=...)).'
+            f'{path} is {what}, not a file of torch.save. If you trust its origin, save its '
+            'weights as torch.save(dict(state_dict=...)).'
         )
     # torch's text begins with the advice to load the file unsafely
-    reason = re.search(r'WeightsUnpickler error: (.+)|(.+)', text)
-    reason = (reason[1] or reason[2]).strip() if reason else type(error).__name__
+    reason = re.search(r'(?<=WeightsUnpickler error: ).+', text) or re.search(r'.+', text)
+    reason = reason[0].strip() if reason else type(error).__name__
     return f'{path} is damaged, incomplete or no checkpoint ({reason}); copy it again'
 
 
