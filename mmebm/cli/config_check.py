@@ -15,11 +15,14 @@ import inspect
 import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from mmengine import registry as roots
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
@@ -169,6 +172,8 @@ def option_names(target: Any) -> set[str] | None:
     """
     if not inspect.isclass(target):
         return _closed_parameters(target)
+    if issubclass(target, CheckpointHook):  # keeps them for Runner.save_checkpoint
+        return _named_parameters(target.__init__) | _named_parameters(Runner.save_checkpoint)
     names, mro = set(), list(target.__mro__)
     while mro:
         owner = mro.pop(0)
@@ -316,21 +321,24 @@ def _unknown(node: dict, path: str, owner: str, allowed: Collection[str]) -> Ite
 
 def _resolve(node: dict, registry: Registry, scope: str) -> Any:
     """The class or function that ``node['type']`` names; None if there is none."""
-    if not isinstance(node['type'], str):
-        return node['type']
-    with registry.switch_scope_and_registry(node.get('_scope_') or scope) as scoped:
-        return scoped.get(node['type'])
+    kind, scope = node['type'], node.get('_scope_') or scope
+    return _scoped(registry, scope).get(kind) if isinstance(kind, str) else kind
+
+
+def _scoped(registry: Registry, scope: str) -> Registry:
+    """The registry of a package, or MMEngine's own where the package has none of this kind."""
+    with suppress(ImportError):
+        import_module(f'{scope}.registry')  # where packages make theirs
+    return registry.children.get(scope, registry)
 
 
 def _not_registered(kind: str, path: str, registry: Registry, scope: str) -> str:
-    names = set()
-    with registry.switch_scope_and_registry(scope) as scoped:
-        while scoped is not None:
-            names |= set(scoped.module_dict)
-            scoped = scoped.parent
-    return f'{path}: no {kind} among the {len(names)} registered {registry.name}s' + nearest(
-        kind.split('.')[-1], names
-    )
+    names, scoped = set(), _scoped(registry, scope)
+    while scoped is not None:
+        names |= set(scoped.module_dict)
+        scoped = scoped.parent
+    near = nearest(kind.split('.')[-1], names)
+    return f'{path}: no {kind} among the {len(names)} registered {registry.name}s{near}'
 
 
 def _places_of(value: Any, node: Any, path: str = '') -> Iterator[str]:

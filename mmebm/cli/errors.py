@@ -8,8 +8,7 @@ first iteration on only our own checks count.
 """
 
 import argparse
-import ast
-import linecache
+import dis
 import logging
 import os
 import re
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 import torch
@@ -99,14 +98,12 @@ def mistake(error: Exception) -> str | None:
     message = _message(error)
     if not message or not isinstance(error, _CHECKS):
         return None
-    frames = list(traceback.walk_tb(error.__traceback__))
-    in_worker = re.match(r'Caught \w+ in DataLoader worker process', message)
-    if in_worker:
+    if re.match(r'Caught \w+ in DataLoader worker process', message):
         return _mistake_in_worker(message)
-    frame, line = frames[-1]
-    checked = _is_check(frame.f_code.co_filename, line)
-    if any(_is_loop(f) for f, _ in frames):
-        checked = checked and _is_ours(frame.f_code.co_filename)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    checked = _is_raised(error.__traceback__)
+    if any(map(_is_loop, frames)):
+        checked = checked and _is_ours(frames[-1].f_code.co_filename)
     elif not checked:
         refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
         checked = isinstance(error, OSError) or refused
@@ -127,16 +124,11 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-def _is_check(filename: str, line: int) -> bool:
-    """Whether this line of a source belongs to a ``raise`` or an ``assert``."""
-    try:
-        tree = ast.parse(''.join(linecache.getlines(filename)))
-    except (SyntaxError, ValueError):
-        return False
-    return any(
-        isinstance(node, ast.Raise | ast.Assert) and node.lineno <= line <= node.end_lineno
-        for node in ast.walk(tree)
-    )
+def _is_raised(trace: TracebackType) -> bool:
+    """Whether the error comes from a ``raise`` or ``assert``, rather than from what failed."""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap['RAISE_VARARGS']
 
 
 def _is_loop(frame: FrameType) -> bool:
@@ -147,17 +139,17 @@ def _is_ours(filename: str) -> bool:
     return Path(filename).resolve().is_relative_to(_OURS)
 
 
-def _is_given(frames: list[tuple[FrameType, int]]) -> bool:
+def _is_given(frames: list[FrameType]) -> bool:
     """Whether it happened in a library to which a config went without passing through our code."""
-    names = [frame.f_code.co_filename for frame, _ in frames]
+    names = [frame.f_code.co_filename for frame in frames]
     ours = [Path(name).resolve() for name in names if _is_ours(name)]
-    package = frames[-1][0].f_globals.get('__name__', '').split('.')[0]
+    package = frames[-1].f_globals.get('__name__', '').split('.')[0]
     return package in _LIBRARIES and all(p.parent == Path(__file__).parent for p in ours)
 
 
-def _being_built(frames: list[tuple[FrameType, int]]) -> str | None:
+def _being_built(frames: list[FrameType]) -> str | None:
     """The class that MMEngine was building from a config, the innermost one."""
-    for frame, _ in reversed(frames):
+    for frame in reversed(frames):
         if frame.f_code.co_name.startswith('build_') and frame.f_code.co_name.endswith('_from_cfg'):
             config = frame.f_locals.get('cfg')
             kind = config.get('type') if isinstance(config, dict) else None
@@ -168,12 +160,13 @@ def _being_built(frames: list[tuple[FrameType, int]]) -> str | None:
 
 def _mistake_in_worker(text: str) -> str | None:
     """As :func:`mistake`, of an error that torch hands on from a loader's worker as text."""
-    places = re.findall(r'^  File "(.+)", line (\d+), in ', text, re.MULTILINE)
-    final = re.findall(r'^(?:\w+\.)*\w+(?:Error|Exception): (.+)', text, re.MULTILINE | re.DOTALL)
-    if not places or not final:
+    places = re.findall(r'^  File "(.+)", line \d+, in .+\n +(\w*)', text, re.MULTILINE)
+    names = list(re.finditer(r'^(?:\w+\.)*\w+(?:Error|Exception): ', text, re.MULTILINE))
+    if not places or not names:
         return None
-    filename, line = places[-1]
-    return final[-1] if _is_ours(filename) and _is_check(filename, int(line)) else None
+    filename, word = places[-1]
+    checked = _is_ours(filename) and word in ('raise', 'assert')
+    return text[names[-1].end() :] if checked else None
 
 
 def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:

@@ -76,7 +76,7 @@ def check_batches(runner: Runner) -> None:
     repeats = math.ceil(batch_size * runner.world_size / max(len(dataset), 1))
     advice = f', or repeat them (ImageFolder: repeats={repeats})' if len(dataset) else ''
     raise ValueError(
-        f'{where or type(leaf).__name__} holds {len(dataset)} images'
+        f'{Path(where) if where else type(leaf).__name__} holds {len(dataset)} images'
         f'{share if runner.world_size > 1 else ""}, fewer than one batch of {batch_size}, and '
         f'drop_last leaves out smaller batches: set train_dataloader.batch_size to at most '
         f'{max(for_each, 1)}{advice}'

@@ -117,7 +117,7 @@ def _explain(path: Path, error: Exception) -> str:
             'weights as torch.save(dict(state_dict=...)).'
         )
     # torch's text begins with the advice to load the file unsafely
-    reason = re.search(r'(?<=WeightsUnpickler error: ).+', text) or re.search(r'.+', text)
+    reason = re.search(r'(?<=WeightsUnpickler error: )\s*.+', text) or re.search(r'.+', text)
     reason = reason[0].strip() if reason else type(error).__name__
     return f'{path} is damaged, incomplete or no checkpoint ({reason}); copy it again'
 
