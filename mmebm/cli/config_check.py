@@ -46,6 +46,15 @@ _OF_LOADERS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 _OF_ENV = ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit')
 _OF_OPTIM_WRAPPERS = ('optimizer', 'constructor', 'paramwise_cfg')
 _OF_ALL = ('type', '_scope_')
+# What MMEngine hands to a class itself.
+_NOT_OPTIONS = {
+    roots.DATA_SAMPLERS: ('dataset', 'sampler'),
+    roots.LOOPS: ('runner', 'dataloader', 'evaluator'),
+    roots.MODEL_WRAPPERS: ('module',),
+    roots.OPTIMIZERS: ('params',),
+    roots.OPTIM_WRAPPERS: ('optimizer',),
+    roots.PARAM_SCHEDULERS: ('optimizer', 'epoch_length'),
+}
 
 # Registry → the keys under which its classes hold parts of another or the same registry.
 _PARTS = {
@@ -132,7 +141,7 @@ def problems_of(cfg: Config) -> Iterator[str]:
     schedulers = cfg.get('param_scheduler')
     if isinstance(schedulers, dict) and 'type' not in schedulers:  # several optimizers
         schedulers = None
-    extra = ('convert_to_iter_based', 'epoch_length')
+    extra = ('convert_to_iter_based',)
     yield from _objects(schedulers, 'param_scheduler', roots.PARAM_SCHEDULERS, scope, extra)
     for name, hook in (cfg.get('default_hooks') or {}).items():
         path, near = f'default_hooks.{name}', nearest(name, set(cfg.default_hooks) - {name})
@@ -254,7 +263,7 @@ def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
         yield _not_registered(constructor['type'], f'{path}.constructor', registry, scope)
     elif isinstance(node.get('paramwise_cfg'), dict):
         options, path = node.paramwise_cfg, f'{path}.paramwise_cfg'
-        yield from _unknown(options, path, target.__name__, _names_read(target))
+        yield from _unknown(options, path, target.__name__, _options_read(target))
         # all of it goes into the optimizer's parameter groups, so that other names may be right
         for pattern, multipliers in (options.get('custom_keys') or {}).items():
             for name in multipliers:
@@ -303,6 +312,7 @@ def _object(
         return
     names = option_names(target)
     if names is not None:
+        names -= set(_NOT_OPTIONS.get(registry, ()))
         yield from _unknown(node, path, target.__name__, names | set(extra))
     parts = {} if target.__name__ in _FOREIGN else _PARTS.get(registry, {})
     for key, part in parts.items():
@@ -412,9 +422,7 @@ def _is_name(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def _names_read(owner: type) -> set[str]:
-    """The keys that the source of a class and its parents look up by name: ``x.get('key')``."""
-    source = ''.join(inspect.getsource(c) for c in owner.__mro__ if c is not object)
-    return {
-        name for pair in re.findall(r"\.get\('(\w+)'|\['(\w+)'\]", source) for name in pair if name
-    }
+def _options_read(constructor: type) -> set[str]:
+    """The keys of ``paramwise_cfg`` that the source of a class and its parents looks up."""
+    source = ''.join(inspect.getsource(c) for c in constructor.__mro__ if c is not object)
+    return set(re.findall(r"paramwise_cfg(?:\.get\(|\.pop\(|\[)\s*'(\w+)'", source))

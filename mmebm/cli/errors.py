@@ -101,15 +101,18 @@ def mistake(error: Exception) -> str | None:
     if re.match(r'Caught \w+ in DataLoader worker process', message):
         return _mistake_in_worker(message)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    checked = _is_raised(error.__traceback__)
+    checked, config = _is_raised(error.__traceback__), _being_built(frames)
+    owner = config and _name(config['type'])
     if any(map(_is_loop, frames)):
         checked = checked and _is_ours(frames[-1].f_code.co_filename)
     elif not checked:
         refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
         checked = isinstance(error, OSError) or refused
+        if refused and config:  # such a message names no option
+            options = [f'{k}={v!r}' for k, v in config.items() if isinstance(v, str | int | float)]
+            owner = f'{owner}({", ".join(o for o in options if not o.startswith("type="))})'
     if not checked:
         return None
-    owner = _being_built(frames)
     # other releases of MMEngine write it in front, with the path of the source, once per level
     message = re.sub(r'^(class `\w+` in \S+: )+', '', message)
     return message if owner is None or owner in message else f'{owner}: {message}'
@@ -147,15 +150,18 @@ def _is_given(frames: list[FrameType]) -> bool:
     return package in _LIBRARIES and all(p.parent == Path(__file__).parent for p in ours)
 
 
-def _being_built(frames: list[FrameType]) -> str | None:
-    """The class that MMEngine was building from a config, the innermost one."""
+def _being_built(frames: list[FrameType]) -> dict | None:
+    """The config from which MMEngine was building something, the innermost one."""
     for frame in reversed(frames):
-        if frame.f_code.co_name.startswith('build_') and frame.f_code.co_name.endswith('_from_cfg'):
+        if re.fullmatch('build_.*from_cfg', frame.f_code.co_name):
             config = frame.f_locals.get('cfg')
-            kind = config.get('type') if isinstance(config, dict) else None
-            if kind is not None:
-                return kind if isinstance(kind, str) else kind.__name__
+            if isinstance(config, dict) and 'type' in config:
+                return config
     return None
+
+
+def _name(kind: str | type) -> str:
+    return kind if isinstance(kind, str) else kind.__name__
 
 
 def _mistake_in_worker(text: str) -> str | None:

@@ -7,13 +7,15 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from ..backbones.weights import MIN_SHARE
 from ..datasets import leaf_datasets
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
+from .launch import checkpoint_to_load
 
 
 def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:
@@ -31,14 +33,13 @@ def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:
     Raises:
         ValueError: it belongs to another network; names both, and a tensor.
     """
-    path = cfg.get('load_from')
-    if path is None and cfg.get('resume'):
-        path = find_latest_checkpoint(cfg.work_dir)
-    if path is None or '://' in str(path) or not Path(path).is_file():
+    path, model = checkpoint_to_load(cfg), runner.model
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
+    if path is None or '://' in path or is_model_wrapper(model):  # others hold parts of tensors
         return
     checkpoint = load_checkpoint_safely(path, mmap=True)
     state = _floating(checkpoint.get('state_dict', checkpoint))
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     expected = _floating(model.state_dict())
     resumed = bool(cfg.get('resume'))
     if not whole and not resumed and any(name.startswith('backbone.') for name in expected):

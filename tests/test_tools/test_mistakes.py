@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import HOOKS, MODELS
 from PIL import Image
 
-from mmebm.cli.config_check import option_names
+from mmebm.cli.config_check import check_config, option_names
 from mmebm.cli.errors import mistake, one_line_errors
 from mmebm.models import EnergyRestorationAlgorithm
 from tests.tools import load_tool
@@ -142,7 +142,7 @@ def work_dir_of(config):
         (['model.head.in_channels=17'], ['in_channels=17', 'set in_channels=16', '.log)']),
         (['train_dataloader.dataset.pipeline.2.patch_size=0'], ['GriddedMask', 'patch_size']),
         (['optim_wrapper.optimizer.lr=-1'], ['learning rate', '-1']),
-        (['optim_wrapper.optimizer.lr=abc'], ['SGD', 'str']),
+        (['optim_wrapper.optimizer.lr=abc'], ["SGD(lr='abc')", 'str']),
         (['train_dataloader.batch_size=0'], ['batch_size', '0']),
         (['model=3'], ['model must be a dict']),
         (['train_cfg=None'], ['train_cfg must be set, because train_dataloader and optim_wra']),
@@ -281,6 +281,16 @@ class DefectiveHook(Hook):
 def test_a_defect_keeps_its_trace(config, option, expected):
     with pytest.raises(expected):
         train.main([str(config), '--work-dir', str(work_dir_of(config)), '--cfg-options', option])
+
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(ROOT.glob('configs/[a-z]*/*.py'))
+CONFIGS = {(p.parent.name, p.name.split('_')[0]): p for p in FILES}  # one of each kind
+
+
+@pytest.mark.parametrize('path', CONFIGS.values(), ids=lambda path: path.stem)
+def test_no_config_is_refused(path):
+    check_config(Config.fromfile(path, import_custom_modules=False))
 
 
 class TestWhatIsAMistake:
