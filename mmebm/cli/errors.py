@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from mmengine.runner import BaseLoop
 from .launch import RANKS, close_process_group
 
 MISTAKE = 2  # the exit code, as of argparse
+WAIT = 15  # seconds: the first process has ended by then
 
 _OURS = Path(__file__).parents[1]
 _LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'timm', 'torch', 'torchvision')
@@ -54,8 +56,7 @@ class OneLineParser(argparse.ArgumentParser):
             options = [o for o in self._option_string_actions if o.startswith('--')]
             near = get_close_matches(unknown[1], options, n=1)
             message += f', the nearest is {near[0]}' if near else ''
-        if _first_of_machine():
-            print(_line(self.prog, message), file=sys.stderr)
+        _print(self.prog, message)
         sys.exit(MISTAKE)
 
 
@@ -63,8 +64,9 @@ class OneLineParser(argparse.ArgumentParser):
 def one_line_errors(prog: str) -> Iterator[None]:
     """End the process with one line on stderr and the exit code 2 for a mistake of the user.
 
-    The stack trace goes to the log file of the run, if it has come so far that there is one. Of
-    several processes on a machine the first one prints. Other errors pass through.
+    The stack trace goes to the log file of the run, if it has come so far that there is one. Other
+    errors pass through. Of several processes on a machine the first one prints; another one does so
+    if after some seconds the launcher has not ended it, since then the first goes on.
 
     Args:
         prog: the name of the tool, which begins the line.
@@ -82,8 +84,7 @@ def one_line_errors(prog: str) -> Iterator[None]:
         return
     if log is not None:
         message += f' (stack trace: {log})'
-    if _first_of_machine():
-        print(_line(prog, message), file=sys.stderr)
+    _print(prog, message)
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
         close_process_group()  # else it may abort the process, with an exit code of its own
     sys.exit(MISTAKE)
@@ -187,11 +188,11 @@ def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
     return path
 
 
-def _first_of_machine() -> bool:
-    """Whether this process is the one that prints, of those that a launcher started here."""
+def _print(prog: str, message: str) -> None:
     names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
-    return next((os.environ[name] for name in names if os.environ.get(name)), '0') == '0'
-
-
-def _line(prog: str, message: str) -> str:
-    return f'{prog}: error: {" ".join(message.split())}'
+    rank = next((os.environ[name] for name in names if os.environ.get(name)), '0')
+    if rank != '0':
+        # torchrun ends the other processes as soon as one has ended: not before the first prints
+        time.sleep(WAIT)
+        prog = f'{prog}, process {rank}'
+    print(f'{prog}: error: {" ".join(message.split())}', file=sys.stderr, flush=True)

@@ -91,14 +91,6 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def checkpoint_to_load(cfg: Config) -> str | None:
-    """The checkpoint that the runner will load or resume from, if there is one."""
-    pointer = Path(cfg.work_dir, 'last_checkpoint')  # what MMEngine resumes from by itself
-    if cfg.get('load_from') is None and cfg.get('resume') and pointer.is_file():
-        return pointer.read_text().strip()
-    return cfg.get('load_from')
-
-
 def check_checkpoint(cfg: Config) -> None:
     """Looks at the checkpoint that the runner will load, before anything is built.
 

@@ -13,9 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..backbones.weights import MIN_SHARE
 from ..datasets import leaf_datasets
-from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.checkpoint import checkpoint_to_load, load_checkpoint_safely
 from ..utils.config_text import config_inside
-from .launch import checkpoint_to_load
 
 
 def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:

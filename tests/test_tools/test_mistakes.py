@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -326,12 +327,16 @@ class TestWhatIsAMistake:
         assert self.of(check) is None
 
     @pytest.mark.parametrize('rank', ['0', '1'])
-    def test_one_process_of_a_machine_prints(self, monkeypatch, capsys, rank):
+    def test_the_first_process_of_a_machine_prints_first(self, monkeypatch, capsys, rank):
+        waited = []
         monkeypatch.setenv('LOCAL_RANK', rank)
+        monkeypatch.setattr(time, 'sleep', waited.append)
         with pytest.raises(SystemExit) as raised, one_line_errors('tool.py'):
             raise ValueError('x')
         assert raised.value.code == 2
-        assert capsys.readouterr().err == ('tool.py: error: x\n' if rank == '0' else '')
+        assert len(waited) == int(rank)
+        who = 'tool.py' if rank == '0' else 'tool.py, process 1'
+        assert capsys.readouterr().err == f'{who}: error: x\n'
 
 
 class TestOptionNames:
