@@ -217,6 +217,14 @@ def main(argv: list[str] | None = None) -> int:
             if len(found) > MAX_IMAGES:
                 console.print(f'{len(found)} images found; training on {MAX_IMAGES} of them')
             images = {str(found[i]): found[i] for i in spread}
+            if len(images) < WHOLE_IMAGES_FROM:
+                console.print(
+                    f'{len(images)} {"image is" if len(images) == 1 else "images are"} too few to '
+                    'hold any out: the figures will be of a quarter of each, and say little of '
+                    f'other images. From {WHOLE_IMAGES_FROM} on every tenth is held out; a few '
+                    'hundred are a sensible number.',
+                    soft_wrap=True,
+                )
         else:
             images = sample_photographs()
         prepare(images, folder, console)

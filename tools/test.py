@@ -7,17 +7,21 @@ import argparse
 from collections.abc import Sequence
 
 # importing mmebm registers its parts, also for a config that forgets custom_imports
+from mmebm.cli.config_check import check_config
+from mmebm.cli.errors import OneLineParser, one_line_errors
 from mmebm.cli.launch import (
     add_common_arguments,
     build_runner,
     check_checkpoint,
+    check_work_dir,
     close_process_group,
     load_config,
 )
+from mmebm.cli.run_check import check_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Test a checkpoint.')
+    parser = OneLineParser(description='Test a checkpoint.')
     parser.add_argument('config', help='the config file')
     parser.add_argument('checkpoint', help='the checkpoint file')
     add_common_arguments(parser)
@@ -27,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
-    try:
+    with one_line_errors(parser.prog):
         cfg = load_config(args)
         cfg.resume, cfg.load_from = False, args.checkpoint
         if cfg.get('test_dataloader') is None:
@@ -36,10 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 '(for example to the ones of the validation)'
             )
         check_checkpoint(cfg)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    build_runner(cfg, args.local_rank).test()
-    close_process_group()
+        check_config(cfg)
+        check_work_dir(cfg)
+        runner = build_runner(cfg, args.local_rank)
+        check_weights(runner, cfg, whole=True)
+        runner.test()
+        close_process_group()
 
 
 if __name__ == '__main__':

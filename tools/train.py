@@ -13,19 +13,23 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 # importing mmebm registers its parts, also for a config that forgets custom_imports
+from mmebm.cli.config_check import check_config
+from mmebm.cli.errors import OneLineParser, one_line_errors
 from mmebm.cli.launch import (
     add_common_arguments,
     build_runner,
     check_checkpoint,
     check_tokenizer,
+    check_work_dir,
     close_process_group,
     load_config,
 )
+from mmebm.cli.run_check import check_batches, check_weights
 from mmebm.engine.hooks import check_pretrained_backbone
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Train what a config describes.')
+    parser = OneLineParser(description='Train what a config describes.')
     parser.add_argument('config', help='the config file')
     parser.add_argument(
         '--resume',
@@ -76,16 +80,24 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
-    try:
+    with one_line_errors(parser.prog):
         cfg = load_config(args)
         merge_arguments(cfg, args)
+        if cfg.get('train_dataloader') is None:
+            raise ValueError(
+                f'{args.config} has nothing to train on: set train_dataloader, train_cfg and '
+                'optim_wrapper'
+            )
         check_checkpoint(cfg)
         check_pretrained_backbone(cfg)
+        check_config(cfg)
+        check_work_dir(cfg)
         check_tokenizer(cfg)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    build_runner(cfg, args.local_rank).train()
-    close_process_group()
+        runner = build_runner(cfg, args.local_rank)
+        check_weights(runner, cfg, whole=False)
+        check_batches(runner)
+        runner.train()
+        close_process_group()
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from mmpretrain.registry import MODELS
 from ..utils import keep_freed_memory
 from ..utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, register_safe_loader
 from ..utils.state_dict import fit_of
+from .config_check import check_options
 from .quiet import quiet_terminal, quiet_torch
 
 # MMPretrain's, for BEiT
@@ -27,6 +28,19 @@ RANKS = {
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
 }
+
+
+class _Options(DictAction):
+    """MMEngine's action for KEY=VALUE, which leaves what it cannot read to the stack trace."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            bad = [value for value in values if '=' not in value] or values
+            raise argparse.ArgumentError(
+                self, f"takes KEY=VALUE, a list as KEY='[a,b]', got {' '.join(bad)}"
+            ) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +54,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_Options,
         metavar='KEY=VALUE',
         help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
     )
@@ -53,12 +67,18 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: the config, or one that it inherits from, does not exist.
-        ValueError: an entry of ``--cfg-options`` does not fit the config.
+        ValueError: the file cannot be read, or an entry of ``--cfg-options`` does not fit it.
     """
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except FileNotFoundError:  # of one that it inherits from
+        raise
+    except Exception as error:  # a config is code of the user: it fails in any way
+        raise ValueError(f'config {args.config}: {type(error).__name__}: {error}') from error
     if args.cfg_options is not None:
+        check_options(set(cfg), args.cfg_options, cfg)
         try:
             cfg.merge_from_dict(args.cfg_options)
         except (KeyError, TypeError) as error:
@@ -81,6 +101,21 @@ def check_checkpoint(cfg: Config) -> None:
     checkpoint = checkpoint_to_load(cfg)
     if checkpoint is not None and '://' not in checkpoint:
         load_checkpoint_safely(checkpoint, mmap=True)
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Look whether the work dir is there and can be written to, or can be made. Makes nothing.
+
+    Raises:
+        ValueError: neither.
+    """
+    work_dir = Path(cfg.work_dir).absolute()
+    there = next(path for path in (work_dir, *work_dir.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f'work_dir {cfg.work_dir} cannot be made: {there} is not a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        what = 'written to' if there == work_dir else 'made'
+        raise ValueError(f'work_dir {cfg.work_dir} cannot be {what}: no permission in {there}')
 
 
 def check_tokenizer(cfg: Config) -> None:

@@ -8,6 +8,7 @@ may name tensors, numpy's numbers and arrays and MMEngine's ``HistoryBuffer``, w
 """
 
 import codecs
+import pickletools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,12 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+from torch.serialization import (
+    MAGIC_NUMBER,
+    add_safe_globals,
+    clear_safe_globals,
+    get_safe_globals,
+)
 
 
 def load_checkpoint_safely(
@@ -102,8 +108,44 @@ def _explain(path: Path, error: Exception) -> str:
                 "and plain values are loaded. If you trust the file's origin, save it again as "
                 'torch.save(dict(state_dict=...)).'
             )
-    reason = text.splitlines()[0] if text else type(error).__name__
+    if (name := _name_in_plain_pickle(path)) is not None:
+        what = 'no checkpoint: it is a pickle'
+        if name:
+            what = f'refused: it is a pickle that names {name}, and loading it could run code'
+        return (
+            f'{path} is {what}, not a file of torch.save. If you trust its origin, save its '
+            'weights as torch.save(dict(state_dict=...)).'
+        )
+    # torch's text begins with the advice to load the file unsafely
+    reason = re.search(r'(?<=WeightsUnpickler error: )\s*.+', text) or re.search(r'.+', text)
+    reason = reason[0].strip() if reason else type(error).__name__
     return f'{path} is damaged, incomplete or no checkpoint ({reason}); copy it again'
+
+
+def _name_in_plain_pickle(path: Path) -> str | None:
+    """The first function that a pickle names, '' if it names none; None if the file is no pickle.
+
+    Reads the opcodes only. Those of the oldest protocols are letters, so that a text may begin like
+    them: a file of these counts if it can be read to its end.
+    """
+    strings, names, marked = [], [], False
+    with path.open('rb') as file:
+        try:
+            for opcode, argument, _ in pickletools.genops(file):
+                if argument == MAGIC_NUMBER:  # the form that torch.save had before zip files
+                    return None
+                marked |= opcode.name == 'PROTO'
+                if opcode.name in ('GLOBAL', 'INST'):
+                    names.append(argument.replace(' ', '.'))
+                elif opcode.name == 'STACK_GLOBAL':
+                    names.append('.'.join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+                if marked and names:
+                    break
+        except (ValueError, OverflowError, MemoryError):  # cut short, or of impossible lengths
+            return None
+    return names[0] if names else '' if marked else None
 
 
 def _harmless_globals() -> list[Callable]:

@@ -44,6 +44,22 @@ def test_quickstart_draws_and_saves(trained):
     assert {name.split('_')[1] for name in held_out} == {'a', 'b', 'tiny'}
 
 
+@pytest.mark.parametrize(('count', 'said'), [(1, True), (39, True), (40, False)])
+def test_quickstart_says_when_images_are_too_few(tmp_path, monkeypatch, capsys, count, said):
+    quickstart = load_tool('quickstart')
+    for i in range(count):
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{i}.png')
+
+    def stop(*arguments):
+        raise ValueError('far enough')
+
+    monkeypatch.setattr(quickstart, 'prepare', stop)
+    assert quickstart.main(['--data', str(tmp_path), '--work-dir', str(tmp_path / 'work')]) == 2
+    output = capsys.readouterr().out
+    assert ('too few to hold any out' in output) == said
+    assert ('From 40 on every tenth is held out' in output) == said
+
+
 def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
     quickstart = load_tool('quickstart')
     assert quickstart.main(['--data', str(tmp_path / 'none')]) == 2

@@ -152,9 +152,9 @@ class TestMerging:
         assert cfg.auto_scale_lr.to_dict() == dict(base_batch_size=64, enable=True)
 
     def test_cfg_options(self, config):
-        cfg = merged(config, '--cfg-options', 'optim_wrapper.optimizer.lr=1', 'a.b=[1,2]')
+        cfg = merged(config, '--cfg-options', 'optim_wrapper.optimizer.lr=1', 'train_cfg.a.b=[1,2]')
         assert cfg.optim_wrapper.optimizer.lr == 1
-        assert cfg.a.b == [1, 2]
+        assert cfg.train_cfg.a.b == [1, 2]
 
 
 class TestErrors:
@@ -312,6 +312,7 @@ def test_test_runs_the_weights_of_the_checkpoint(config, tmp_path, capsys, tool_
             "    sampler=dict(type='DefaultSampler', shuffle=False))\n"
         )
     weights = {'linear.weight': torch.ones(1, 3), 'linear.bias': torch.tensor([0.5])}
+    weights |= {f'norm.{k}': v for k, v in torch.nn.BatchNorm1d(1).state_dict().items()}
     torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
     evaluate.main([config, str(tmp_path / 'weights.pth'), '--work-dir', str(tmp_path / 'out')])
     assert 'highest: 21.5000' in capsys.readouterr().out  # image 7: three pixels of 7, plus 0.5

@@ -171,6 +171,34 @@ def test_files_of_either_numpy_are_loaded(tmp_path):
         assert checkpoint['b'] == 2
 
 
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+@pytest.mark.parametrize('mmap', [False, True])
+def test_a_plain_pickle_is_refused_as_code(tmp_path, pwned, protocol, mmap):
+    path = tmp_path / 'weights.pkl'
+    path.write_bytes(pickle.dumps(dict(weight=Payload(pwned)), protocol=protocol))
+    with pytest.raises(ValueError, match=r'weights\.pkl is refused: .* names posix\.system'):
+        load_checkpoint_safely(path, mmap=mmap)
+    assert not pwned.exists()
+
+
+@pytest.mark.parametrize('share', [0.5, 0.99])
+def test_a_truncated_file_in_the_old_form_is_damaged(tmp_path, share):
+    path = tmp_path / 'old.pth'
+    torch.save(dict(a=torch.ones(100)), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(ValueError, match=r'old\.pth is damaged'):
+        load_checkpoint_safely(path)
+
+
+def test_the_reason_is_not_torchs_advice(tmp_path):
+    path = tmp_path / 'text.pth'
+    path.write_text('weights of yesterday')
+    with pytest.raises(ValueError, match='damaged, incomplete or no checkpoint') as raised:
+        load_checkpoint_safely(path)
+    assert 'weights_only' not in str(raised.value)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'gone\.pth does not exist'):
         load_checkpoint_safely(tmp_path / 'gone.pth')
@@ -189,8 +217,13 @@ def test_truncated_file(tmp_path, runner_checkpoint, share, mmap):
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 @pytest.mark.parametrize(
     'data',
-    [b'<html>404</html>', b'\x89PNG\r\n\x1a\n', pickle.dumps([1], protocol=4)],
-    ids=['html', 'png', 'pickle'],
+    [
+        b'<html>404</html>',
+        b'\x89PNG\r\n\x1a\n',
+        b'weights of yesterday',
+        pickle.dumps([1], protocol=4),
+    ],
+    ids=['html', 'png', 'text', 'pickle'],
 )
 def test_other_files(tmp_path, data):
     (tmp_path / 'other').write_bytes(data)

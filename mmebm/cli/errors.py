@@ -1,0 +1,198 @@
+"""One line for a mistake of the user, the stack trace for a defect of ours.
+
+Nothing is caught because of its type alone. A ``raise`` or ``assert`` in somebody's source is a
+check that was written for the user; where an operation fails (``None + 1``) a check is missing,
+which is a defect. While a run is being built from its config the checks of all packages count, and
+what the system says of files, and what a library's constructor cannot do with an option. From the
+first iteration on only our own checks count.
+"""
+
+import argparse
+import dis
+import logging
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import BaseLoop
+
+from .launch import RANKS, close_process_group
+
+MISTAKE = 2  # the exit code, as of argparse
+WAIT = 15  # seconds: the first process has ended by then
+
+_OURS = Path(__file__).parents[1]
+_LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'timm', 'torch', 'torchvision')
+# AttributeError is not one of them: torch raises it with a statement for what a module lacks.
+_CHECKS = (
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, which names the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
+        if unknown:
+            options = [o for o in self._option_string_actions if o.startswith('--')]
+            near = get_close_matches(unknown[1], options, n=1)
+            message += f', the nearest is {near[0]}' if near else ''
+        _print(self.prog, message)
+        sys.exit(MISTAKE)
+
+
+@contextmanager
+def one_line_errors(prog: str) -> Iterator[None]:
+    """End the process with one line on stderr and the exit code 2 for a mistake of the user.
+
+    The stack trace goes to the log file of the run, if it has come so far that there is one. Other
+    errors pass through. Of several processes on a machine the first one prints; another one does so
+    if after some seconds the launcher has not ended it, since then the first goes on.
+
+    Args:
+        prog: the name of the tool, which begins the line.
+    """
+    before = set(MMLogger._instance_dict)
+    try:
+        yield
+    except Exception as error:
+        message = mistake(error)
+        if message is None:
+            raise
+        new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
+        log = _write_trace(error, new)
+    else:
+        return
+    if log is not None:
+        message += f' (stack trace: {log})'
+    _print(prog, message)
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
+        close_process_group()  # else it may abort the process, with an exit code of its own
+    sys.exit(MISTAKE)
+
+
+def mistake(error: Exception) -> str | None:
+    """What the user did wrong, or None if the error is no such thing.
+
+    Args:
+        error: as caught, with its traceback.
+    """
+    message = _message(error)
+    if not message or not isinstance(error, _CHECKS):
+        return None
+    if re.match(r'Caught \w+ in DataLoader worker process', message):
+        return _mistake_in_worker(message)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    checked, config = _is_raised(error.__traceback__), _being_built(frames)
+    owner = config and _name(config['type'])
+    if any(map(_is_loop, frames)):
+        checked = checked and _is_ours(frames[-1].f_code.co_filename)
+    elif not checked:
+        refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
+        checked = isinstance(error, OSError) or refused
+        if refused and config:  # such a message names no option
+            options = [f'{k}={v!r}' for k, v in config.items() if isinstance(v, str | int | float)]
+            owner = f'{owner}({", ".join(o for o in options if not o.startswith("type="))})'
+    if not checked:
+        return None
+    # other releases of MMEngine write it in front, with the path of the source, once per level
+    message = re.sub(r'^(class `\w+` in \S+: )+', '', message)
+    return message if owner is None or owner in message else f'{owner}: {message}'
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+        return f'the config lacks {text}' if re.fullmatch(r'\w+', text) else text
+    return str(error)
+
+
+def _is_raised(trace: TracebackType) -> bool:
+    """Whether the error comes from a ``raise`` or ``assert``, rather than from what failed."""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap['RAISE_VARARGS']
+
+
+def _is_loop(frame: FrameType) -> bool:
+    return frame.f_code.co_name == 'run' and isinstance(frame.f_locals.get('self'), BaseLoop)
+
+
+def _is_ours(filename: str) -> bool:
+    return Path(filename).resolve().is_relative_to(_OURS)
+
+
+def _is_given(frames: list[FrameType]) -> bool:
+    """Whether it happened in a library to which a config went without passing through our code."""
+    names = [frame.f_code.co_filename for frame in frames]
+    ours = [Path(name).resolve() for name in names if _is_ours(name)]
+    package = frames[-1].f_globals.get('__name__', '').split('.')[0]
+    return package in _LIBRARIES and all(p.parent == Path(__file__).parent for p in ours)
+
+
+def _being_built(frames: list[FrameType]) -> dict | None:
+    """The config from which MMEngine was building something, the innermost one."""
+    for frame in reversed(frames):
+        if re.fullmatch('build_.*from_cfg', frame.f_code.co_name):
+            config = frame.f_locals.get('cfg')
+            if isinstance(config, dict) and 'type' in config:
+                return config
+    return None
+
+
+def _name(kind: str | type) -> str:
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def _mistake_in_worker(text: str) -> str | None:
+    """As :func:`mistake`, of an error that torch hands on from a loader's worker as text."""
+    places = re.findall(r'^  File "(.+)", line \d+, in .+\n +(\w*)', text, re.MULTILINE)
+    names = list(re.finditer(r'^(?:\w+\.)*\w+(?:Error|Exception): ', text, re.MULTILINE))
+    if not places or not names:
+        return None
+    filename, word = places[-1]
+    checked = _is_ours(filename) and word in ('raise', 'assert')
+    return text[names[-1].end() :] if checked else None
+
+
+def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
+    """Write the stack trace to the files of these loggers; the path of the last one."""
+    text = ''.join(traceback.format_exception(error))
+    record = logging.LogRecord('mmebm', logging.ERROR, __file__, 0, text, None, None)
+    path = None
+    for handler in (h for logger in loggers for h in logger.handlers):
+        if hasattr(handler, 'baseFilename'):
+            handler.handle(record)
+            path = handler.baseFilename
+    return path
+
+
+def _print(prog: str, message: str) -> None:
+    names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
+    rank = next((os.environ[name] for name in names if os.environ.get(name)), '0')
+    if rank != '0':
+        # torchrun ends the other processes as soon as one has ended: not before the first prints
+        time.sleep(WAIT)
+        prog = f'{prog}, process {rank}'
+    print(f'{prog}: error: {" ".join(message.split())}', file=sys.stderr, flush=True)
