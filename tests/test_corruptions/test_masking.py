@@ -196,7 +196,7 @@ def test_fill_is_rgb_whatever_the_image(make, image):
         (
             dict(fill=(0, 256, 0)),
             ValueError,
-            r'fill\[1\] must be a finite number in 0\.\.255, got 256',
+            r'fill\[1\] must be .* in 0\.\.255, got 256',
         ),
         (dict(fill=(0, 0.5, 0)), ValueError, r'fill must be whole pixel values .* got \(0, 0\.5'),
         (dict(to_rgb='yes'), TypeError, r"to_rgb must be .* got 'yes'"),
@@ -221,7 +221,7 @@ def test_gridded_mask_refuses(options, error, message):
         (
             dict(fill=(-1, 0, 0)),
             ValueError,
-            r'fill\[0\] must be a finite number in 0\.\.255, got -1',
+            r'fill\[0\] must be .* in 0\.\.255, got -1',
         ),
     ],
 )
