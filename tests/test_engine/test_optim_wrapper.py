@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import OPTIM_WRAPPERS
 
+from mmebm.engine import optim_wrapper
 from tests.backbones import build_algorithm
 
 ITERATIONS = 30
@@ -92,15 +93,40 @@ def test_state_survives_a_checkpoint():
     assert second.loss_scaler.get_scale() == 64.0
 
 
-def test_defaults_to_bfloat16_without_loss_scaling():
+@pytest.mark.parametrize(
+    ('device', 'native', 'expected'),
+    [
+        ('cpu', True, torch.bfloat16),
+        ('cpu', False, torch.float32),
+        ('cuda', True, torch.bfloat16),
+        ('cuda', False, torch.float16),
+    ],
+)
+def test_default_is_what_the_device_is_fast_in(device, native, expected, monkeypatch):
+    monkeypatch.setattr(optim_wrapper, 'get_device', lambda: device)
+    monkeypatch.setattr(optim_wrapper, '_cpu_has_bfloat16', lambda: native)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: native)
+    said = []
+    monkeypatch.setattr(optim_wrapper, 'print_log', lambda text, *_: said.append(text))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    wrapper = OPTIM_WRAPPERS.build(dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer))
+    assert wrapper.cast_dtype is expected
+    assert len(said) == (expected is torch.float32)  # nothing is switched off silently
+    if expected is not torch.float16:
+        assert not wrapper.loss_scaler.is_enabled()
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
+def test_the_context_computes_in_it(dtype):
     model = build_algorithm()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    wrapper = OPTIM_WRAPPERS.build(dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer))
-    assert wrapper.cast_dtype is torch.bfloat16
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(type='MixedPrecisionOptimWrapper', dtype=dtype, optimizer=optimizer)
+    )
     assert not wrapper.loss_scaler.is_enabled()
     wrapper.initialize_count_status(model, 0, 1)
     with wrapper.optim_context(model):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is getattr(torch, dtype)
 
 
 @pytest.mark.parametrize(
