@@ -58,6 +58,7 @@ setup(
         'onedl': read_requirements('onedl.txt'),
         'tests': read_requirements('tests.txt'),
     },
+    entry_points={'console_scripts': ['mmebm=mmebm.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

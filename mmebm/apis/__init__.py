@@ -1,18 +1,37 @@
 from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
 from .knn import KNNResult, evaluate_knn, extract_features
+from .picture_files import Picture, read_picture, save_picture, save_whole, to_bytes, to_image
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .sorting import SortingInferencer
+from .whole_images import (
+    Damage,
+    Restoration,
+    WholeImageRestorer,
+    restore_file,
+    restore_image,
+)
 
 __all__ = [
+    'Damage',
     'FeatureExtractor',
     'KNNResult',
+    'Picture',
+    'Restoration',
     'RestorationInferencer',
     'SortingInferencer',
     'UnreadableImageError',
+    'WholeImageRestorer',
     'evaluate_knn',
     'extract_features',
     'find_images',
     'parse_config_text',
     'read_config',
+    'read_picture',
+    'restore_file',
+    'restore_image',
+    'save_picture',
+    'save_whole',
+    'to_bytes',
+    'to_image',
 ]

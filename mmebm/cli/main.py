@@ -1,0 +1,47 @@
+"""The command ``mmebm``: one sub-command per module of this folder that has ``add_arguments``.
+
+A sub-command imports what it needs when it runs.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from . import restore_command
+
+COMMANDS = {'restore': restore_command}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All sub-commands with their options."""
+    parser = argparse.ArgumentParser(
+        prog='mmebm', description='Use a network that was pretrained by energy restoration.'
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.__doc__.splitlines()[0],
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command; the exit status, 2 for a mistake of the user, who gets one line."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (OSError, ValueError, TypeError) as error:
+        if os.environ.get('MMEBM_TRACEBACK'):
+            raise
+        message = ' '.join(str(error).split())
+        print(f'mmebm {args.command}: {message}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; the same command goes on where it stopped', file=sys.stderr)
+        return 130

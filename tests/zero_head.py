@@ -1,0 +1,65 @@
+"""Checkpoints of tiny restoration networks on 16² images, with their config inside."""
+
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+import mmebm  # noqa: F401  registers what the configs below name
+
+SIZE = 16
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32),
+    img_size=SIZE,
+    patch_size=4,
+    out_type='avg_featmap',
+    final_norm=False,
+)
+CONVNEXT = dict(
+    type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]), stem_patch_size=2
+)
+
+
+def save_network(path, backbone=VIT, zero=True, to_rgb=True, **options) -> None:
+    """Write a checkpoint; its head is zero (the start of training) or random.
+
+    Args:
+        path: the file.
+        backbone: with 16 channels behind it.
+        zero: whether the head is.
+        to_rgb: of the data preprocessor.
+        **options: of the algorithm.
+    """
+    pack = dict(type='PackInputs')
+    corruption = dict(type='GriddedMask', patch_size=4, ratio=0.5, fill=[10, 20, 30])
+    config = Config(
+        dict(
+            model=dict(
+                type='EnergyRestorationAlgorithm',
+                backbone=backbone,
+                head=dict(type='EnergyHead', in_channels=16),
+                data_preprocessor=dict(
+                    type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=to_rgb
+                ),
+                **options,
+            ),
+            val_dataloader=dict(
+                dataset=dict(
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='ResizeEdge', scale=SIZE, edge='short'),
+                        dict(type='CenterCrop', crop_size=SIZE),
+                        dict(**corruption, seed=0),
+                        pack,
+                    ]
+                )
+            ),
+        )
+    )
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    if not zero:
+        torch.nn.init.normal_(model.head.fc.weight)
+    torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=model.state_dict()), path)
