@@ -18,7 +18,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from ..corruptions import BaseCorruption, Colorization, MixedCorruption
 from ..corruptions.base import image_order
 from ..corruptions.masking import BLANK
-from ..evaluation.restoration_metric import psnr, ssim
+from ..evaluation.restoration_metric import DATA_RANGE, psnr, ssim
 from ..models import EnergyRestorationAlgorithm, energy_gradient
 from ..utils import checked_int
 from ..utils.tiles import Tiling, add_change
@@ -435,19 +435,20 @@ def ssim_in_bands(
 ) -> float:
     """SSIM as :class:`mmebm.RestorationMetric` has it, without arrays of the image's size."""
     height, width = clean.shape[:2]
-    halo = 5  # torchmetrics' window has 11 × 11 pixels, and its mean leaves out a border of 5
+    halo = 5  # torchmetrics' window has 11 × 11 pixels; beyond the border it sees a mirror image
     if height <= max(rows, 4 * halo) or width <= 4 * halo:
-        whole = slice(0, height)
-        return ssim(*(_tensor(x) for x in (_band(pixels, difference, whole), clean)))
-    total, count = 0.0, 0
-    for first in range(halo, height - halo, rows):
-        last = min(first + rows, height - halo)
-        part = slice(first - halo, last + halo)
+        whole = _band(pixels, difference, slice(0, height))
+        return ssim(_tensor(whole), _tensor(clean))
+    total = 0.0
+    for first in range(0, height, rows):
+        top, last = max(first - halo, 0), min(first + rows, height)
+        part = slice(top, last + halo)
         images = (_tensor(_band(pixels, difference, part))[None], _tensor(clean[part])[None])
-        mean = structural_similarity_index_measure(*images, data_range=255.0, sigma=1.5)
-        total += mean.item() * (last - first)
-        count += last - first
-    return total / count
+        _, similarity = structural_similarity_index_measure(
+            *images, data_range=DATA_RANGE, sigma=1.5, return_full_image=True
+        )
+        total += similarity[..., first - top : last - top, :].double().sum().item()
+    return total / clean.size
 
 
 def _band(pixels: np.ndarray, difference: np.ndarray | None, rows: slice) -> np.ndarray:

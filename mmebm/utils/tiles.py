@@ -70,14 +70,21 @@ def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
         ``(T, tile)`` float32 in [0, 1], multiples of 2⁻¹².
     """
     window = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
-    raw = np.zeros((len(starts), starts[-1] + tile))
-    for weights, start in zip(raw, starts, strict=True):
-        weights[start : start + tile] = window
-    share = np.rint(raw / raw.sum(0) * _QUANTA)
-    rows, columns = share.argmax(0), np.arange(share.shape[1])
-    share[rows, columns] += _QUANTA - share.sum(0)  # what rounding left goes to the largest
-    cut = [weights[s : s + tile] for weights, s in zip(share, starts, strict=True)]
-    return (np.stack(cut) / _QUANTA).astype(np.float32)
+    places = [slice(start, start + tile) for start in starts]
+    total = np.zeros(starts[-1] + tile)
+    for place in places:
+        total[place] += window
+    shares = np.stack([np.rint(window / total[place] * _QUANTA) for place in places])
+    left = np.full(len(total), _QUANTA, float)  # by rounding; it goes to the largest share
+    largest = np.zeros(len(total))
+    for place, share in zip(places, shares, strict=True):
+        left[place] -= share
+        np.maximum(largest[place], share, out=largest[place])
+    for place, share in zip(places, shares, strict=True):
+        owned = share == largest[place]
+        share[owned] += left[place][owned]
+        left[place][owned] = 0
+    return (shares / _QUANTA).astype(np.float32)
 
 
 @dataclass(frozen=True)
