@@ -3,6 +3,7 @@ from .features import FeatureExtractor, read_config
 from .knn import KNNResult, evaluate_knn, extract_features
 from .picture_files import Picture, read_picture, save_picture, save_whole, to_bytes, to_image
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
+from .scoring import ImageScores, score_images
 from .sorting import SortingInferencer
 from .whole_images import (
     Damage,
@@ -15,6 +16,7 @@ from .whole_images import (
 __all__ = [
     'Damage',
     'FeatureExtractor',
+    'ImageScores',
     'KNNResult',
     'Picture',
     'Restoration',
@@ -32,6 +34,7 @@ __all__ = [
     'restore_image',
     'save_picture',
     'save_whole',
+    'score_images',
     'to_bytes',
     'to_image',
 ]

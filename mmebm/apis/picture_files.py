@@ -69,7 +69,7 @@ def read_picture(path: str | Path) -> Picture:
                 return _decode(image)
     except Exception as error:  # decoders fail in as many ways as there are formats
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise UnreadableImageError(f'{path} cannot be read as an image: {reason}') from error
+        raise UnreadableImageError(f'cannot be read as an image: {reason}') from error
 
 
 def check_pixels(height: int, width: int) -> None:

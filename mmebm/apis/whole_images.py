@@ -143,11 +143,13 @@ class WholeImageRestorer:
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
+            UnreadableImageError: so narrow an image would be too large when filled up to a tile.
         """
         num_steps = self.model.num_steps if num_steps is None else num_steps
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         height, width = image.shape[:2]
         tiling = self.tiling(height, width)
+        check_pixels(*tiling.padded)
         # The head averages over positions: more of them share one energy, each with less of ∇E.
         scale = np.prod(tiling.tile) / np.prod(self.size)
         padded = tiling.pad(image)

@@ -1,4 +1,4 @@
-"""The command ``mmebm``: one sub-command per module of this folder that has ``add_arguments``.
+"""The command ``mmebm``: one module of this folder per sub-command.
 
 A sub-command imports what it needs when it runs.
 """
@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import restore_command
+from . import restore_command, score_command
 
-COMMANDS = {'restore': restore_command}
+COMMANDS = {'restore': restore_command, 'score': score_command}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 rows.append(restore_one(restorer, image, name, index, corruption, args, bar, tiles))
             except (UnreadableImageError, MaskError) as error:
-                problems.append(str(error))
+                problems.append(f'{name}: {error}')
             bar.remove_task(tiles)
             bar.advance(task)
     if corruption is not None:
@@ -228,15 +228,15 @@ def read_mask(path: str, name: Path, shape: tuple[int, int]):
     if file.is_dir():
         found = sorted(file.joinpath(name.parent).glob(f'{escaped(name.stem)}.*'))
         if len(found) != 1:
-            raise MaskError(f'{name}: {len(found)} masks of that name in {path}')
+            raise MaskError(f'{len(found)} masks of that name in {path}')
         file = found[0]
     try:
         mask = read_picture(file).pixels.mean(2) >= 128
     except UnreadableImageError as error:
-        raise MaskError(f'{name}: its mask {error}') from error
+        raise MaskError(f'its mask {file} {error}') from error
     if mask.shape != shape:
         raise MaskError(
-            f'{name}: the mask has {mask.shape[1]} × {mask.shape[0]} pixels, the image '
+            f'the mask has {mask.shape[1]} × {mask.shape[0]} pixels, the image '
             f'{shape[1]} × {shape[0]}'
         )
     return mask

@@ -227,6 +227,13 @@ def test_upscaling_beyond_the_limit_is_refused(untrained):
         restore_image(untrained, read_picture_of(noise_image()), Damage(upscale=1000))
 
 
+def test_a_line_of_pixels_is_not_blown_up_to_a_wide_tile(untrained, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)
+    assert (untrained(np.zeros((1, 500, 3), np.uint8))[0] == 0).all()
+    with pytest.raises(UnreadableImageError, match='limit'):
+        untrained(np.zeros((1, 1000, 3), np.uint8))
+
+
 def test_colorize_starts_from_grey_and_ends_in_colour(random):
     picture = read_picture_of(noise_image('L'))
     restoration = restore_image(random, picture, Damage(colorize=True))
@@ -279,12 +286,12 @@ def write_bomb(path):
 def test_what_is_no_single_picture_is_refused(tmp_path):
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(b'no picture')
-    with pytest.raises(UnreadableImageError, match=r'broken\.jpg'):
+    with pytest.raises(UnreadableImageError, match='cannot be read'):
         read_picture(broken)
     noise_image(size=(200, 200)).save(tmp_path / 'whole.png')
     cut = (tmp_path / 'whole.png').read_bytes()[:2000]
     (tmp_path / 'cut.png').write_bytes(cut)
-    with pytest.raises(UnreadableImageError, match=r'cut\.png'):
+    with pytest.raises(UnreadableImageError, match='cannot be read'):
         read_picture(tmp_path / 'cut.png')
     write_bomb(tmp_path / 'bomb.ppm')
     with pytest.raises(UnreadableImageError, match='exceeds limit'):
@@ -294,7 +301,7 @@ def test_what_is_no_single_picture_is_refused(tmp_path):
     with pytest.raises(UnreadableImageError, match='2 pictures'):
         read_picture(tmp_path / 'moving.gif')
     (tmp_path / 'program.png').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n')
-    with pytest.raises(UnreadableImageError, match=r'program\.png'):
+    with pytest.raises(UnreadableImageError, match='cannot be read'):
         read_picture(tmp_path / 'program.png')
     with pytest.raises(FileNotFoundError):
         read_picture(tmp_path / 'none.png')

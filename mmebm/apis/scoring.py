@@ -1,0 +1,270 @@
+"""How unlikely images are to a network, and where: several scores, all high for strange images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from ..corruptions import BaseCorruption, MixedCorruption
+from ..evaluation import nearest
+from ..models.energy_head import pool_features
+from ..utils import checked_int
+from .picture_files import Picture, check_pixels, read_picture, to_bytes
+from .restoration import UnreadableImageError
+from .whole_images import WholeImageRestorer
+
+# H × W pixels BGR, D channels of a feature, M images, K corruptions.
+
+SCORES = {
+    'energy': 'mean energy of the tiles',
+    'gradient': 'size of the step α∇E, root mean square in grey levels',
+    'restoration': 'error after restoring K seeded corruptions, root mean square in grey levels',
+    'knn': "distance to the most similar images, in the backbone's features (1 − cosine)",
+}
+TILES_ACROSS = 2  # of the network's size, along the short side of an image that is scored
+THUMBNAIL_SIDE = 160
+
+
+@dataclass
+class ImageScores:
+    """The scores of one image; higher is stranger.
+
+    Attributes:
+        path: the file.
+        energy, gradient, restoration, knn: see :data:`SCORES`; NaN for one that was not asked for,
+            or that cannot be had (``knn`` of a single image).
+        heat: where: the smoothed size of the step α∇E, ``(h, w)`` float32 in grey levels, of the
+            image as it was scored.
+        thumbnail: ``(h', w', 3)`` uint8 RGB.
+        features: ``(D,)`` float32, mean over the tiles.
+    """
+
+    path: Path
+    energy: float
+    gradient: float
+    restoration: float
+    knn: float
+    heat: np.ndarray
+    thumbnail: np.ndarray
+    features: np.ndarray
+
+
+def score_images(
+    restorer: WholeImageRestorer,
+    paths: Sequence[str | Path],
+    corruptions: int = 4,
+    seed: int = 0,
+    neighbours: int = 5,
+    reference: Sequence[str | Path] = (),
+    short_side: int | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> tuple[list[ImageScores], list[str]]:
+    """Score image files.
+
+    An image is scored at a small size: reduced until its short side is twice the network's; one
+    that is smaller than the network's size is enlarged to it.
+
+    Args:
+        restorer: the network.
+        paths: M files.
+        corruptions: K ≥ 0, after which an image is restored; of a mixture each kind in turn, and
+            the same for all images. 0 leaves out the score ``restoration``, which takes most of the
+            time.
+        seed: of the corruptions.
+        neighbours: k ≥ 1 nearest images that ``knn`` averages over; fewer where there are not as
+            many.
+        reference: files of ordinary images to compare features with; by default the other images.
+        short_side: of an image when it is scored, in pixels, ≥ 1.
+        on_image: called after each file.
+
+    Returns:
+        Scores in the order of the paths, and a message for each file that could not be read.
+
+    Raises:
+        TypeError, ValueError: an option is out of its range; corruptions are asked for, and the
+            network was validated without.
+    """
+    corruptions = checked_int('corruptions', corruptions, minimum=0)
+    seed = checked_int('seed', seed, minimum=0)
+    neighbours = checked_int('neighbours', neighbours, minimum=1)
+    if short_side is not None:
+        short_side = checked_int('short_side', short_side, minimum=1)
+    series = corruption_series(restorer.corruption, corruptions)
+    found, problems = [], []
+    for path in paths:
+        try:
+            picture = read_picture(path)
+            found.append(score_picture(restorer, picture, series, seed, short_side, Path(path)))
+        except UnreadableImageError as error:
+            problems.append(f'{path}: {error}')
+        if on_image is not None:
+            on_image()
+    known = []
+    for path in reference:
+        try:
+            pixels = scored_size(read_picture(path), restorer.size, short_side)
+            known.append(tile_features(restorer, pixels))
+        except UnreadableImageError as error:
+            problems.append(f'{path}: {error}')
+    features = np.stack([each.features for each in found]) if found else np.zeros((0, 1))
+    distances = knn_distance(features, np.stack(known) if known else None, neighbours)
+    for each, distance in zip(found, distances, strict=True):
+        each.knn = float(distance)
+    return found, problems
+
+
+def score_picture(
+    restorer: WholeImageRestorer,
+    picture: Picture,
+    series: Sequence[BaseCorruption],
+    seed: int = 0,
+    short_side: int | None = None,
+    path: Path = Path(),
+) -> ImageScores:
+    """Score one picture by itself; ``knn``, which needs others, is NaN.
+
+    Args:
+        restorer: the network.
+        picture: as :func:`read_picture` gives it.
+        series: K corruptions to restore from.
+        seed: of theirs.
+        short_side: see :func:`score_images`.
+        path: to note.
+    """
+    pixels = scored_size(picture, restorer.size, short_side)
+    step, (energy,) = restorer(pixels, 1)
+    errors = [restoration_error(restorer, pixels, c, seed, k) for k, c in enumerate(series)]
+    thumbnail = _reduced(pixels[..., ::-1], THUMBNAIL_SIDE / max(pixels.shape[:2]))
+    return ImageScores(
+        path=path,
+        energy=energy,
+        gradient=root_mean_square(step),
+        restoration=float(np.mean(errors)) if errors else float('nan'),
+        knn=float('nan'),
+        heat=heat_map(step, min(restorer.size)),
+        thumbnail=thumbnail,
+        features=tile_features(restorer, pixels),
+    )
+
+
+def corruption_series(corruption: dict | None, count: int) -> list[BaseCorruption]:
+    """``count`` corruptions, of a mixture each kind in turn.
+
+    Raises:
+        ValueError: some are asked for, and there is none.
+    """
+    if not count:
+        return []
+    if corruption is None:
+        raise ValueError('the network was validated without a corruption: set corruptions=0')
+    built = MixedCorruption([corruption])
+    while len(built.corruptions) == 1 and isinstance(built.corruptions[0], MixedCorruption):
+        built = built.corruptions[0]
+    return [built.corruptions[k % len(built.corruptions)] for k in range(count)]
+
+
+def restoration_error(
+    restorer: WholeImageRestorer,
+    pixels: np.ndarray,
+    corruption: BaseCorruption,
+    seed: int,
+    index: int,
+) -> float:
+    """Corrupt ``(H, W, 3)`` uint8, restore, and compare: root mean square in grey levels."""
+    corrupted = corruption.corrupt(pixels, np.random.default_rng([seed, index]))
+    difference, _ = restorer(corrupted)
+    return root_mean_square(corrupted + difference - pixels)
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """Over all entries."""
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+
+
+def heat_map(change: np.ndarray, size: int) -> np.ndarray:
+    """Where something changes: root mean square over colours and over a Gaussian neighbourhood.
+
+    Args:
+        change: ``(H, W, 3)``, such as α∇E or x − x^N.
+        size: side of the network's images; the Gaussian's σ is a sixteenth of it.
+
+    Returns:
+        ``(H, W)`` float32 in the unit of ``change``.
+    """
+    power = np.square(change, dtype=np.float32).mean(2)
+    return np.sqrt(np.maximum(gaussian_filter(power, size / 16), 0))
+
+
+def scored_size(
+    picture: Picture, size: tuple[int, int], short_side: int | None = None
+) -> np.ndarray:
+    """A picture's pixels at the size at which it is scored, ``(H, W, 3)`` uint8 BGR.
+
+    Args:
+        picture: of any size.
+        size: of the network's images.
+        short_side: what its short side becomes; see :func:`score_images` for the default.
+
+    Raises:
+        UnreadableImageError: so long an image would become too large.
+    """
+    pixels = to_bytes(picture.pixels)
+    short, own = min(pixels.shape[:2]), min(size)
+    if short_side is None:
+        short_side = max(own, min(TILES_ACROSS * own, short))
+    scale = short_side / short
+    check_pixels(*(ceil(side * scale) for side in pixels.shape[:2]))
+    return _reduced(pixels, scale)
+
+
+def _reduced(pixels: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return np.ascontiguousarray(pixels)
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method)
+
+
+@torch.no_grad()
+def tile_features(restorer: WholeImageRestorer, pixels: np.ndarray) -> np.ndarray:
+    """The backbone's pooled features of an image, mean over its tiles: ``(D,)`` float32."""
+    tiling = restorer.tiling(*pixels.shape[:2])
+    padded = tiling.pad(pixels)
+    (rows, columns), (height, width) = tiling.starts, tiling.tile
+    features = []
+    for y in rows:
+        tiles = np.stack([padded[y : y + height, x : x + width] for x in columns])
+        output = restorer.model.backbone(restorer.to_network(tiles))
+        features.append(pool_features(output, restorer.model.head.in_channels).float())
+    return torch.cat(features).mean(0).cpu().numpy()
+
+
+def knn_distance(features: np.ndarray, known: np.ndarray | None, neighbours: int) -> np.ndarray:
+    """Mean distance, 1 − cosine, of each feature to the nearest known ones.
+
+    Args:
+        features: ``(M, D)``.
+        known: ``(R, D)``; None takes the other features of ``features``.
+        neighbours: k ≥ 1; fewer where there are fewer.
+
+    Returns:
+        ``(M,)``; NaN where there is nothing to compare with.
+    """
+    count = len(features) - 1 if known is None else len(known)
+    k = min(neighbours, count)
+    if not len(features) or k < 1:
+        return np.full(len(features), np.nan)
+    queries = torch.from_numpy(features)
+    if known is not None:
+        similarities, _ = nearest(torch.from_numpy(known), queries, k)
+        return 1 - similarities.mean(1).numpy()
+    similarities, indices = nearest(queries, queries, k + 1)
+    own = indices == torch.arange(len(queries))[:, None]
+    # Among copies of itself an image may be missing from its own neighbours: the last one goes.
+    own[~own.any(1), -1] = True
+    return 1 - similarities[~own].view(len(queries), k).mean(1).numpy()

@@ -1,0 +1,112 @@
+"""Rank images by how unlikely they are to the network.
+
+mmebm score CHECKPOINT FOLDER --out FOLDER
+mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES --rank-by knn
+
+Writes scores.csv, the strangest image first, and scores.html, a page that needs no other file: the
+strangest and the most ordinary images by each score, histograms, and where in the image.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('checkpoint', metavar='CHECKPOINT')
+    parser.add_argument('images', metavar='FOLDER')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='where the two files go')
+    parser.add_argument('--config', help='needed only where the checkpoint holds none')
+    parser.add_argument(
+        '--rank-by',
+        choices=['energy', 'gradient', 'restoration', 'knn'],
+        default='energy',
+        help='the order of scores.csv, and what is open on the page; defaults to the energy',
+    )
+    parser.add_argument(
+        '--corruptions',
+        type=int,
+        default=4,
+        metavar='K',
+        help='that each image is restored from; 0 leaves out this score, which takes most of the '
+        'time. Defaults to 4',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the corruptions')
+    parser.add_argument(
+        '--reference', metavar='FOLDER', help='ordinary images, for knn; by default the others'
+    )
+    parser.add_argument(
+        '--neighbours', type=int, default=5, metavar='K', help='for knn; defaults to 5'
+    )
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        metavar='PIXELS',
+        help="of an image when it is scored; defaults to twice the network's size",
+    )
+    parser.add_argument(
+        '--top', type=int, default=12, metavar='N', help='images to show at either end of a rank'
+    )
+    parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
+    parser.add_argument(
+        '--batch-size', type=int, metavar='TILES', help='that the network gets at once'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score all images; 0, or 1 if none could be read."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from ..apis import WholeImageRestorer, find_images, score_images
+    from ..apis.scoring import SCORES
+    from ..utils import checked_int
+    from ..utils.tables import write_csv
+    from ..visualization.score_page import RankedImage, rank, score_page
+
+    top = checked_int('--top', args.top, minimum=1)
+    if args.rank_by == 'restoration' and not args.corruptions:
+        raise ValueError('--rank-by restoration needs --corruptions ≥ 1')
+    images = find_images(args.images)
+    reference = find_images(args.reference) if args.reference else []
+    restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
+    bar = iter(track(range(len(images)), 'scoring', console=Console(stderr=True)))
+    found, problems = score_images(
+        restorer,
+        images,
+        args.corruptions,
+        args.seed,
+        args.neighbours,
+        reference,
+        args.short_side,
+        on_image=lambda: next(bar, None),
+    )
+    next(bar, None)
+    if found:
+        root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
+        ranked = rank(
+            [
+                RankedImage(
+                    str(each.path.relative_to(root)),
+                    {name: getattr(each, name) for name in SCORES},
+                    each.thumbnail,
+                    each.heat,
+                )
+                for each in found
+            ],
+            args.rank_by,
+        )
+        out = Path(args.out)
+        out.mkdir(parents=True, exist_ok=True)
+        rows = [dict(rank=n, image=i.name, **i.scores) for n, i in enumerate(ranked, 1)]
+        write_csv(rows, out / 'scores.csv')
+        notes = [f'{len(found)} images, scored by {Path(args.checkpoint).name}.']
+        notes += [f'{len(problems)} could not be read.'] if problems else []
+        page = score_page(ranked, SCORES, args.rank_by, top, notes=notes)
+        Path(out, 'scores.html').write_text(page, encoding='utf-8')
+        print(f'{len(found)} scored: {(out / "scores.html").resolve()}')
+    for problem in problems:
+        print(f'skipped: {problem}', file=sys.stderr)
+    if problems:
+        print(f'{len(problems)} images could not be read', file=sys.stderr)
+    return int(not found)

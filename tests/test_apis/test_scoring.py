@@ -1,0 +1,135 @@
+"""Scores of images, each against a computation of its own."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmebm.apis import WholeImageRestorer, score_images
+from mmebm.apis.picture_files import Picture
+from mmebm.apis.scoring import corruption_series, heat_map, knn_distance, scored_size
+from mmebm.corruptions import MixedCorruption
+from tests.zero_head import SIZE, save_network
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp('network') / 'random.pth'
+    save_network(path, zero=False)
+    return WholeImageRestorer(path, device='cpu')
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    files = []
+    for name, size in (('a.png', (SIZE, SIZE)), ('b.png', (40, 70)), ('c.jpg', (9, 30))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / name)
+        files.append(tmp_path / name)
+    return files
+
+
+def test_scores_of_one_tile_are_the_models_own(network, photos):
+    (scores, *_), problems = score_images(network, photos, corruptions=3, seed=5)
+    assert not problems
+    model, pixels = network.model, np.asarray(Image.open(photos[0]))
+    mean, std = (getattr(model.data_preprocessor, n).reshape(3, 1, 1) for n in ('mean', 'std'))
+    x = ((torch.from_numpy(pixels.copy()).permute(2, 0, 1) - mean) / std)[None].requires_grad_()
+    energy = model.energy(x)
+    assert scores.energy == pytest.approx(energy.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(model.step_size * energy.sum(), x)
+    assert scores.gradient == pytest.approx(
+        (gradient * std).square().mean().sqrt().item(), rel=1e-4
+    )
+    features = model.backbone(x)[-1].mean((2, 3))[0].detach().numpy()
+    np.testing.assert_allclose(scores.features, features, rtol=1e-4, atol=1e-5)
+    errors = []
+    for k in range(3):
+        corruption = MixedCorruption([network.corruption]).corruptions[0]
+        bgr = np.ascontiguousarray(pixels[..., ::-1])
+        corrupted = corruption.corrupt(bgr, np.random.default_rng([5, k]))
+        start = torch.from_numpy(corrupted[..., ::-1].copy()).permute(2, 0, 1)
+        restored = model.restore(((start - mean) / std)[None])[-1, 0] * std + mean
+        errors.append((restored - pixels.transpose(2, 0, 1)).square().mean().sqrt().item())
+    assert scores.restoration == pytest.approx(np.mean(errors), rel=1e-3)
+
+
+def test_scores_of_every_size_are_finite_and_damaged_files_are_named(network, photos, tmp_path):
+    (tmp_path / 'broken.jpg').write_text('no image')
+    count = []
+    found, problems = score_images(
+        network, [*photos, tmp_path / 'broken.jpg'], 1, on_image=lambda: count.append(1)
+    )
+    assert [each.path for each in found] == photos
+    assert len(problems) == 1
+    assert 'broken.jpg' in problems[0]
+    assert len(count) == 4
+    for each in found:
+        assert np.isfinite([each.energy, each.gradient, each.restoration, each.knn]).all()
+        assert each.heat.min() >= 0
+        assert max(each.thumbnail.shape[:2]) == 160
+
+
+def test_a_score_that_is_not_asked_for_or_cannot_be_had_is_nan(network, photos):
+    (only,), _ = score_images(network, photos[:1], corruptions=0)
+    assert np.isnan(only.restoration)
+    assert np.isnan(only.knn)
+    (only,), _ = score_images(network, photos[:1], 0, reference=photos[1:])
+    assert only.knn > 0
+
+
+@pytest.mark.parametrize('bad', ['corruptions', 'seed', 'neighbours', 'short_side'])
+def test_bad_options(network, photos, bad):
+    with pytest.raises(ValueError, match=bad):
+        score_images(network, photos, **{bad: -1})
+
+
+def test_an_image_is_scored_at_up_to_twice_the_networks_size():
+    def size(height, width, short_side=None):
+        picture = Picture(np.zeros((height, width, 3), np.uint8))
+        return scored_size(picture, (16, 16), short_side).shape[:2]
+
+    assert size(100, 200) == (32, 64)
+    assert size(20, 30) == (20, 30)
+    assert size(8, 10) == (16, 20)
+    assert size(100, 200, 50) == (50, 100)
+
+
+def test_corruptions_of_a_mixture_come_in_turn():
+    mixture = dict(
+        type='MixedCorruption',
+        corruptions=[dict(type='Colorization'), dict(type='SuperResolution', scale=2)],
+    )
+    names = [type(c).__name__ for c in corruption_series(mixture, 3)]
+    assert names == ['Colorization', 'SuperResolution', 'Colorization']
+    assert corruption_series(None, 0) == []
+    with pytest.raises(ValueError, match='without a corruption'):
+        corruption_series(None, 1)
+
+
+def test_heat_is_where_the_change_is():
+    change = np.zeros((32, 48, 3))
+    change[10:14, 30:34] = -5
+    heat = heat_map(change, 16)
+    assert np.unravel_index(heat.argmax(), heat.shape)[0] in range(10, 14)
+    assert np.unravel_index(heat.argmax(), heat.shape)[1] in range(30, 34)
+    assert heat[25, 5] < 0.01 * heat.max()
+    np.testing.assert_allclose(heat_map(np.full((9, 9, 3), -3.0), 16), 3, rtol=1e-5)
+
+
+def test_knn_distance_against_all_pairs():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 5)).astype(np.float32)
+    features[3] = features[7]  # a copy is a neighbour; oneself is not
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    distances = 1 - unit @ unit.T
+    np.fill_diagonal(distances, np.inf)
+    expected = np.sort(distances, axis=1)[:, :3].mean(1)
+    np.testing.assert_allclose(knn_distance(features, None, 3), expected, atol=1e-5)
+    known = rng.normal(size=(4, 5)).astype(np.float32)
+    unit_known = known / np.linalg.norm(known, axis=1, keepdims=True)
+    expected = np.sort(1 - unit @ unit_known.T, axis=1)[:, :2].mean(1)
+    np.testing.assert_allclose(knn_distance(features, known, 2), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        knn_distance(features, known, 9), (1 - unit @ unit_known.T).mean(1), atol=1e-5
+    )
