@@ -41,8 +41,9 @@ def test_scores_of_one_tile_are_the_models_own(network, photos):
     assert scores.gradient == pytest.approx(
         (gradient * std).square().mean().sqrt().item(), rel=1e-4
     )
-    features = model.backbone(x)[-1].mean((2, 3))[0].detach().numpy()
+    features = model.backbone(x)[-1][0].detach()  # (D,)
     np.testing.assert_allclose(scores.features, features, rtol=1e-4, atol=1e-5)
+    assert (model.head.fc.weight[0] @ features).item() == pytest.approx(scores.energy, rel=1e-4)
     errors = []
     for k in range(3):
         corruption = MixedCorruption([network.corruption]).corruptions[0]
