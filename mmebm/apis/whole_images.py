@@ -159,15 +159,15 @@ class WholeImageRestorer:
         if on_step is not None:
             on_step(0, image, tiling.crop(difference))
         for n in range(1, num_steps + 1):
-            energies: list[Tensor] = []
+            energies: list[float] = []  # not tensors: small ones among large fragment the memory
 
-            def change(tiles: np.ndarray, energies: list[Tensor] = energies) -> np.ndarray:
+            def change(tiles: np.ndarray, energies: list[float] = energies) -> np.ndarray:
                 energy, step = self.descent_step(tiles, float(scale))
-                energies.append(energy)
+                energies += energy.tolist()
                 return step
 
             add_change(padded, difference, change, tiling, batch, on_tiles)
-            means.append(torch.cat(energies).mean().item())
+            means.append(float(np.mean(energies)))
             if on_step is not None:
                 on_step(n, image, tiling.crop(difference))
         return tiling.crop(difference), means
