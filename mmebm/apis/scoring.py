@@ -233,14 +233,9 @@ def _reduced(pixels: np.ndarray, scale: float) -> np.ndarray:
 @torch.no_grad()
 def tile_features(restorer: WholeImageRestorer, pixels: np.ndarray) -> np.ndarray:
     """The backbone's pooled features of an image, mean over its tiles: ``(D,)`` float32."""
-    tiling = restorer.tiling(*pixels.shape[:2])
-    padded = tiling.pad(pixels)
-    (rows, columns), (height, width) = tiling.starts, tiling.tile
-    features = []
-    for y in rows:
-        tiles = np.stack([padded[y : y + height, x : x + width] for x in columns])
-        output = restorer.model.backbone(restorer.to_network(tiles))
-        features.append(pool_features(output, restorer.model.head.in_channels).float())
+    outputs = (restorer.model.backbone(x) for x in restorer.tiles(pixels))
+    channels = restorer.model.head.in_channels
+    features = [pool_features(output, channels).float() for output in outputs]
     return torch.cat(features).mean(0).cpu().numpy()
 
 

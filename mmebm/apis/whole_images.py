@@ -4,7 +4,7 @@ What is descended on is the difference ``D = xⁿ − x⁰`` in pixel units. It 
 network that wants no change returns every pixel as it was, to the byte.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -27,7 +27,7 @@ from .restoration import load_pretrained, validation_transforms
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.
 
-OVERLAP = 0.25  # of neighbouring tiles, as a share of their side
+OVERLAP = 0.5  # of neighbouring tiles, as a share of their side: see docs/restore_and_score.md
 WHOLE_UP_TO = 512  # pixels along a side: networks of any size get larger images in such tiles
 ANY_SIZE_ALIGN = 32  # such images are continued to a multiple of the usual coarsest stride
 BATCH_PIXELS = dict(cpu=2**17, other=2**20)  # of all tiles that the network gets at once
@@ -159,15 +159,15 @@ class WholeImageRestorer:
         if on_step is not None:
             on_step(0, image, tiling.crop(difference))
         for n in range(1, num_steps + 1):
-            energies: list[float] = []  # not tensors: small ones among large fragment the memory
+            energies: list[float] = []  # no tensors: small ones among large fragment the memory
 
             def change(tiles: np.ndarray, energies: list[float] = energies) -> np.ndarray:
                 energy, step = self.descent_step(tiles, float(scale))
-                energies += energy.tolist()
+                energies.append(energy.sum().item())
                 return step
 
             add_change(padded, difference, change, tiling, batch, on_tiles)
-            means.append(float(np.mean(energies)))
+            means.append(sum(energies) / len(tiling))
             if on_step is not None:
                 on_step(n, image, tiling.crop(difference))
         return tiling.crop(difference), means
@@ -191,6 +191,24 @@ class WholeImageRestorer:
         if self.to_rgb:
             gradient = gradient.flip(1)
         return energy.detach(), -gradient.permute(0, 2, 3, 1).cpu().numpy()
+
+    def tiles(self, image: np.ndarray) -> Iterator[Tensor]:
+        """The tiles of ``(H, W, 3)`` BGR as the network gets them, in batches ``(B, C, h, w)``."""
+        tiling = self.tiling(*image.shape[:2])
+        padded = tiling.pad(image)
+        (rows, columns), (height, width) = tiling.starts, tiling.tile
+        batch = self._batch_size or self._default_batch(tiling)
+        places = [(y, x) for y in rows for x in columns]
+        for first in range(0, len(places), batch):
+            chosen = places[first : first + batch]
+            yield self.to_network(
+                np.stack([padded[y : y + height, x : x + width] for y, x in chosen])
+            )
+
+    @torch.no_grad()
+    def energy(self, image: np.ndarray) -> float:
+        """Mean energy over the tiles of an image ``(H, W, 3)`` BGR."""
+        return torch.cat([self.model.energy(x).float() for x in self.tiles(image)]).mean().item()
 
     def to_network(self, tiles: np.ndarray) -> Tensor:
         """Pixels ``(B, h, w, 3)`` BGR → normalised ``(B, C, h, w)``, as the data preprocessor."""

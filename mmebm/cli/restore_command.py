@@ -165,7 +165,11 @@ def restore_one(restorer, image, name, index, corruption, args, bar, tiles) -> d
     if args.difference:
         save_whole(files['difference'], difference_map(restoration.difference), format='PNG')
     if args.strip:
-        save_whole(files['strip'], strip(frames, restoration), format='PNG')
+        last = restorer.energy(restoration.start.pixels + restoration.difference)
+        energies = [*restoration.energies, last]
+        save_whole(
+            files['strip'], strip(frames, energies, restoration.corruption or 'input'), format='PNG'
+        )
     if args.animation:
         save_whole(
             files['animation'],
@@ -295,8 +299,8 @@ def difference_map(difference):
     return Image.fromarray(colours[np.clip(size * (255 / top), 0, 255).astype(np.uint8)])
 
 
-def strip(frames, restoration):
-    """The chain as a row of pictures with their energies."""
+def strip(frames, energies: list[float], title: str):
+    """The chain x⁰..x^N as a row of pictures with their energies; ``title`` stands above x⁰."""
     import numpy as np
     from PIL import Image
 
@@ -307,9 +311,8 @@ def strip(frames, restoration):
         frame = frame.copy()
         frame.thumbnail((STRIP_SIDE, STRIP_SIDE))
         shown.append(np.asarray(frame, np.float32))
-    energies = np.array([*restoration.energies, np.nan])
-    title = restoration.corruption or 'input'
-    return Image.fromarray(draw_chains([Chain(np.stack(shown), energies, title=title)], cell=2.4))
+    chain = Chain(np.stack(shown), np.array(energies), title=title)
+    return Image.fromarray(draw_chains([chain], cell=2.4))
 
 
 def add_row(file: Path, row: dict) -> None:

@@ -139,6 +139,7 @@ def test_number_of_steps(random):
     assert (seen[0][1] == 0).all()
     np.testing.assert_array_equal(seen[-1][1], difference)
     assert len(energies) == 3
+    assert energies[1] == pytest.approx(random.energy(image + seen[1][1]), rel=1e-4)
     assert (random(image, 0)[0] == 0).all()
     with pytest.raises(ValueError, match='num_steps'):
         random(image, -1)
@@ -179,6 +180,7 @@ def test_networks_of_any_size_get_the_whole_image(tmp_path):
     assert network.any_size
     assert len(network.tiling(100, 301)) == 1
     assert len(network.tiling(600, 301)) == 2
+    assert network.tiling(600, 301).tile == (512, 320)
     image = np.random.default_rng(0).integers(0, 256, (33, 50, 3), dtype=np.uint8)
     difference, _ = network(image)
     assert difference.shape == image.shape
