@@ -98,7 +98,10 @@ def run(args: argparse.Namespace) -> int:
         )
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
-        rows = [dict(rank=n, image=i.name, **i.scores) for n, i in enumerate(ranked, 1)]
+        rows = [
+            dict(rank=n, image=i.name, **{k: f'{v:.6g}' for k, v in i.scores.items()})
+            for n, i in enumerate(ranked, 1)
+        ]
         write_csv(rows, out / 'scores.csv')
         notes = [f'{len(found)} images, scored by {Path(args.checkpoint).name}.']
         notes += [f'{len(problems)} could not be read.'] if problems else []

@@ -18,6 +18,7 @@ h2 { margin-top: 1.6em } h3 { margin-bottom: .4em } summary h2 { display: inline
 summary { cursor: pointer; margin-top: 1.5em }
 .cards { display: flex; flex-wrap: wrap; gap: 12px }
 figure { margin: 0; width: 276px; background: #f4f4f4; border-radius: 6px; padding: 8px }
+.pair { display: flex; gap: 4px }
 figure img { width: 136px; height: 136px; object-fit: contain; background: #fff }
 figcaption { font-size: 12px; overflow-wrap: anywhere } figcaption b { font-size: 13px }
 svg { width: 100%; max-width: 640px; height: 130px } svg rect { fill: #4a74a8 }
@@ -130,9 +131,9 @@ def cards(
             f'{escape(name)} {image.scores[name]:.4g}' for name in scores if name != score
         )
         figures.append(
-            f'<figure><img alt="" src="{data_uri(image.thumbnail)}"> '
+            f'<figure><div class="pair"><img alt="" src="{data_uri(image.thumbnail)}">'
             f'<img alt="where" src="{data_uri(overlay(image.thumbnail, image.heat, highest))}">'
-            f'<figcaption><b>{number}. {image.scores[score]:.4g}</b> {escape(image.name)}<br>'
+            f'</div><figcaption><b>{number}. {image.scores[score]:.4g}</b> {escape(image.name)}<br>'
             f'{values}</figcaption></figure>'
         )
     return f'<div class="cards">{"".join(figures)}</div>'
