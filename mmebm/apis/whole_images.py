@@ -451,7 +451,7 @@ def psnr_in_bands(
 
 
 def ssim_in_bands(
-    pixels: np.ndarray, clean: np.ndarray, difference: np.ndarray | None = None, rows: int = 256
+    pixels: np.ndarray, clean: np.ndarray, difference: np.ndarray | None = None, rows: int = 64
 ) -> float:
     """SSIM as :class:`mmebm.RestorationMetric` has it, without arrays of the image's size."""
     height, width = clean.shape[:2]

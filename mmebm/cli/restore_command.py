@@ -283,6 +283,8 @@ def write_options(out: Path, args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     options = {name: getattr(args, name) for name in KEPT}
     Path(out, 'options.json').write_text(json.dumps(options, indent=1))
+    if args.overwrite:  # its rows may belong to other options
+        Path(out, 'restored.csv').unlink(missing_ok=True)
 
 
 def difference_map(difference):

@@ -116,6 +116,10 @@ def test_corruption_with_figures(checkpoint, photos, tmp_path, capsys):
     assert all(row['corruption'] == 'GriddedMask' for row in rows)
     assert all(5 < float(row['psnr']) < 20 for row in rows)
     assert 'mean of 2' in capsys.readouterr().err
+    again = [*argv[:2], str(photos / 'a.png'), *argv[3:], 'Colorization', '--overwrite']
+    assert main(again) == 0
+    with open(tmp_path / 'restored.csv', newline='') as file:
+        assert [row['corruption'] for row in csv.DictReader(file)] == ['Colorization']
 
 
 @pytest.mark.parametrize(
