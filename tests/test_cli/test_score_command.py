@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 def test_table_and_page(folder, capsys):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
-    assert main([*argv, '--corruptions', '1', '--top', '2']) == 0
+    assert main([*argv, '--corruptions', '1', '--top', '2', '--rank-by', 'energy']) == 0
     assert 'broken.jpg' in capsys.readouterr().err
     with open(folder / 'out/scores.csv', newline='') as file:
         rows = list(csv.DictReader(file))
@@ -60,9 +60,9 @@ def test_table_and_page(folder, capsys):
     assert not re.search('https?://', page)
 
 
-def test_rank_by_another_score(folder):
+def test_the_default_rank_is_by_neighbours(folder):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
-    assert main([*argv, '--rank-by', 'knn', '--corruptions', '0']) == 0
+    assert main([*argv, '--corruptions', '0']) == 0
     with open(folder / 'out/scores.csv', newline='') as file:
         distances = [float(row['knn']) for row in csv.DictReader(file)]
     assert distances == sorted(distances, reverse=True)
@@ -86,7 +86,16 @@ def test_mistakes_exit_with_2(folder, capsys, options, message):
 
 def test_only_damaged_files(folder):
     broken = str(folder / 'photos/broken.jpg')
-    assert main(['score', str(folder / 'net.pth'), broken, '--out', str(folder / 'out')]) == 1
+    argv = ['score', str(folder / 'net.pth'), broken, '--out', str(folder / 'out')]
+    assert main([*argv, '--rank-by', 'energy']) == 1
+    assert not (folder / 'out').exists()
+
+
+def test_one_image_has_no_neighbours(folder, capsys):
+    argv = ['score', str(folder / 'net.pth'), str(folder / 'photos/a.png'), '--out']
+    assert main([*argv, str(folder / 'out')]) == 2
+    assert '--reference' in capsys.readouterr().err
+    assert main([*argv, str(folder / 'out'), '--reference', str(folder / 'photos')]) == 0
 
 
 def ranked_images(values):
