@@ -1,6 +1,7 @@
 """The command-line tools as modules."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,3 +16,11 @@ def load_tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def exit_code(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """What a command ends with, whether it returns it or exits."""
+    try:
+        return main(argv)
+    except SystemExit as stop:
+        return stop.code

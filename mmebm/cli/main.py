@@ -4,7 +4,6 @@ A sub-command imports what it needs when it runs.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -32,16 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; the exit status, 2 for a mistake of the user, who gets one line."""
+    """Run a sub-command; the exit status. A mistake of the user is one line and status 2."""
     args = build_parser().parse_args(argv)
+    from .errors import one_line_errors  # not for --help: it imports what trains
+
     try:
-        return args.run(args)
-    except (OSError, ValueError, TypeError) as error:
-        if os.environ.get('MMEBM_TRACEBACK'):
-            raise
-        message = ' '.join(str(error).split())
-        print(f'mmebm {args.command}: {message}', file=sys.stderr)
-        return 2
+        with one_line_errors(f'mmebm {args.command}'):
+            return args.run(args)
     except KeyboardInterrupt:
         print('interrupted; the same command goes on where it stopped', file=sys.stderr)
         return 130

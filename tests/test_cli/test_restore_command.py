@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mmebm.cli.main import main
+from tests.tools import exit_code
 from tests.zero_head import save_network
 
 
@@ -60,7 +61,7 @@ def test_what_is_there_is_not_done_again(checkpoint, photos, tmp_path, capsys):
     np.testing.assert_array_equal(
         read(out / 'nested/b.png.restored.png'), read(photos / 'nested/b.png')
     )
-    assert main([*argv, '--upscale', '2']) == 2
+    assert exit_code(main, [*argv, '--upscale', '2']) == 2
     assert 'another upscale' in capsys.readouterr().err
     assert main([*argv, '--upscale', '2', '--overwrite']) == 0
     assert Image.open(out / 'a.png.restored.png').size == (80, 60)
@@ -138,7 +139,9 @@ def test_corruption_with_figures(checkpoint, photos, tmp_path, capsys):
 def test_mistakes_are_one_line_and_exit_with_2(
     checkpoint, photos, tmp_path, capsys, options, message
 ):
-    assert main(['restore', checkpoint, str(photos), '--out', str(tmp_path), *options]) == 2
+    assert (
+        exit_code(main, ['restore', checkpoint, str(photos), '--out', str(tmp_path), *options]) == 2
+    )
     error = capsys.readouterr().err
     assert message in error
     assert error.count('\n') == 1
@@ -146,11 +149,11 @@ def test_mistakes_are_one_line_and_exit_with_2(
 
 def test_missing_files_and_foreign_checkpoints(checkpoint, photos, tmp_path, capsys):
     out = ['--out', str(tmp_path)]
-    assert main(['restore', 'none.pth', str(photos), *out]) == 2
+    assert exit_code(main, ['restore', 'none.pth', str(photos), *out]) == 2
     assert 'none.pth' in capsys.readouterr().err
-    assert main(['restore', checkpoint, str(tmp_path / 'none'), *out]) == 2
+    assert exit_code(main, ['restore', checkpoint, str(tmp_path / 'none'), *out]) == 2
     assert 'no such image or folder' in capsys.readouterr().err
-    assert main(['restore', str(photos / 'a.png'), str(photos), *out]) == 2
+    assert exit_code(main, ['restore', str(photos / 'a.png'), str(photos), *out]) == 2
     assert 'no checkpoint' in capsys.readouterr().err
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmebm.cli.main import main
 from mmebm.visualization.score_page import RankedImage, overlay, rank, score_page
+from tests.tools import exit_code
 from tests.zero_head import SIZE, save_network
 
 
@@ -80,7 +81,7 @@ def test_the_default_rank_is_by_neighbours(folder):
 )
 def test_mistakes_exit_with_2(folder, capsys, options, message):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
-    assert main([*argv, *options]) == 2
+    assert exit_code(main, [*argv, *options]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -93,7 +94,7 @@ def test_only_damaged_files(folder):
 
 def test_one_image_has_no_neighbours(folder, capsys):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos/a.png'), '--out']
-    assert main([*argv, str(folder / 'out')]) == 2
+    assert exit_code(main, [*argv, str(folder / 'out')]) == 2
     assert '--reference' in capsys.readouterr().err
     assert main([*argv, str(folder / 'out'), '--reference', str(folder / 'photos')]) == 0
 
