@@ -12,6 +12,7 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small.py',
     '../_base_/baseline_runtime.py',
 ]
+default_hooks = dict(position_embedding=dict(type='SinCosPositionEmbeddingHook'))
 val_evaluator = [dict(type='RestorationMetric')]  # there is no energy
 test_evaluator = val_evaluator
 

@@ -12,6 +12,7 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small.py',
     '../_base_/default_runtime.py',
 ]
+default_hooks = dict(position_embedding=dict(type='SinCosPositionEmbeddingHook'))
 corruption = dict(type='GaussianNoise', gamma_range=(0.0, 1.0))
 train_dataloader = dict(
     dataset=dict(pipeline=[*_base_.train_augmentation, corruption, _base_.pack])

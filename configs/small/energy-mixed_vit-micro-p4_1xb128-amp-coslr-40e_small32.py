@@ -13,3 +13,4 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small.py',
     '../_base_/default_runtime.py',
 ]
+default_hooks = dict(position_embedding=dict(type='SinCosPositionEmbeddingHook'))

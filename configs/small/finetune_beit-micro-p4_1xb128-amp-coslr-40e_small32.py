@@ -11,3 +11,4 @@ Paper: no row; the small twin of configs/evaluation. Not yet measured here.
 _base_ = './finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
 
 model = dict(backbone=dict(type='BEiTViT'))
+default_hooks = dict(position_embedding=None)  # BEiT's network has none

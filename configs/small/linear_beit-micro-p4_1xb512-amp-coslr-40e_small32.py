@@ -11,3 +11,4 @@ Paper: no row; the small twin of configs/evaluation. Not yet measured here.
 _base_ = './linear_vit-micro-p4_1xb512-amp-coslr-40e_small32.py'
 
 model = dict(backbone=dict(type='BEiTViT'))
+default_hooks = dict(position_embedding=None)  # BEiT's network has none

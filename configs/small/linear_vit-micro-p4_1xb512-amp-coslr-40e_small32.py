@@ -14,3 +14,4 @@ _base_ = [
     '../_base_/schedules/sgd_bs512_40e_small_linear.py',
     '../_base_/pretrained_runtime.py',
 ]
+default_hooks = dict(position_embedding=dict(type='SinCosPositionEmbeddingHook'))

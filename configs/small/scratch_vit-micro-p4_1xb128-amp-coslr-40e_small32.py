@@ -14,3 +14,4 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small_finetune.py',
     '../_base_/evaluation_runtime.py',
 ]
+default_hooks = dict(position_embedding=dict(type='SinCosPositionEmbeddingHook'))

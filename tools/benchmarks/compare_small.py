@@ -1,31 +1,48 @@
-"""Compare ways to pretrain on a folder of small images: one table, one plot, one command.
+"""Compare ways to pretrain on a folder of small images, on equal terms: one command.
 
 python tools/benchmarks/compare_small.py data/cifar10
 python tools/benchmarks/compare_small.py data/cifar10 --methods scratch mae --seeds 0 1 2
+python tools/benchmarks/compare_small.py data/cifar10 --plan    # what is left, and for how long
 
-Every method pretrains the same backbone for as many epochs, and is judged by the same finetuning
-and the same linear probe. What has run already is not run again; an interrupted run goes on.
+Every method has the same backbone, position embedding, augmentation, batch, precision, finetuning
+and probes. Learning rates and layer decay are chosen for each method from the same grid, on a
+validation split of the training images; test images are looked at once, with what was chosen. What
+has run already is not run again; an interrupted run goes on.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
+from mmpretrain.registry import DATASETS, MODELS
 from rich.console import Console
-from rich.progress import track
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from mmebm.apis import find_images
+from mmebm.apis import FeatureExtractor, find_images
+from mmebm.backbones import set_sincos_position_embedding
+from mmebm.evaluation.knn import knn_predict
+from mmebm.utils.checkpoint import load_checkpoint_safely
+from mmebm.utils.device import device_name
 from mmebm.utils.tables import markdown_table, write_csv
 
 matplotlib.use('Agg')
@@ -33,32 +50,51 @@ from matplotlib import pyplot as plt
 
 CONFIGS = Path(__file__).parents[2] / 'configs/small'
 TRAIN = Path(__file__).parents[1] / 'train.py'
-PROTOCOLS = ('finetune', 'linear')
+PROTOCOLS = ('finetune', 'probe', 'knn')
 SCRATCH = 'scratch'  # no pretraining: random weights
+NEIGHBOURS = 20
+
+
+class Stage(NamedTuple):
+    """One training: ``kind`` is 'pretraining' or 'finetune'; folder is None if not yet chosen."""
+
+    method: str
+    kind: str
+    epochs: int
+    folder: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f'epoch_{self.epochs}.pth'
+
+    @property
+    def done(self) -> bool:
+        return self.folder is not None and self.checkpoint.exists()
+
+
+# Configs ----------------------------------------------------------------------------------------
 
 
 def pretraining_configs() -> dict[str, Path]:
-    """Method → its config, for each in configs/small whose backbone the protocols can take."""
+    """Method → its config, for each in configs/small whose backbone finetuning can take."""
     names = {path.stem.split('_')[0]: path for path in sorted(CONFIGS.glob('*_vit-micro-*.py'))}
-    return {name: path for name, path in names.items() if name not in (*PROTOCOLS, SCRATCH)}
+    return {k: v for k, v in names.items() if k not in ('finetune', 'linear', SCRATCH)}
 
 
-def protocol_config(protocol: str, method: str) -> Path:
-    """The config of a protocol for the backbone of a method; BEiT's is one of its own."""
+def finetuning_config(method: str) -> Path:
+    """The config that finetunes the backbone of a method; BEiT's is one of its own."""
     backbone = 'beit' if method == 'beit' else 'vit'
-    (path,) = CONFIGS.glob(f'{protocol}_{backbone}-micro-*.py')
+    (path,) = CONFIGS.glob(f'finetune_{backbone}-micro-*.py')
     return path
 
 
 def shorten(config: Config, epochs: int) -> None:
-    """Run for ``epochs`` ≥ 2, warm-up included; validate after the last one only."""
+    """Run for ``epochs`` ≥ 2, warm-up included."""
     warm_up, decay = config.param_scheduler
     warm_up.end = decay.begin = min(warm_up.end, max(1, epochs // 5))
     decay.end = epochs
     decay.T_max = max(1, epochs - decay.begin)
     config.train_cfg.max_epochs = epochs
-    if config.get('val_cfg') is not None:
-        config.train_cfg.val_interval = epochs
 
 
 def resize(config: Config, width: int, depth: int) -> None:
@@ -74,15 +110,13 @@ def resize(config: Config, width: int, depth: int) -> None:
     arch.update(embed_dims=width, num_layers=depth, feedforward_channels=4 * width)
     for part in ('neck', 'head'):
         options = config.model.get(part) or {}
-        for key in ('embed_dim', 'embed_dims', 'in_channels', 'input_features'):
+        for key in ('embed_dim', 'embed_dims', 'in_channels'):
             if options.get(key) == before:
                 options[key] = width
-    if 'frozen_stages' in config.model.backbone:
-        config.model.backbone.frozen_stages = depth
 
 
 @contextmanager
-def environment(variables: dict[str, str]):
+def environment(variables: dict[str, str]) -> Iterator[None]:
     """Environment variables that configs read, while the context is open."""
     before = dict(os.environ)
     os.environ.update(variables)
@@ -94,169 +128,527 @@ def environment(variables: dict[str, str]):
 
 
 def stage_config(
-    path: Path, args: argparse.Namespace, seed: int, epochs: int, **variables: str
+    path: Path,
+    args: argparse.Namespace,
+    seed: int,
+    epochs: int,
+    lr: float,
+    layer_decay: float | None = None,
+    **variables: str,
 ) -> Config:
-    """A config of this comparison: its data, its length, its backbone."""
+    """A config of this comparison: its length, learning rate and backbone; trains only."""
     with environment(variables):
         config = Config.fromfile(path)
     shorten(config, epochs)
     if args.width is not None or args.depth is not None:
         arch = config.model.backbone.arch
         resize(config, args.width or arch.embed_dims, args.depth or arch.num_layers)
+    if args.num_steps is not None and config.model.type.startswith('Energy'):
+        config.model.num_steps = args.num_steps
+    config.optim_wrapper.optimizer.lr = lr
+    if layer_decay is not None:
+        config.optim_wrapper.paramwise_cfg.layer_decay_rate = layer_decay
     config.randomness.seed = seed
     config.default_hooks.checkpoint.update(max_keep_ckpts=2, save_best=None)
     config.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if config.get(loader) is not None and args.workers is not None:
-            config[loader].update(num_workers=args.workers, persistent_workers=args.workers > 0)
+    if args.workers is not None:
+        config.train_dataloader.update(
+            num_workers=args.workers, persistent_workers=args.workers > 0
+        )
+    # Whatever is measured is measured below, alike for all; no test image is seen while training.
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
     return config
 
 
-def labelled_subset(data_root: Path, file: Path, per_class: int) -> Path:
-    """Write a list of ``per_class`` labelled training images of each class, evenly spread.
+# Data -------------------------------------------------------------------------------------------
+
+
+def split_training_images(
+    data_root: Path, folder: Path, share: float, seed: int, per_class: int | None = None
+) -> dict[str, Path]:
+    """Split the training images of each class at random, and write the lists that datasets read.
+
+    Args:
+        data_root: holds ``train/CLASS/IMAGE``.
+        folder: where the lists go.
+        share: of each class for validation, in (0, 1); at least one image.
+        seed: of the split.
+        per_class: labelled images of each class for finetuning and probes; None takes all that are
+            not for validation.
+
+    Returns:
+        ``unlabelled`` (lines of ``CLASS/IMAGE``, everything but validation), ``labelled`` and
+        ``val`` (lines of ``CLASS/IMAGE LABEL``).
 
     Raises:
-        ValueError: a class has fewer.
+        ValueError: a class has too few images.
     """
-    lines = []
-    classes = sorted(folder for folder in (data_root / 'train').iterdir() if folder.is_dir())
-    for label, folder in enumerate(classes):
-        images = find_images(folder)
-        if len(images) < per_class:
+    lines = dict(unlabelled=[], labelled=[], val=[])
+    rng = np.random.default_rng(seed)
+    classes = sorted(path for path in (data_root / 'train').iterdir() if path.is_dir())
+    for label, path in enumerate(classes):
+        images = [str(image.relative_to(path.parent)) for image in find_images(path)]
+        images = [images[i] for i in rng.permutation(len(images))]
+        held_out = max(1, round(share * len(images)))
+        val, rest = images[:held_out], images[held_out:]
+        if len(rest) < (per_class or 1):
             raise ValueError(
-                f'--labels-per-class {per_class} is more than the {len(images)} of {folder}'
+                f'--labels-per-class {per_class or 1} is more than the {len(rest)} images of '
+                f'{path} that are not for validation'
             )
-        picks = np.linspace(0, len(images) - 1, per_class).round().astype(int)
-        lines += [f'{images[i].relative_to(folder.parent)} {label}\n' for i in picks]
-    file.write_text(''.join(lines))
-    return file
+        lines['unlabelled'] += sorted(rest)
+        lines['labelled'] += [f'{image} {label}' for image in rest[:per_class]]
+        lines['val'] += [f'{image} {label}' for image in val]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f'{name}.txt' for name in lines}
+    for name, file in files.items():
+        file.write_text('\n'.join(lines[name]) + '\n')
+    return files
 
 
-def run_stage(config: Config, work_dir: Path, epochs: int) -> Path:
-    """Train a config in a process of its own, unless it has been; returns the last checkpoint.
+def batches(config: Config, split: str, files: dict[str, Path]) -> Iterator[dict]:
+    """The images of ``'labelled'``, ``'val'`` or ``'test'`` with labels, without augmentation."""
+    dataset = config.test_dataloader.dataset.copy()
+    if split != 'test':
+        dataset.update(data_prefix='train', ann_file=str(files[split]))
+    yield from DataLoader(DATASETS.build(dataset), batch_size=256, collate_fn=pseudo_collate)
+
+
+def labels(batch: dict) -> Tensor:
+    return torch.cat([sample.gt_label for sample in batch['data_samples']])
+
+
+# What is measured -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def accuracy(config: Config, checkpoint: Path, split: str, files: dict[str, Path]) -> float:
+    """Top-1 accuracy in % of a finetuned classifier."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = MODELS.build(config.model).to(device).eval()
+    model.load_state_dict(load_checkpoint_safely(checkpoint)['state_dict'])
+    right = count = 0
+    for batch in batches(config, split, files):
+        inputs = model.data_preprocessor(batch)['inputs']
+        predicted = model(inputs).argmax(1).cpu()
+        right += (predicted == labels(batch)).sum().item()
+        count += len(predicted)
+    return 100 * right / count
+
+
+@torch.no_grad()
+def layer_features(
+    extractor: FeatureExtractor, config: Config, split: str, files: dict[str, Path]
+) -> tuple[Tensor, Tensor]:
+    """The mean over the patches behind every layer, ``(layers, images, D)``, and the labels."""
+    backbone, found = extractor.model.backbone, []
+    hooks = [
+        layer.register_forward_hook(
+            lambda module, args, out: found.append(out[:, backbone.num_extra_tokens :].mean(1))
+        )
+        for layer in backbone.layers
+    ]
+    features, targets = [], []
+    try:
+        for batch in batches(config, split, files):
+            found.clear()
+            extractor(batch)
+            features.append(torch.stack(found).float().cpu())
+            targets.append(labels(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(features, dim=1), torch.cat(targets)
+
+
+def frozen_accuracy(
+    config: Config, checkpoint: Path | None, seed: int, split: str, files: dict[str, Path]
+) -> dict[str, list[float]]:
+    """Accuracies in % of a linear probe and of nearest neighbours, behind every layer.
+
+    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1).
+
+    Args:
+        config: that of finetuning.
+        checkpoint: of pretraining; None takes random weights.
+        seed: of random weights.
+        split: ``'val'`` or ``'test'``.
+        files: see :func:`split_training_images`.
+
+    Returns:
+        ``probe`` and ``knn``, a number per layer each.
+    """
+    extractor = FeatureExtractor(config, checkpoint, seed=seed)
+    if hasattr(extractor.model.backbone, 'pos_embed') and checkpoint is None:
+        set_sincos_position_embedding(extractor.model.backbone)
+    features, targets = layer_features(extractor, config, 'labelled', files)
+    queries, truth = layer_features(extractor, config, split, files)
+    result = dict(probe=[], knn=[])
+    for x, q in zip(features, queries, strict=True):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        probe.fit(x.numpy(), targets.numpy())
+        result['probe'].append(100 * probe.score(q.numpy(), truth.numpy()))
+        predicted = knn_predict(x, targets, q, k=min(NEIGHBOURS, len(x)))
+        result['knn'].append(100 * (predicted == truth).double().mean().item())
+    return result
+
+
+# Running ----------------------------------------------------------------------------------------
+
+
+def train(config: Config, stage: Stage) -> None:
+    """Train a config in a process of its own, unless it has been; an interrupted one goes on.
 
     Raises:
-        RuntimeError: the training failed; its output is in ``work_dir``.
-        ValueError: ``work_dir`` holds a run with other options.
+        RuntimeError: the training failed; its output is in the folder.
+        ValueError: the folder holds a run with other options.
     """
-    checkpoint = work_dir / f'epoch_{epochs}.pth'
-    stage = work_dir.with_suffix('.py')  # beside it: the runner writes its own into work_dir
-    config.work_dir = str(work_dir)
-    if stage.exists() and stage.read_text() != config.pretty_text:
-        raise ValueError(f'{work_dir} holds a run with other options: name another --work-dir')
-    if checkpoint.exists():
-        return checkpoint
-    work_dir.mkdir(parents=True, exist_ok=True)
-    config.dump(stage)
-    start = time.perf_counter()
-    with open(work_dir / 'output.txt', 'a') as output:
-        code = subprocess.call(
-            [sys.executable, str(TRAIN), str(stage), '--resume'],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    folder = stage.folder
+    # Beside the folder, since the runner writes its own inside. JSON, as pretty_text is slow.
+    file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
+    config.work_dir = str(folder)
+    text = json.dumps(config.to_dict(), indent=1)
+    if options.exists() and options.read_text() != text:
+        raise ValueError(f'{folder} holds a run with other options: name another --work-dir')
+    if stage.done:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config.dump(file)
+    options.write_text(text)
+    start, cpu = time.perf_counter(), children_cpu_seconds()
+    try:
+        with open(folder / 'output.txt', 'a') as output:
+            code = subprocess.call(
+                [sys.executable, str(TRAIN), str(file), '--resume'],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+    finally:  # also of an attempt that is interrupted
+        with open(folder / 'seconds.txt', 'a') as seconds:
+            wall = time.perf_counter() - start
+            seconds.write(f'{wall:.1f} {children_cpu_seconds() - cpu:.1f}\n')
     if code != 0:
-        raise RuntimeError(f'training failed, see {work_dir / "output.txt"}')
-    with open(work_dir / 'seconds.txt', 'a') as seconds:
-        seconds.write(f'{time.perf_counter() - start:.0f}\n')
-    return checkpoint
+        raise RuntimeError(f'training failed, see {folder / "output.txt"}')
 
 
-def scalars(work_dir: Path) -> list[dict]:
-    """What a run has logged, oldest first."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+def children_cpu_seconds() -> float:
+    """User and system time of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def read_result(pretraining: Path | None, evaluation: Path) -> dict[str, float]:
-    """Final accuracy in %, and seconds of wall time (of all attempts) of both stages."""
-
-    def seconds(folder: Path) -> int:
-        return sum(int(line) for line in (folder / 'seconds.txt').read_text().split())
-
-    accuracy = [entry['accuracy/top1'] for entry in scalars(evaluation) if 'accuracy/top1' in entry]
-    return {
-        'accuracy': accuracy[-1],
-        'pretraining_s': 0 if pretraining is None else seconds(pretraining),
-        'evaluation_s': seconds(evaluation),
-    }
+def seconds_spent(folder: Path | None) -> tuple[float, float]:
+    """Wall time and CPU time of all attempts of a stage."""
+    if folder is None or not (folder / 'seconds.txt').exists():
+        return 0.0, 0.0
+    lines = (folder / 'seconds.txt').read_text().splitlines()
+    wall, cpu = np.array([line.split() for line in lines], dtype=float).sum(0)
+    return float(wall), float(cpu)
 
 
-def draw_curves(rows: list[dict], work_dir: Path) -> None:
-    """curves.png: the training loss of each protocol by epoch, and of each pretraining.
+def remembered(file: Path, measure) -> dict:
+    """What ``measure()`` returns, from a file if it was measured before."""
+    if not file.exists():
+        result = measure()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result))
+    return json.loads(file.read_text())
 
-    Losses of different pretext tasks are of different scale, so each pretraining is shown as a
-    share of its first value.
+
+class Comparison:
+    """The trainings and measurements of one command line, in ``work_dir``.
+
+    Attributes:
+        rows: of results.csv, a dict per measurement.
     """
-    stages = ['pretraining', *dict.fromkeys(row['protocol'] for row in rows)]
-    runs = dict.fromkeys((row['seed'], row['method']) for row in rows)
-    methods = list(dict.fromkeys(method for _, method in runs))
-    figure, axes = plt.subplots(
-        1, len(stages), figsize=(4.5 * len(stages), 3.2), squeeze=False, layout='constrained'
-    )
-    for axis, stage in zip(axes[0], stages, strict=True):
-        for seed, method in runs:
-            folder = work_dir / f'seed{seed}' / method / stage
-            logged = [entry for entry in scalars(folder) if 'loss' in entry]
-            losses = [entry['loss'] for entry in logged]
-            if stage == 'pretraining':
-                losses = [loss / losses[0] for loss in losses]
-            epochs = [entry['epoch'] for entry in logged]
-            place = methods.index(method)
-            label = method if seed == rows[0]['seed'] else None
-            colour = 'C7' if method == SCRATCH else f'C{place % 7}'
-            style = '.-' if place < 7 else '.--'
-            axis.plot(epochs, losses, style, color=colour, label=label)
-        relative = ', of its first value' if stage == 'pretraining' else ''
-        axis.set(title=stage, xlabel='epoch', ylabel=f'training loss{relative}')
-        axis.spines[['top', 'right']].set_visible(False)
-    axes[0, -1].legend(fontsize='small', frameon=False)
-    figure.savefig(work_dir / 'curves.png', dpi=150)
-    plt.close(figure)
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.work_dir = Path(args.work_dir).resolve()
+        self.data_root = Path(args.data_root).resolve()
+        self.files = split_training_images(
+            self.data_root, self.work_dir / 'split', args.val_share, args.split_seed,
+            args.labels_per_class,
+        )  # fmt: skip
+        classes = [path for path in (self.data_root / 'train').iterdir() if path.is_dir()]
+        self.variables = dict(DATA_ROOT=str(self.data_root), NUM_CLASSES=str(len(classes)))
+        self.rows: list[dict] = []
+
+    def pretraining(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
+        folder = self.work_dir / method / f'seed{seed}' / f'pretraining_{epochs}e_lr{lr:g}'
+        return Stage(method, 'pretraining', epochs, folder)
+
+    def finetuning(self, start: Stage | None, seed: int, lr: float, layer_decay: float) -> Stage:
+        """Where a backbone is finetuned; ``start`` None is from scratch."""
+        epochs = self.args.epochs
+        method = start.method if start else SCRATCH
+        base = start.folder if start else self.work_dir / SCRATCH / f'seed{seed}' / 'random'
+        folder = base.with_name(f'{base.name}_finetune_{epochs}e_lr{lr:g}_decay{layer_decay:g}')
+        return Stage(method, 'finetune', epochs, folder)
+
+    def pretrain(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
+        stage = self.pretraining(method, seed, epochs, lr)
+        config = stage_config(
+            pretraining_configs()[method], self.args, seed, epochs, lr, **self.variables
+        )
+        config.train_dataloader.dataset.ann_file = str(self.files['unlabelled'])
+        train(config, stage)
+        return stage
+
+    def classifier_config(
+        self, start: Stage | None, seed: int, lr: float, layer_decay: float
+    ) -> Config:
+        method = start.method if start else SCRATCH
+        variables = dict(self.variables, PRETRAINED=str(start.checkpoint) if start else 'none')
+        config = stage_config(
+            finetuning_config(method), self.args, seed, self.args.epochs, lr, layer_decay,
+            **variables,
+        )  # fmt: skip
+        config.train_dataloader.dataset.ann_file = str(self.files['labelled'])
+        if start is None:
+            del config.default_hooks['pretrained_backbone']
+        elif config.default_hooks.get('position_embedding'):
+            # The same embedding for all: the one auto-encoder that sorts would bring zeros.
+            config.default_hooks.position_embedding.priority = 'LOWEST'
+        return config
+
+    def finetune(
+        self, start: Stage | None, seed: int, lr: float, layer_decay: float, split: str
+    ) -> dict:
+        """Finetune and measure; the row."""
+        config = self.classifier_config(start, seed, lr, layer_decay)
+        stage = self.finetuning(start, seed, lr, layer_decay)
+        train(config, stage)
+        result = remembered(
+            stage.folder / f'{split}.json',
+            lambda: dict(accuracy=accuracy(config, stage.checkpoint, split, self.files)),
+        )
+        return self.row(
+            start, seed, split, 'finetune', result['accuracy'], stage,
+            epochs=stage.epochs, lr=lr, layer_decay=layer_decay,
+        )  # fmt: skip
+
+    def frozen(self, start: Stage | None, seed: int, split: str) -> list[dict]:
+        """Probe and nearest neighbours behind every layer; the rows."""
+        config = self.classifier_config(start, seed, lr=0.0, layer_decay=1.0)
+        base = start.folder if start else self.work_dir / SCRATCH / f'seed{seed}' / 'random'
+        found = remembered(
+            base.with_name(f'{base.name}_frozen_{split}.json'),
+            lambda: frozen_accuracy(
+                config, start.checkpoint if start else None, seed, split, self.files
+            ),
+        )
+        return [
+            self.row(start, seed, split, protocol, value, layer=layer + 1)
+            for protocol in ('probe', 'knn')
+            if protocol in self.args.protocols
+            for layer, value in enumerate(found[protocol])
+        ]
+
+    def row(
+        self, start: Stage | None, seed: int, split: str, protocol: str, value: float,
+        stage: Stage | None = None, **options,
+    ) -> dict:  # fmt: skip
+        wall, cpu = seconds_spent(start and start.folder)
+        wall_after, cpu_after = seconds_spent(stage and stage.folder)
+        lr = float(start.folder.name.rpartition('_lr')[2]) if start else ''
+        return dict(
+            method=start.method if start else SCRATCH,
+            seed=seed,
+            split=split,
+            protocol=protocol,
+            accuracy=round(value, 3),
+            pretraining_epochs=start.epochs if start else 0,
+            pretraining_lr=lr,
+            **(dict.fromkeys(('epochs', 'lr', 'layer_decay', 'layer'), '') | options),
+            pretraining_cpu_s=cpu,
+            pretraining_s=wall,
+            evaluation_cpu_s=cpu_after,
+            evaluation_s=wall_after,
+            device=device_name('cuda' if torch.cuda.is_available() else 'cpu'),
+        )
+
+    def starts(self, method: str) -> list[tuple[int, float]]:
+        """What is pretrained for the choice: epochs and learning rate."""
+        if method == SCRATCH:
+            return [(0, 0.0)]
+        return [(self.args.pretraining_epochs[0], lr) for lr in self.args.pretraining_lrs]
+
+    def grid(self) -> list[tuple[float, float]]:
+        """Learning rate and layer decay of finetuning."""
+        if 'finetune' not in self.args.protocols:
+            return []
+        return [(lr, d) for lr in self.args.lrs for d in self.args.layer_decays]
+
+    def choose(self, method: str) -> dict[str, dict]:
+        """Try the grid with the first seed, on the validation split; the best row per protocol.
+
+        The first protocol chooses the learning rate of pretraining.
+        """
+        seed, tried = self.args.seeds[0], []
+        for epochs, lr in self.starts(method):
+            start = None if method == SCRATCH else self.pretrain(method, seed, epochs, lr)
+            tried += [self.finetune(start, seed, *options, split='val') for options in self.grid()]
+            if {'probe', 'knn'} & set(self.args.protocols):
+                tried += self.frozen(start, seed, 'val')
+        self.rows += tried
+        return choose(tried, self.args.protocols)
+
+    def final(self, method: str, seed: int, epochs: int, chosen: dict[str, dict]) -> None:
+        """Train with what was chosen, and look at the test images."""
+        start = None
+        if method != SCRATCH:
+            lr = next(iter(chosen.values()))['pretraining_lr']
+            start = self.pretrain(method, seed, epochs, lr)
+        frozen = [p for p in ('probe', 'knn') if p in chosen]
+        rows = self.frozen(start, seed, 'test') if frozen else []
+        self.rows += [r for r in rows if r['layer'] == chosen[r['protocol']]['layer']]
+        if 'finetune' in chosen:
+            best = chosen['finetune']
+            self.rows.append(
+                self.finetune(start, seed, best['lr'], best['layer_decay'], split='test')
+            )
+
+    def lengths(self, method: str) -> list[int]:
+        return [0] if method == SCRATCH else self.args.pretraining_epochs
+
+    def plan(self) -> list[Stage]:
+        """Every training of this command, in order, as far as it is known yet."""
+        args, stages = self.args, []
+        for method in args.methods:
+            for epochs, lr in self.starts(method):
+                start = None
+                if method != SCRATCH:
+                    start = self.pretraining(method, args.seeds[0], epochs, lr)
+                    stages.append(start)
+                stages += [self.finetuning(start, args.seeds[0], *o) for o in self.grid()]
+        for method in args.methods:
+            for seed, epochs in self.runs(method):
+                if (seed, epochs) == (args.seeds[0], self.lengths(method)[0]):
+                    continue  # among those above
+                folders = [None, None]
+                base = self.work_dir / method / f'seed{seed}'
+                if method != SCRATCH:
+                    found = sorted(base.glob(f'pretraining_{epochs}e_lr*/epoch_{epochs}.pth'))
+                    folders[0] = found[0].parent if found else None
+                    stages.append(Stage(method, 'pretraining', epochs, folders[0]))
+                if self.grid():
+                    name = 'random' if method == SCRATCH else f'pretraining_{epochs}e_lr*'
+                    found = sorted(base.glob(f'{name}_finetune_*/epoch_{args.epochs}.pth'))
+                    folders[1] = found[0].parent if found else None
+                    stages.append(Stage(method, 'finetune', args.epochs, folders[1]))
+        return stages
+
+    def runs(self, method: str) -> list[tuple[int, int]]:
+        """Seed and pretraining epochs of each final run."""
+        return [(seed, e) for e in self.lengths(method) for seed in self.args.seeds]
+
+
+def choose(rows: list[dict], protocols: list[str]) -> dict[str, dict]:
+    """The row of highest validation accuracy per protocol, of one learning rate of pretraining.
+
+    The first protocol chooses the learning rate of pretraining; ties go to the earlier row.
+    """
+    chosen, kept = {}, rows
+    for protocol in protocols:
+        best = max((r for r in kept if r['protocol'] == protocol), key=lambda r: r['accuracy'])
+        chosen[protocol] = best
+        kept = [r for r in rows if r['pretraining_lr'] == best['pretraining_lr']]
+    return chosen
+
+
+def what_is_left(stages: list[Stage]) -> str:
+    """A sentence: how many trainings are left, and for about how long at the speed so far.
+
+    A training takes as long per epoch as the same kind of the same method did; where none has run,
+    as the mean of the other methods.
+    """
+    left = [stage for stage in stages if not stage.done]
+    speeds = defaultdict(list)
+    for stage in stages:
+        if stage.done:
+            per_epoch = seconds_spent(stage.folder)[0] / stage.epochs
+            speeds[stage.kind, stage.method].append(per_epoch)
+            speeds[stage.kind, None].append(per_epoch)
+    sentence = f'{len(left)} of {len(stages)} trainings left'
+    if not left:
+        return sentence
+    hours, unknown = 0.0, 0
+    for stage in left:
+        found = speeds[stage.kind, stage.method] or speeds[stage.kind, None]
+        hours += stage.epochs * mean(found) / 3600 if found else 0
+        unknown += not found
+    if unknown:
+        return f'{sentence}, {hours:.1f} h and {unknown} trainings of which none has run yet'
+    return f'{sentence}, about {hours:.1f} h at the speed so far'
+
+
+# Reports ----------------------------------------------------------------------------------------
+
+
+def mean_and_error(values: list[float]) -> str:
+    """Mean ± its standard error; a single value has none."""
+    if not values:
+        return ''
+    error = f' ± {stdev(values) / len(values) ** 0.5:.1f}' if len(values) > 1 else ''
+    return f'{mean(values):.1f}{error}'
 
 
 def report(rows: list[dict], work_dir: Path) -> str:
-    """Write results.csv, results.md and results.png; returns the table."""
+    """Write results.csv, results.md and results.png; returns the table of the test images."""
     write_csv(rows, work_dir / 'results.csv')
-    found = defaultdict(list)
-    for row in rows:
-        found[row['method'], row['protocol']].append(row['accuracy'])
-    methods = list(dict.fromkeys(row['method'] for row in rows))
-    protocols = [p for p in PROTOCOLS if any(row['protocol'] == p for row in rows)]
-
-    def cell(values: list[float]) -> str:
-        spread = f' ± {stdev(values):.1f}' if len(values) > 1 else ''
-        return f'{mean(values):.1f}{spread}' if values else ''
-
+    tested = [row for row in rows if row['split'] == 'test']
+    found, cpu = defaultdict(list), defaultdict(list)
+    for row in tested:
+        run = row['method'], row['pretraining_epochs']
+        found[run, row['protocol']].append(row['accuracy'])
+        cpu[run].append(row['pretraining_cpu_s'])
+    protocols = [p for p in PROTOCOLS if any(row['protocol'] == p for row in tested)]
     lines = [
-        ['method', *protocols],
-        ['---', *['---:'] * len(protocols)],
-        *([m, *(cell(found[m, p]) for p in protocols)] for m in methods),
+        ['method', 'epochs', 'CPU hours', *protocols],
+        ['---', '---:', '---:', *['---:'] * len(protocols)],
     ]
+    for run, seconds in cpu.items():
+        cells = [mean_and_error(found[run, p]) for p in protocols]
+        lines.append([*run, f'{mean(seconds) / 3600:.2f}', *cells])
     table = markdown_table(lines)
     (work_dir / 'results.md').write_text(f'{table}\n')
-    figure, axes = plt.subplots(
-        1, len(protocols), figsize=(4.5 * len(protocols), 0.4 * len(methods) + 1.2), sharey=True,
-        squeeze=False, layout='constrained',
-    )  # fmt: skip
-    for axis, protocol in zip(axes[0], protocols, strict=True):
-        for place, method in enumerate(methods):
-            values = found[method, protocol]
-            if values:
-                axis.barh(place, mean(values), color='C7' if method == SCRATCH else 'C0')
-                axis.plot(values, [place] * len(values), 'k.')
-                axis.annotate(f'{mean(values):.1f}', (mean(values), place), (4, 0),
-                              textcoords='offset points', va='center')  # fmt: skip
-        if found[SCRATCH, protocol]:
-            axis.axvline(mean(found[SCRATCH, protocol]), color='C7', linestyle=':')
-        axis.set(title=protocol, xlabel='accuracy in %', yticks=range(len(methods)))
-        axis.set_yticklabels(methods)
-        axis.margins(x=0.15)
-        axis.spines[['top', 'right']].set_visible(False)
-    axes[0, 0].invert_yaxis()
-    figure.savefig(work_dir / 'results.png', dpi=150)
-    plt.close(figure)
+    if tested:
+        draw(found, cpu, protocols, work_dir / 'results.png')
     return table
+
+
+def draw(found: dict, cpu: dict, protocols: list[str], file: Path) -> None:
+    """Accuracy against epochs of pretraining (above) and against its CPU hours (below)."""
+    methods = list(dict.fromkeys(method for method, _ in cpu))
+    figure, axes = plt.subplots(
+        2, len(protocols), figsize=(4.5 * len(protocols), 6), squeeze=False, layout='constrained'
+    )
+    for column, protocol in enumerate(protocols):
+        for place, method in enumerate(methods):
+            runs = [run for run in cpu if run[0] == method and found[run, protocol]]
+            values = [found[run, protocol] for run in runs]
+            means = [mean(v) for v in values]
+            errors = [stdev(v) / len(v) ** 0.5 if len(v) > 1 else 0 for v in values]
+            across = [run[1] for run in runs], [mean(cpu[run]) / 3600 for run in runs]
+            for axis, x in zip(axes[:, column], across, strict=True):
+                if method == SCRATCH:
+                    if means:
+                        axis.axhline(means[0], color='C7', linestyle=':', label=method)
+                    continue
+                style = 'o-' if place < 7 else 's--'
+                axis.errorbar(x, means, errors, fmt=style, color=f'C{place % 7}', label=method)
+        axes[0, column].set(title=protocol, xlabel='epochs of pretraining')
+        axes[1, column].set(xlabel='CPU hours of pretraining')
+    for axis in axes.flat:
+        axis.set(ylabel='test accuracy in %')
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0, -1].legend(fontsize='small', frameon=False)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+# Command line -----------------------------------------------------------------------------------
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -269,21 +661,46 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[m for m in methods if m != 'beit'],
         help=f'of {", ".join(methods)}; all but beit, which needs the weights of its tokenizer',
     )  # fmt: skip
-    parser.add_argument('--protocols', nargs='+', choices=PROTOCOLS, default=list(PROTOCOLS))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--pretraining-epochs', type=int, default=40)
-    parser.add_argument('--epochs', type=int, default=40, help='of finetuning and linear probe')
-    parser.add_argument('--labels-per-class', type=int, help='all of the training part by default')
+    parser.add_argument(
+        '--protocols', nargs='+', choices=PROTOCOLS, default=list(PROTOCOLS),
+        help="the first one chooses each method's learning rate of pretraining",
+    )  # fmt: skip
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], help='the first one makes the choices'
+    )
+    parser.add_argument(
+        '--pretraining-epochs', nargs='+', type=int, default=[40],
+        help='one run per length, each with its own schedule; the first one makes the choices',
+    )  # fmt: skip
+    parser.add_argument('--epochs', type=int, default=40, help='of finetuning')
+    parser.add_argument('--pretraining-lrs', nargs='+', type=float, default=[1e-3, 3e-3])
+    parser.add_argument('--lrs', nargs='+', type=float, default=[1e-3, 3e-3], help='of finetuning')
+    parser.add_argument('--layer-decays', nargs='+', type=float, default=[0.75, 1.0])
+    parser.add_argument(
+        '--val-share', type=float, default=0.1, help='of the training images, for the choices'
+    )
+    parser.add_argument('--split-seed', type=int, default=0)
+    parser.add_argument(
+        '--labels-per-class', type=int, help='all but the validation split by default'
+    )
     parser.add_argument('--width', type=int, help="the backbone's channels (192)")
     parser.add_argument('--depth', type=int, help="the backbone's layers (6)")
     parser.add_argument('--num-steps', type=int, help='N of the energy methods (2)')
     parser.add_argument('--workers', type=int, help='processes that load images')
+    parser.add_argument('--plan', action='store_true', help='say what is left, and run nothing')
     args = parser.parse_args(argv)
     for name, least in (('pretraining_epochs', 2), ('epochs', 2), ('labels_per_class', 1),
                         ('width', 1), ('depth', 1), ('num_steps', 0), ('workers', 0)):  # fmt: skip
         value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f'--{name.replace("_", "-")} must be ≥ {least}, got {value}')
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and number < least:
+                parser.error(f'--{name.replace("_", "-")} must be ≥ {least}, got {number}')
+    for name in ('pretraining_lrs', 'lrs', 'layer_decays'):
+        for number in getattr(args, name):
+            if not number > 0:
+                parser.error(f'--{name.replace("_", "-")} must be > 0, got {number}')
+    if not 0 < args.val_share < 1:
+        parser.error(f'--val-share must be in (0, 1), got {args.val_share}')
     if not (Path(args.data_root) / 'train').is_dir():
         parser.error(f'{args.data_root} has no sub-folder train')
     return args
@@ -293,47 +710,28 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per variable of a config
-    work_dir = Path(args.work_dir).resolve()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    data_root = Path(args.data_root).resolve()
-    classes = [path for path in (data_root / 'train').iterdir() if path.is_dir()]
-    variables = dict(DATA_ROOT=str(data_root), NUM_CLASSES=str(len(classes)))
-    configs = pretraining_configs()
-    rows = []
     try:
-        labels = args.labels_per_class and labelled_subset(
-            data_root, work_dir / f'labels_{args.labels_per_class}.txt', args.labels_per_class
-        )
-        runs = [(seed, method) for seed in args.seeds for method in args.methods]
-        for seed, method in track(runs, 'comparing', console=console):
-            folder = work_dir / f'seed{seed}' / method
-            pretraining = None
-            if method != SCRATCH:
-                length = args.pretraining_epochs
-                config = stage_config(configs[method], args, seed, length, **variables)
-                if args.num_steps is not None and method.startswith('energy'):
-                    config.model.num_steps = args.num_steps
-                pretraining = folder / 'pretraining'
-                variables['PRETRAINED'] = str(run_stage(config, pretraining, length))
-            for protocol in args.protocols:
-                path = protocol_config(protocol, method)
-                config = stage_config(path, args, seed, args.epochs, **variables)
-                if labels:
-                    config.train_dataloader.dataset.ann_file = str(labels)
-                if method == SCRATCH:
-                    del config.default_hooks['pretrained_backbone']
-                run_stage(config, folder / protocol, args.epochs)
-                result = read_result(pretraining, folder / protocol)
-                rows.append({'method': method, 'seed': seed, 'protocol': protocol, **result})
-                table = report(rows, work_dir)
-                said = f'seed {seed}, {method}, {protocol}: {result["accuracy"]:.2f} %'
-                console.print(said, soft_wrap=True)
+        comparison = Comparison(args)
+        console.print(what_is_left(comparison.plan()), soft_wrap=True)
+        if args.plan:
+            return 0
+        chosen = {}
+        for method in args.methods:
+            chosen[method] = comparison.choose(method)
+            report(comparison.rows, comparison.work_dir)
+            best = ', '.join(f'{p} {r["accuracy"]:.1f} %' for p, r in chosen[method].items())
+            console.print(f'{method}, validation: {best}', soft_wrap=True)
+            console.print(what_is_left(comparison.plan()), soft_wrap=True)
+        for method in args.methods:  # with all choices made, the test images
+            for seed, epochs in comparison.runs(method):
+                comparison.final(method, seed, epochs, chosen[method])
+                table = report(comparison.rows, comparison.work_dir)
+                console.print(what_is_left(comparison.plan()), soft_wrap=True)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'compare_small.py: {error}', file=sys.stderr)
         return 2
-    draw_curves(rows, work_dir)
     console.print(table, soft_wrap=True)
-    console.print(f'Look at {work_dir / "results.png"} and curves.png', soft_wrap=True)
+    console.print(f'Look at {comparison.work_dir / "results.png"}', soft_wrap=True)
     return 0
 
 
