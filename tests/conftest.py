@@ -18,6 +18,12 @@ with contextlib.redirect_stdout(io.StringIO()):
 yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no worker is left with them while another is idle."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish():
     """Each dataset collects garbage; the libraries' objects, which stay, need not be looked at."""
     gc.collect()
