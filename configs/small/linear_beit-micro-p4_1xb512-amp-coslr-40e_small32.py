@@ -11,4 +11,8 @@ Paper: no row; the small twin of configs/evaluation. Not yet measured here.
 _base_ = './linear_vit-micro-p4_1xb512-amp-coslr-40e_small32.py'
 
 model = dict(backbone=dict(type='BEiTViT'))
-default_hooks = dict(position_embedding=None)  # BEiT's network has none
+# BEiT's network has no position embedding to start at sin-cos.
+default_hooks = dict(
+    _delete_=True,
+    **{name: hook for name, hook in _base_.default_hooks.items() if name != 'position_embedding'},
+)

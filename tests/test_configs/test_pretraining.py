@@ -11,8 +11,12 @@ from PIL import Image
 
 from .common import PRETRAINING, one_of_each, read, structure, train, without_memory
 
-# the small ones of other methods take data and schedule from us, the large ones from MMPretrain
-OTHERS = 'configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'
+# The small ones of other methods take data and schedule from us, the large ones from MMPretrain;
+# small ViTs start at the sin-cos position embedding.
+OTHERS = (
+    *('configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'),
+    *('configs/small/energy-mixed_vit', 'configs/small/ae-denoising_vit'),
+)
 TRAINED = one_of_each(PRETRAINING) + [path for path in PRETRAINING if path.startswith(OTHERS)]
 # parameters of the backbone
 MILLIONS = {
