@@ -79,11 +79,16 @@ def test_equals_the_plain_step(autocast, traced):
         for key, value in their_gradients.items():
             assert (gradients[key] - value).norm() <= tolerance * norm, key
         assert gradients['log_step_size'] != 0
+    if autocast is None and linear._AVAILABLE:
+        with torch.profiler.profile() as profile:
+            model([torch.randn(4, 3, 32, 32) for _ in range(2)], mode='loss')
+        products = [event for event in profile.key_averages() if event.key == 'mmebm::product']
+        assert products  # linear layers of a compiled step go to oneDNN
 
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize('name', [name for name in BACKBONES if name != 'ViT'])
+@pytest.mark.parametrize('name', [name for name in BACKBONES if name not in ('ViT', 'ConvNeXt')])
 def test_other_backbones_are_compiled_too(name, traced):
     (expected, gradients), *_ = run(False, name=name)[1]
     model, ((outputs, found), *_) = run(True, name=name)
@@ -92,18 +97,6 @@ def test_other_backbones_are_compiled_too(name, traced):
     norm = gradient_norm(gradients.values())
     for key, value in gradients.items():
         assert (found[key] - value).norm() <= 1e-5 * norm, key
-
-
-@pytest.mark.slow
-@needs_compiler
-@pytest.mark.skipif(not linear._AVAILABLE, reason='this torch has no oneDNN')
-def test_linear_layers_of_a_compiled_step_go_to_onednn(traced):
-    model = build_algorithm(compile_step=True, num_steps=1)
-    images = [torch.randn(2, 3, 32, 32) for _ in range(2)]
-    model(images, mode='loss')  # compiled here
-    with torch.profiler.profile() as profile:
-        model(images, mode='loss')['loss'].backward()
-    assert any(event.key == 'mmebm::product' for event in profile.key_averages())
 
 
 @needs_compiler

@@ -1,14 +1,12 @@
 """Patch drop-out in restoration against an independent reference, plain torch, float64."""
 
 import copy
-import functools
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmebm.autograd import why_not_compiled
 from mmebm.backbones import patch_dropout
 from mmebm.backbones.patch_dropout import PatchDropout
 from tests.backbones import BACKBONES, build_algorithm
@@ -136,26 +134,6 @@ def test_without_steps_the_energies_are_those_of_the_kept_patches(drawn):
     outputs = model([corrupted, clean], mode='loss')
     energy = mmpretrain_energy(model, corrupted).mean().detach()
     torch.testing.assert_close(outputs['energy_step0'], energy)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(why_not_compiled() is not None, reason=str(why_not_compiled()))
-def test_a_compiled_step_sees_the_patches_of_each_iteration(monkeypatch):
-    # Only traced: generating code takes a minute.
-    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
-    config, channels = BACKBONES['ViT']
-    one_layer = config | dict(arch=config['arch'] | dict(num_layers=1))
-    monkeypatch.setitem(BACKBONES, 'one layer', (one_layer, channels))
-    options = dict(patch_drop_ratio=0.5, num_steps=1, step_size=50.0)
-    losses = {}
-    for compile_step in (False, True):
-        model = build_algorithm('one layer', compile_step=compile_step, **options)
-        torch.manual_seed(0)
-        inputs = images(dtype=torch.float32)
-        losses[compile_step] = torch.stack([model(inputs, mode='loss')['loss'] for _ in range(3)])
-    assert model._differentiate.compiled is not None
-    torch.testing.assert_close(losses[True], losses[False])
-    assert len(losses[True].unique()) == 3
 
 
 def test_a_copy_drops_its_own_patches():
