@@ -1,15 +1,16 @@
 """The command as a program."""
 
-import subprocess
+import runpy
 import sys
 
 import pytest
 
 
-@pytest.mark.slow
-def test_python_m_mmebm():
-    command = [sys.executable, '-m', 'mmebm']
-    done = subprocess.run([*command, '--help'], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert 'restore' in done.stdout
-    assert 'score' in done.stdout
+def test_python_m_mmebm(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['mmebm', '--help'])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module('mmebm', run_name='__main__')
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert 'restore' in printed
+    assert 'score' in printed
