@@ -18,7 +18,7 @@ from ..utils.config_text import config_inside
 class FeatureExtractor:
     """The pooled output of a frozen backbone, of our pretraining, MMPretrain's, or a classifier.
 
-    Tokens or positions are averaged as the network's own energy head does it; where there is none,
+    Tokens or positions are averaged as in the network's energy head; without one,
     over all but the class token.
 
     Args:

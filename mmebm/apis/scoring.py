@@ -37,7 +37,7 @@ class ImageScores:
     Attributes:
         path: the file.
         energy, gradient, restoration, knn: see :data:`SCORES`; NaN for one that was not asked for,
-            or that cannot be had (``knn`` of a single image).
+            or that cannot be computed (``knn`` of a single image).
         heat: where: the smoothed size of the step α∇E, ``(h, w)`` float32 in grey levels, of the
             image as it was scored.
         thumbnail: ``(h', w', 3)`` uint8 RGB.

@@ -20,7 +20,7 @@ class BaseCorruption(BaseTransform):
     **Required keys**: ``img``, (H, W, 3) uint8, any H, W >= 1; ``sample_idx`` if there is a seed.
 
     **Modified keys**: ``img``: list of the corrupted image, a new array (H, W, 3) of :attr:`dtype`,
-    and of the clean image, the very array that came in, untouched.
+    and the clean image, the same array that came in, unchanged.
 
     **Added keys**: ``corruption``: class name of the corruption applied (str), for figures per
     corruption. ``PackInputs(meta_keys=('corruption', ...))`` passes it on to the metrics.

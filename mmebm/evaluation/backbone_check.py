@@ -317,7 +317,7 @@ def coupled(model: EnergyRestorationAlgorithm, images: Tensor) -> bool:
     energies = []
     model.train()
     for neighbour in (1, 2):
-        torch.manual_seed(0)  # the same drop-out in both
+        torch.manual_seed(0)  # the same dropout in both
         with torch.no_grad():
             energies.append(model.energy(images[[0, neighbour]]))
     difference = (energies[0][0] - energies[1][0]).abs()

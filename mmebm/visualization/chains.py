@@ -23,7 +23,7 @@ class Chain:
         images: x⁰ (the corrupted image) to x^N, ``(N + 1, H, W, 3)`` float, RGB in pixel units;
             values may lie outside 0..255.
         energies: of each of them, ``(N + 1,)``.
-        clean: the original ``(H, W, 3)`` in the same units, or None where there is none.
+        clean: the original ``(H, W, 3)`` in the same units, or None if there is none.
         clean_energy: its energy, or None.
         title: what to write beside the row: a file name, a corruption.
         accuracy: of a sorted image, the share of patches that are right in each of ``images``,
