@@ -166,7 +166,7 @@ def test_a_linear_classifier_goes_to_timm_and_back(name, neck, convert, tmp_path
 
     kwargs = [*timm_model, f'img_size={backbone["img_size"]}'] if 'img_size' in backbone else []
     kwargs += ['global_pool=avg'] if name == 'vit' else []
-    kwargs = kwargs or timm_model
+    kwargs = kwargs or [*timm_model]
     kwargs += ['head_norm_first=True'] if name == 'convnext-map' else []
     assert convert([out, back, '--from', 'timm', *kwargs]) == 0
     file = torch.load(back, weights_only=True)
