@@ -1,7 +1,6 @@
 """The kNN tool on checkpoints of each method, and what the training tool says without one."""
 
 import re
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
-CIFAR = ROOT.parent / 'shared' / 'data' / 'cifar10_subset.tar.gz'
 FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -191,23 +189,3 @@ def test_training_without_the_checkpoint_is_refused_at_once(tmp_path, capsys):
         capsys.readouterr().err
     )
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CIFAR.is_file(), reason='the CIFAR-10 subset is not there')
-def test_random_features_of_photographs_are_above_chance(tmp_path, capsys):
-    wanted = {'train': 60, 'test': 20}  # images per class
-    seen = {}
-    with tarfile.open(CIFAR) as archive:
-        for member in archive:
-            _, part, *name = Path(member.name).parts if '/' in member.name else ('', '', '')
-            if member.isfile() and part in wanted:
-                folder = (part, name[0])
-                seen[folder] = seen.get(folder, 0) + 1
-                if seen[folder] <= wanted[part]:
-                    archive.extract(member, tmp_path, filter='data')
-    argv = [str(FINETUNE), str(tmp_path / 'cifar10'), '--workers', '0', '--device', 'cpu']
-    assert knn.main(argv) == 0
-    out = capsys.readouterr().out
-    assert '600 labelled images, 200 queries, 10 classes (chance: 10.0 %)' in out
-    assert float(rows(out)[0][2]) > 15  # two and a half standard deviations
