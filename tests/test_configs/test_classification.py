@@ -18,6 +18,8 @@ from tests.pretrained import ARCH, CONVNEXT, METHODS, SWIN, expected_start, save
 
 from .common import CLASSIFICATION, ROOT, one_of_each, read, structure, train, without_memory
 
+pytestmark = pytest.mark.slow  # all configs
+
 SMALL = [path for path in CLASSIFICATION if 'configs/small' in path]
 FULL = [path for path in CLASSIFICATION if path not in SMALL]
 TRAINED = one_of_each(SMALL) + one_of_each(FULL)

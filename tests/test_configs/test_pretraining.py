@@ -11,6 +11,8 @@ from PIL import Image
 
 from .common import PRETRAINING, one_of_each, read, structure, train, without_memory
 
+pytestmark = pytest.mark.slow  # all configs
+
 # The small ones of other methods take data and schedule from us, the large ones from MMPretrain;
 # small ViTs start at the sin-cos position embedding.
 OTHERS = (

@@ -18,6 +18,8 @@ from tests.tools import load_tool
 
 from .common import ROOT, SEGMENTATION, StartHook, read, train, without_memory
 
+pytestmark = pytest.mark.slow  # all configs
+
 try:
     import mmseg.models  # noqa: F401
     from mmseg.structures import SegDataSample
