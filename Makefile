@@ -72,7 +72,7 @@ $(STAMP): setup.py $(wildcard requirements/*.txt)
 	    echo "requirements/lock.txt is for Python 3.11 on Linux x86-64: taking the newest versions" \
 	        "within the ranges of requirements/ instead."; \
 	    $(PY) -m pip install -r requirements/runtime.txt -r requirements/onedl.txt \
-	        -r requirements/tests.txt; \
+	        -r requirements/demo.txt -r requirements/tests.txt; \
 	fi; \
 	$(PY) -m pip install --no-deps --no-build-isolation -e .; \
 	printf '%s\n' "$(CURDIR)" > $(STAMP)

@@ -56,6 +56,7 @@ setup(
     install_requires=read_requirements('runtime.txt'),
     extras_require={
         'onedl': read_requirements('onedl.txt'),
+        'demo': read_requirements('demo.txt'),
         'tests': read_requirements('tests.txt'),
     },
     entry_points={'console_scripts': ['mmebm=mmebm.cli.main:main']},
