@@ -5,17 +5,20 @@ import gc
 import io
 
 import pytest
-import yapf.yapflib.yapf_api
-from mmengine.runner import CheckpointLoader
 
-# MMPretrain prints that an optional package of its own is missing. pytest would show that line
-# again below its summary, as the last one.
-with contextlib.redirect_stdout(io.StringIO()):
-    import mmpretrain.datasets  # noqa: F401
 
-# Each run writes its config five times, formatted by yapf: four fifths of the time of a short one.
-# Unformatted it is valid Python all the same.
-yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
+def pytest_configure(config):
+    if config.getoption('numprocesses', None) and not hasattr(config, 'workerinput'):
+        return  # this process only hands out tests: it needs none of what takes seconds to import
+    # MMPretrain prints that an optional package of its own is missing. pytest would show that
+    # line again below its summary, as the last one.
+    with contextlib.redirect_stdout(io.StringIO()):
+        import mmpretrain.datasets  # noqa: F401
+    import yapf.yapflib.yapf_api
+
+    # Each run writes its config five times, formatted by yapf: four fifths of the time of a short
+    # one. Unformatted it is valid Python all the same.
+    yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
 
 
 def pytest_collection_modifyitems(items):
@@ -33,6 +36,8 @@ def pytest_collection_finish():
 @pytest.fixture
 def tool_process(monkeypatch):
     """Run ``main`` of a training tool in this process, and undo what it sets for its own."""
+    from mmengine.runner import CheckpointLoader
+
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
     monkeypatch.setattr('mmebm.cli.launch.keep_freed_memory', lambda: None)

@@ -19,19 +19,20 @@ CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f'{ARCHIVE} is not there')
-def test_three_times_chance_on_held_out_images(tmp_path):
+def test_twice_chance_on_held_out_images(tmp_path):
     with tarfile.open(ARCHIVE) as archive:
         for member in archive:  # one by one, since going back means unpacking from the start
-            if '/train/' in member.name or member.name.endswith('0.jpg'):
+            kept = '02468' if '/train/' in member.name else '0'
+            if member.name.removesuffix('.jpg').endswith(tuple(kept)):
                 archive.extract(member, tmp_path, filter='data')
     config = Config.fromfile(CONFIG)
     config.merge_from_dict(
         dict(
             model=dict(
                 backbone=dict(
-                    arch=dict(embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=256),
+                    arch=dict(embed_dims=64, num_layers=2, num_heads=4, feedforward_channels=256),
                     # Eight strips of 4 × 32 pixels whose edges show: the easiest of sorting, so
-                    # that a minute is enough.
+                    # that 390 iterations are enough.
                     patch_size=(4, 32),
                 ),
                 head=dict(in_channels=64),
@@ -79,4 +80,4 @@ def test_three_times_chance_on_held_out_images(tmp_path):
     print(figures)
     assert figures['chance'] == 1 / 8
     assert figures['accuracy_shuffled'] == pytest.approx(1 / 8, abs=0.02)
-    assert figures['accuracy'] > 3 / 8
+    assert figures['accuracy'] > 2 / 8

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ..corruptions import BaseCorruption, Colorization, MixedCorruption
 from ..corruptions.base import image_order
@@ -454,6 +453,9 @@ def ssim_in_bands(
     pixels: np.ndarray, clean: np.ndarray, difference: np.ndarray | None = None, rows: int = 64
 ) -> float:
     """SSIM as :class:`mmebm.RestorationMetric` has it, without arrays of the image's size."""
+    # Imported here, since it takes half a second, which not every start should pay.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     height, width = clean.shape[:2]
     halo = 5  # torchmetrics' window has 11 × 11 pixels; beyond the border it sees a mirror image
     if height <= max(rows, 4 * halo) or width <= 4 * halo:

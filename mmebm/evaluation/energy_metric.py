@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
-from sklearn.metrics import roc_auc_score
 
 from .samples import by_corruption, required
 
@@ -71,6 +70,8 @@ def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
     Returns:
         A value in [0, 1], or NaN if a score is NaN or infinite.
     """
+    from sklearn.metrics import roc_auc_score  # takes a second, which not every start should pay
+
     scores = np.concatenate([negative, positive])
     if not np.isfinite(scores).all():
         return float('nan')

@@ -6,7 +6,6 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from .samples import by_corruption, required
 
@@ -125,6 +124,9 @@ def ssim(image: Tensor, clean: Tensor) -> float:
     Args:
         image, clean: (C, H, W), floating-point.
     """
+    # Imported here, since it takes half a second, which not every start should pay.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     side = min(clean.shape[-2:])
     sigma = 1.5 if side >= 6 else max(side - 1, 0.1) / 3.5  # torchmetrics cuts at 3.5 σ
     value = structural_similarity_index_measure(

@@ -432,6 +432,7 @@ def test_such_a_step_is_not_compiled(monkeypatch):
     assert text.startswith('The training step is not compiled: recompute (2 modules)')
 
 
+@pytest.mark.slow
 def test_memory_falls_clearly():
     arch = dict(embed_dims=48, num_layers=12, num_heads=2, feedforward_channels=192)
     peaks = []

@@ -61,6 +61,7 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('autocast', [None, torch.bfloat16])
 def test_equals_the_plain_step(autocast, traced):

@@ -410,6 +410,7 @@ def test_refuses_timm_models_of_another_kind_or_size(convert, run, tmp_path, cap
     refused(convert, capsys, [*argv, *VIT_TIMM[1:], 'qk_norm=True'], 'q_norm')
 
 
+@pytest.mark.slow
 def test_names_that_fit_are_suggested(convert, tmp_path, capsys, monkeypatch):
     name = 'swin_tiny_patch4_window7_224'
     assert name in timm.list_models(module='swin_transformer')

@@ -276,7 +276,9 @@ class DefectiveHook(Hook):
     ('option', 'expected'),
     [
         ('model.type=DefectiveWhenBuilt', AttributeError),
-        ('default_hooks.defective.type=DefectiveHook', ValueError),
+        pytest.param(
+            'default_hooks.defective.type=DefectiveHook', ValueError, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_defect_keeps_its_trace(config, option, expected):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mmengine.logging import MMLogger
 
 from mmebm.cli.quiet import NO_GPU, quiet_terminal, quiet_torch
@@ -43,6 +44,7 @@ def test_one_message_of_the_compiler_is_dropped(monkeypatch):
     assert [record.getMessage() for record in records] == ['another warning']
 
 
+@pytest.mark.slow
 def test_import_is_silent_and_leaves_the_filters_of_warnings():
     """Also where all warnings are shown; the user's own filters stay in front."""
     script = (
