@@ -149,7 +149,9 @@ def test_batches_of_tiles_change_nothing(random, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8)
     save_network(tmp_path / 'a.pth', zero=False, num_steps=2)
     single = WholeImageRestorer(tmp_path / 'a.pth', device='cpu', batch_size=1)
-    np.testing.assert_allclose(single(image)[0], random(image)[0], rtol=1e-4, atol=1e-4)
+    expected, found = single(image)[0], random(image)[0]
+    # Float32 through a network that amplifies: errors are of the largest change, not of each one.
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def pixel_energy(images):
