@@ -12,31 +12,31 @@ from ..utils import checked_bool, checked_int
 
 
 class BaseCorruption(BaseTransform):
-    """An image becomes the pair ``[corrupted, clean]``.
+    """Base class of the transforms that turn an image into the pair ``[corrupted, clean]``.
 
     A subclass implements :meth:`corrupt`; the random numbers, the checks and the packing are here.
-    It stands after the augmentations and before ``PackInputs``.
+    In a pipeline a corruption comes after the augmentations and before ``PackInputs``.
 
-    **Required keys**: ``img``, (H, W, 3) uint8, any H, W >= 1; ``sample_idx`` if there is a seed.
+    **Required keys**: ``img``, (H, W, 3) uint8, any H, W >= 1; ``sample_idx`` if a seed is set.
 
     **Modified keys**: ``img``: list of the corrupted image, a new array (H, W, 3) of :attr:`dtype`,
-    and the clean image, the same array that came in, unchanged.
+    and the clean image, which is the input array itself, unchanged.
 
-    **Added keys**: ``corruption``: class name of the corruption applied (str), for figures per
-    corruption. ``PackInputs(meta_keys=('corruption', ...))`` passes it on to the metrics.
+    **Added keys**: ``corruption``: class name of the corruption applied (str), so that metrics can
+    be reported per corruption. ``PackInputs(meta_keys=('corruption', ...))`` passes it on to them.
 
     Args:
-        seed: None draws anew at every call, from a generator seeded by numpy's global state.
-            MMEngine seeds that state per worker, so the seed of a run reproduces the run. A number
-            >= 0 makes the corruption a function of this number and of ``sample_idx``, so that a
-            validation set sees the same corruption of an image at every epoch.
+        seed: None: every call draws anew, from a generator seeded by numpy's global state. MMEngine
+            seeds that state per worker, so a run is reproducible from its seed. An integer >= 0:
+            the corruption depends only on this number and ``sample_idx``, so an image of a
+            validation set is corrupted identically in every epoch.
 
     Raises:
-        TypeError, ValueError: If ``seed`` is neither None nor a whole number >= 0.
+        TypeError, ValueError: If ``seed`` is neither None nor an integer >= 0.
     """
 
     dtype: type = np.uint8
-    """Type of the corrupted image: uint8, or float32 where values leave 0..255."""
+    """Type of the corrupted image: uint8, or float32 if values leave 0..255."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = None if seed is None else checked_int('seed', seed, minimum=0)
@@ -50,7 +50,7 @@ class BaseCorruption(BaseTransform):
             rng: The only source of randomness to use.
 
         Returns:
-            Array (H, W, 3) of :attr:`dtype`, in units of pixels; float32 need not stay in 0..255.
+            Array (H, W, 3) of :attr:`dtype`, in pixel units; float32 may leave 0..255.
         """
 
     def apply(
@@ -59,17 +59,17 @@ class BaseCorruption(BaseTransform):
         """Corrupt one image and check the result.
 
         Args:
-            image: (H, W, 3) uint8; stays as it is.
+            image: (H, W, 3) uint8; not modified.
             rng: The only source of randomness.
 
         Returns:
-            The corrupted image, a new array, and ``image``; and the corruption applied, which is
-            this one, unless it is a mixture.
+            ``[corrupted, image]``, with a new array ``corrupted``; and the corruption applied: this
+            one, or the one that a mixture has drawn.
 
         Raises:
             TypeError, ValueError: If :meth:`corrupt` breaks its contract.
         """
-        # A view that refuses writing: corrupting in place would make the target corrupted too.
+        # A read-only view: corrupting in place would corrupt the target too.
         view = _contiguous(image).view()
         view.flags.writeable = False
         corrupted = self.corrupt(view, rng)
@@ -82,8 +82,8 @@ class BaseCorruption(BaseTransform):
         """Replace ``results['img']`` by ``[corrupted, clean]`` and name the corruption.
 
         Raises:
-            TypeError, ValueError: If the image is not (H, W, 3) uint8, if ``sample_idx`` is missing
-                where a seed needs it, or if :meth:`corrupt` breaks its contract.
+            TypeError, ValueError: If the image is not (H, W, 3) uint8, if a seed is set and
+                ``sample_idx`` is missing, or if :meth:`corrupt` breaks its contract.
         """
         image = results.get('img')
         _check_image(self, image)
@@ -97,7 +97,7 @@ class BaseCorruption(BaseTransform):
         if 'sample_idx' not in results:
             raise ValueError(
                 f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, to corrupt an '
-                'image alike at every epoch, but got only the keys '
+                'image identically in every epoch, but got only the keys '
                 f"{sorted(results)}. MMEngine's BaseDataset writes it; without it use seed=None"
             )
         return np.random.default_rng([self.seed, results['sample_idx']])
@@ -109,13 +109,13 @@ class BaseCorruption(BaseTransform):
 
 
 def image_order(rgb: Sequence[float], to_rgb: bool) -> np.ndarray:
-    """Bring one value per channel from RGB, as in configs, to the channel order of the images.
+    """Reorder one value per channel from RGB, as in configs, to the channel order of the images.
 
     Args:
         rgb: Three values in the order red, green, blue, like ``mean`` and ``std`` of MMPretrain's
             ``SelfSupDataPreprocessor``.
-        to_rgb: As the same option of that preprocessor. True: the images arrive as BGR, which is
-            what ``LoadImageFromFile`` delivers, and become RGB later. False: they are RGB already.
+        to_rgb: The option of that preprocessor. True: images arrive as BGR, which is what
+            ``LoadImageFromFile`` returns, and are converted to RGB later. False: they are RGB.
 
     Returns:
         Array (3,).
@@ -127,7 +127,7 @@ def image_order(rgb: Sequence[float], to_rgb: bool) -> np.ndarray:
 
 
 def _contiguous(image: np.ndarray) -> np.ndarray:
-    # ``RandomFlip`` delivers a reversed view, which numpy copies 30 times more slowly than OpenCV.
+    # ``RandomFlip`` returns a reversed view, which numpy copies 30 times more slowly than OpenCV.
     mirrored = image[:, ::-1]
     if mirrored.flags.c_contiguous:
         return cv2.flip(mirrored, 1)
@@ -138,7 +138,7 @@ def _check_image(corruption: BaseCorruption, image: np.ndarray) -> None:
     expected = f"{type(corruption).__name__} expects results['img'] as (H, W, 3) uint8"
     if not isinstance(image, np.ndarray):
         raise TypeError(
-            f'{expected}, got {type(image).__name__}. It stands once in the pipeline, after the '
+            f'{expected}, got {type(image).__name__}. It belongs in the pipeline once, after the '
             'transforms that load and crop, before PackInputs'
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
@@ -157,5 +157,5 @@ def _check_corrupted(corruption: BaseCorruption, corrupted: np.ndarray, image: n
     if corrupted.dtype != corruption.dtype:
         raise TypeError(
             f'{expected}, got shape {corrupted.shape} {corrupted.dtype}; convert the result, or '
-            'give the class another dtype'
+            'set the class attribute dtype'
         )

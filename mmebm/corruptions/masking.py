@@ -9,8 +9,8 @@ from mmpretrain.registry import TRANSFORMS
 from ..utils import checked_int, checked_number, checked_numbers, checked_range
 from .base import BaseCorruption, image_order
 
-# The mean of ImageNet, (123.675, 116.28, 103.53), in whole pixel values. The paper does not say
-# what a blank pixel is; this one is about zero after normalisation.
+# ImageNet's mean, (123.675, 116.28, 103.53), rounded. The paper does not say what a blank pixel is;
+# this one is close to zero after normalisation.
 BLANK = (124, 116, 104)
 
 
@@ -19,8 +19,8 @@ def grid_mask(
 ) -> np.ndarray:
     """Choose cells of a grid that starts at the top left.
 
-    Where ``patch_size`` does not divide, the last row and column of cells are cut off; such a cell
-    counts as one cell.
+    If ``patch_size`` does not divide the size, the last row and column of cells are cut off; a cut
+    cell still counts as one.
 
     Args:
         height, width: Size of the image in pixels.
@@ -29,8 +29,8 @@ def grid_mask(
         rng: Source of randomness.
 
     Returns:
-        Bool (height, width), True in exactly ``round(ratio * cells)`` cells, all choices of cells
-        equally likely.
+        Bool (height, width), True in exactly ``round(ratio * cells)`` cells, drawn uniformly
+        without replacement.
     """
     rows, columns = -(-height // patch_size), -(-width // patch_size)
     cells = np.zeros(rows * columns, dtype=bool)
@@ -50,9 +50,16 @@ def block_mask(
     """Place rectangles, which may overlap, fully inside the image.
 
     The area of a rectangle as a share of the image is uniform in ``area_range``, its width divided
-    by its height uniform in ``aspect_range``, its place uniform. In an image so long that a
-    rectangle would stick out, the aspect gives way and the area stays. Sides are rounded to whole
-    pixels, and to one at least.
+    by its height uniform in ``aspect_range``, its place uniform. If a rectangle does not fit into a
+    long image, its aspect is changed and its area kept. Sides are rounded to whole pixels, at least
+    one.
+
+    Args:
+        height, width: Size of the image in pixels.
+        num_blocks: Number of rectangles.
+        area_range: Smallest and largest share of the image, in 0..1.
+        aspect_range: Smallest and largest width / height, > 0.
+        rng: Source of randomness.
 
     Returns:
         Bool (height, width), True inside a rectangle.
@@ -71,7 +78,7 @@ def block_mask(
 
 
 def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    """Give an image the value ``pixel`` where ``mask`` is True.
+    """Set the pixels of an image to ``pixel`` where ``mask`` is True.
 
     Args:
         image: (H, W, 3) uint8.
@@ -81,7 +88,7 @@ def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.n
     Returns:
         New array (H, W, 3) uint8.
     """
-    # By rows of W * 3 bytes and by OpenCV: numpy takes 30 times as long over pixels of three bytes.
+    # OpenCV on rows of W * 3 bytes: numpy takes 30 times as long on pixels of three bytes.
     height, width = mask.shape
     blank = np.tile(np.tile(pixel, width), (height, 1)).reshape(image.shape)
     return cv2.copyTo(image, (~mask).view(np.uint8), blank)
@@ -98,17 +105,18 @@ def _whole_pixel(fill: Sequence[int]) -> tuple[int, ...]:
 class GriddedMask(BaseCorruption):
     """Split the image into squares and blank a random share of them; "Gridded" in Table 1.
 
-    See :func:`grid_mask` for sizes that the squares do not divide.
+    See :func:`grid_mask` for image sizes that ``patch_size`` does not divide.
 
     Args:
         patch_size: Side of a square in pixels; the paper uses 16, 24 and 32.
         ratio: Share of blank squares in 0..1, exact to one square; the paper uses 0.1 to 0.9.
-        fill: Blank pixel (R, G, B) in 0..255. The paper is silent: ImageNet's mean.
-        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        fill: Blank pixel (R, G, B), integers in 0..255. The paper gives none; the default is
+            ImageNet's mean.
+        to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
 
     Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
+        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     def __init__(
@@ -136,22 +144,23 @@ class GriddedMask(BaseCorruption):
 class RandomBlockMask(BaseCorruption):
     """Blank rectangles at random places; "Random small" and "Random large" in Table 1.
 
-    The paper's "normalized size" is the area of a rectangle as a share of the image (as a side
-    length it would blank 2 % of the image in all). Random small: 75 rectangles, area 0.01 to 0.025;
-    they blank 68 % of a 224² image on average. Random large: 25, area 0.02 to 0.05; 54 %. Both:
-    aspect 0.5 to 2.
+    We read the paper's "normalized size" as the area of a rectangle as a share of the image: as a
+    side length, all rectangles together would blank only 2 % of the image. Random small: 75
+    rectangles of area 0.01 to 0.025, which blank 68 % of a 224² image on average. Random large: 25
+    of area 0.02 to 0.05, 54 %. Both: aspect 0.5 to 2.
 
     Args:
         num_blocks: Number of rectangles, which may overlap.
         area_range: Smallest and largest share of the image, in 0..1; drawn uniformly.
-        aspect_range: Smallest and largest width / height, in 0.001..1000; drawn uniformly. Which
-            way the ratio is taken, the paper does not say.
-        fill: Blank pixel (R, G, B) in 0..255. The paper is silent: ImageNet's mean.
-        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        aspect_range: Smallest and largest width / height, in 0.001..1000; drawn uniformly. The
+            paper does not say which way round the ratio is.
+        fill: Blank pixel (R, G, B), integers in 0..255. The paper gives none; the default is
+            ImageNet's mean.
+        to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
 
     Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
+        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     def __init__(

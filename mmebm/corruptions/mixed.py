@@ -14,20 +14,20 @@ from .degradations import NO_NOISE, GaussianNoise, checked_on_device
 class MixedCorruption(BaseCorruption):
     """Draw one of several corruptions for each image.
 
-    Images of a batch must stack, so the corrupted ones are uint8, or float32 as soon as one of the
-    corruptions is (the noise, unless ``on_device``). Clean images stay uint8. A mixture may contain
-    mixtures.
+    The images of a batch must stack, so all corrupted ones are float32 if any of the corruptions
+    returns float32 (noise, unless ``on_device``), else uint8. Clean images stay uint8. A mixture
+    may contain mixtures.
 
     Args:
         corruptions: Configs of transforms, such as ``dict(type='Colorization')``, or corruptions.
-        probs: Probability of each; None is uniform, as in the paper.
-        seed: See :class:`BaseCorruption`. The corruptions have no seeds of their own.
+        probs: Probability of each, in 0..1, summing to 1; None is uniform, as in the paper.
+        seed: See :class:`BaseCorruption`. The corruptions must not have seeds of their own.
         on_device: True sets this option of every :class:`GaussianNoise` among the configs.
 
     Raises:
-        TypeError: If an entry is no corruption.
-        ValueError: If there is no entry, a name is unknown, or an entry has a seed of its own; if
-            ``probs`` has another length, a negative entry or a sum other than 1.
+        TypeError: If an entry is not a corruption.
+        ValueError: If the list is empty, a name is unknown, or an entry has a seed of its own; if
+            ``probs`` has the wrong length, an entry outside 0..1, or does not sum to 1.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class MixedCorruption(BaseCorruption):
         for corruption in self.corruptions:
             if corruption.seed is not None:
                 raise ValueError(
-                    f'{corruption} has a seed of its own; give the seed to MixedCorruption, which '
+                    f'{corruption} has a seed of its own; set the seed of MixedCorruption, which '
                     'draws for all of its corruptions'
                 )
-        # Then all images of a batch must have the third entry that noisy ones have.
+        # Every image of a batch then needs the third entry that noisy ones have.
         self.on_device = any(getattr(c, 'on_device', False) for c in self.corruptions)
         checked_on_device(self.on_device, seed)
         self.dtype = np.result_type(*(c.dtype for c in self.corruptions)).type
@@ -61,13 +61,13 @@ class MixedCorruption(BaseCorruption):
         else:
             self._probs = np.array(checked_numbers('probs', probs, count, 0, 1))
             if abs(self._probs.sum() - 1) > 1e-6:
-                raise ValueError(f'probs must have the sum 1, got {probs!r}')
+                raise ValueError(f'probs must sum to 1, got {probs!r}')
             self._probs /= self._probs.sum()
 
     def apply(
         self, image: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[np.ndarray], BaseCorruption]:
-        """Apply one of the corruptions, and bring the result to the form that all share."""
+        """Apply one of the corruptions; all return the same dtype and number of entries."""
         chosen = self.corruptions[rng.choice(len(self._probs), p=self._probs)]
         (corrupted, clean, *noise), applied = chosen.apply(image, rng)
         if self.on_device and not noise:
@@ -90,7 +90,7 @@ def _build(corruption: dict | BaseCorruption, on_device: bool) -> BaseCorruption
     if cls is None:
         known = sorted(n for n, c in TRANSFORMS.module_dict.items() if _is_corruption(c))
         raise ValueError(
-            f'{kind!r} in {dict(corruption)} is not a registered corruption; there are: '
+            f'{kind!r} in {dict(corruption)} is not a registered corruption; those are '
             f'{", ".join(known)}'
         )
     if not _is_corruption(cls):

@@ -123,7 +123,7 @@ def test_unsuitable_image(img, error, got):
 
 def test_corrupted_twice(image):
     corruption = build(dict(type='Colorization'))
-    with pytest.raises(TypeError, match=r'got list\. It stands once in the pipeline'):
+    with pytest.raises(TypeError, match=r'got list\. It belongs in the pipeline once'):
         corruption(corruption(dict(img=image)))
 
 

@@ -227,7 +227,7 @@ def test_colorization_weights():
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(weights=(0.5, 0.5, 0.5)), ValueError, r'weights must have the sum 1, got \(0\.5'),
+        (dict(weights=(0.5, 0.5, 0.5)), ValueError, r'weights must sum to 1, got \(0\.5'),
         (dict(weights=(1.5, -0.5, 0)), ValueError, r'weights\[0\] .* 0\.\.1, got 1\.5'),
         (dict(weights=(0.5, 0.5)), ValueError, r'weights must be 3 numbers in 0\.\.1, got '),
         (dict(weights=(float('nan'), 0, 1)), ValueError, r'weights\[0\] .* got nan'),

@@ -148,7 +148,7 @@ def test_errors_of_an_entry_pass():
         ([1], ValueError, r'probs must be 2 numbers in 0\.\.1, got \[1\]'),
         ([1.5, -0.5], ValueError, r'probs\[0\] must be a finite number in 0\.\.1, got 1\.5'),
         ([0.5, -0.5], ValueError, r'probs\[1\] must be a finite number in 0\.\.1, got -0\.5'),
-        ([0.5, 0.4], ValueError, r'probs must have the sum 1, got \[0\.5, 0\.4\]'),
+        ([0.5, 0.4], ValueError, r'probs must sum to 1, got \[0\.5, 0\.4\]'),
         ([float('nan'), 1], ValueError, r'probs\[0\] must be a finite number in 0\.\.1, got nan'),
         (0.5, TypeError, r'probs must be 2 numbers in 0\.\.1, got 0\.5'),
     ],

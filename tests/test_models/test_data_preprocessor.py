@@ -175,7 +175,7 @@ def test_mixture_passes_the_option_on():
 
 @pytest.mark.parametrize('config', [NOISE, MIXTURE], ids=['noise', 'mixture'])
 def test_options_are_checked(config):
-    with pytest.raises(ValueError, match=r'on_device=True is for training.* got seed=0'):
+    with pytest.raises(ValueError, match=r'on_device=True must have seed=None.* got seed=0'):
         TRANSFORMS.build(dict(**config, seed=0))
     with pytest.raises(TypeError, match=r'on_device must be True or False, got 1'):
         TRANSFORMS.build({**config, 'on_device': 1})
