@@ -1,4 +1,4 @@
-"""Metrics of restoring, sorting and energy, and classification by nearest neighbours."""
+"""Metrics for restoration, sorting and energy, and nearest-neighbour classification."""
 
 from .energy_metric import EnergyMetric
 from .knn import knn_predict, nearest, vote

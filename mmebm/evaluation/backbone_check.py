@@ -1,6 +1,6 @@
-"""Does energy restoration work on a backbone? Tried with random weights, on random images.
+"""Check whether energy restoration works on a backbone, with random weights and random images.
 
-The backbones are those in MMPretrain's registry, and one of each of timm's main families.
+Covers every backbone in MMPretrain's registry, and one of each of timm's main families.
 """
 
 import inspect
@@ -47,19 +47,19 @@ TIMM_MODELS = {
     'BEiT': 'beit_base_patch16_224',
     'hybrid ViT': 'vit_tiny_r_s16_p8_224',
 }
-# Constructor arguments without a default that no class says the choices of.
+# Required constructor arguments whose choices no class declares.
 REQUIRED = dict(model_name='resnet18')
-SIZES = (64, 128, 224)  # of the images, tried in this order, then the size that a class asks for
+SIZES = (64, 128, 224)  # image sides to try in pixels, then the class's default
 BATCH = 2
 NUM_STEPS = 2
-TIMED_STEPS = 3  # of each kind, after one to warm up
-TIMED_SECONDS = 4  # after which fewer will do
-SECONDS = 1200  # per backbone
-GIGABYTES = 10  # per backbone, on the CPU
+TIMED_STEPS = 3  # of each kind, after one warm-up step
+TIMED_SECONDS = 4  # after this long, fewer steps are timed
+SECONDS = 1200  # limit per backbone
+GIGABYTES = 10  # limit per backbone, on the CPU
 
 
 def registered_backbones() -> dict[str, type]:
-    """Name → class of what MMPretrain has in its registry as a backbone, in alphabetical order."""
+    """Name → class of every backbone in MMPretrain's registry, in alphabetical order."""
     exported = tuple(c for c in vars(mmpretrain_backbones).values() if inspect.isclass(c))
     MODELS.import_from_location()
     return {
@@ -72,7 +72,7 @@ def registered_backbones() -> dict[str, type]:
 
 
 def cases() -> list[dict]:
-    """All that :func:`check_backbone` can try: its ``library``, ``name`` and ``options``."""
+    """Arguments of :func:`check_backbone` for every backbone it can try."""
     found = [dict(library='MMPretrain', name=name) for name in registered_backbones()]
     for family, model in TIMM_MODELS.items():
         options = dict(type='TIMMBackbone', model_name=model)
@@ -81,7 +81,10 @@ def cases() -> list[dict]:
 
 
 def constructor_arguments(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The arguments of a class and, through ``**kwargs``, of its parents; whether it has those."""
+    """A class's arguments, its parents' included where ``**kwargs`` passes them on.
+
+    Also returns whether the class takes ``**kwargs``.
+    """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     arguments, open_ended = {}, []
     for parent in cls.__mro__:
@@ -97,7 +100,7 @@ def constructor_arguments(cls: type) -> tuple[dict[str, inspect.Parameter], bool
 
 
 def smallest(declared: Mapping):
-    """The key of the architecture whose declaration has the smallest sum of numbers."""
+    """The key of the architecture whose declared numbers have the smallest sum."""
 
     def total(value) -> float:
         if isinstance(value, Mapping):
@@ -128,7 +131,7 @@ def option_sets(cls: type) -> Iterator[dict]:
 
 
 def image_sizes(options: dict) -> Iterator[tuple[dict, int]]:
-    """Options and image size to try: small first, told to the class where it takes ``img_size``."""
+    """Options and image size to try, small first; with ``img_size`` if the class takes it."""
     arguments, takes_any = constructor_arguments(MODELS.get(options['type']))
     own = arguments['img_size'].default if 'img_size' in arguments else None
     pair = isinstance(own, Sequence)
@@ -144,9 +147,10 @@ def image_sizes(options: dict) -> Iterator[tuple[dict, int]]:
 
 
 def build(options: dict) -> nn.Module:
-    """A backbone with random weights, none of them constant, so that every path is open."""
+    """A backbone with random weights, none of them zero, so that gradients reach every layer."""
     torch.manual_seed(0)
-    backbone = revert_sync_batchnorm(MODELS.build(dict(options)))  # one process, maybe no GPU
+    # SyncBatchNorm trains on GPUs only
+    backbone = revert_sync_batchnorm(MODELS.build(dict(options)))
     if hasattr(backbone, 'init_weights'):
         backbone.init_weights()
     with torch.no_grad():  # residual branches and layer scales often start at zero
@@ -156,10 +160,14 @@ def build(options: dict) -> nn.Module:
 
 
 def find_arguments(name: str, options: dict | None) -> tuple[nn.Module, dict, int, Tensor]:
-    """The first arguments and image size that give features: backbone, both, and the features.
+    """Find the first arguments and image size with which a backbone returns features.
+
+    Returns:
+        The backbone, its arguments, the image size in pixels, and the features.
 
     Raises:
-        Exception: that of the first arguments at the last size, where none do.
+        Exception: none work; the error of the first arguments, from the last size that says more
+            than that ``img_size`` is unknown.
     """
     choices = option_sets(MODELS.get(name)) if options is None else [options]
     choices, errors = list(choices), []
@@ -168,16 +176,16 @@ def find_arguments(name: str, options: dict | None) -> tuple[nn.Module, dict, in
         for options, size in image_sizes(choice):
             try:
                 backbone = build(options)
-                backbone.eval()  # MMPretrain's return None here
+                backbone.eval()  # not chained: MMPretrain's returns None
                 with torch.no_grad():
                     features = backbone(torch.randn(BATCH, 3, size, size))
                 return backbone, options, size, features
             except Exception as e:
-                # what an argument too many raises says nothing about the backbone
+                # that img_size is unknown says nothing about the backbone
                 if error is None or 'img_size' not in str(e):
                     error = e
         errors.append(error)
-        # some classes look up in their **kwargs what a parent has a default for
+        # some classes require in **kwargs what their parent has a default for
         arguments, _ = constructor_arguments(MODELS.get(choice['type']))
         wanted = str(error.args[0]) if isinstance(error, KeyError) else None
         if wanted in arguments.keys() - choice.keys():
@@ -194,7 +202,7 @@ def last_tensor(features) -> Tensor:
 def channels(backbone: nn.Module, features: Tensor) -> int:
     """D of features ``(B, D)``, ``(B, L, D)``, ``(B, D, L)``, ``(B, D, H, W)``, ``(B, H, W, D)``.
 
-    That of the possible axes which more norms and biases of the backbone have the size of.
+    Of the possible axes, the one whose size most norms and biases of the backbone share.
     """
     vectors = Counter(len(p) for p in backbone.parameters() if p.dim() == 1)
     axes = {2: (1,), 3: (2, 1), 4: (1, 3)}.get(features.dim(), (-1,))
@@ -217,26 +225,30 @@ def check_backbone(
 ) -> dict:
     """Try energy restoration on a backbone with random weights.
 
-    In this order: build it and look at its features, compute an energy and its gradient, train a
-    few steps beside supervised ones, restore, and, where batch norm couples the images of a batch,
-    the same in :class:`mmebm.GroupNormBackbone`. No exception leaves this function.
+    The stages: build the backbone and compute features; compute an energy and its gradient; train a
+    few steps, alternating with supervised ones; restore; and, if batch norm couples the images of a
+    batch, train with :func:`mmebm.GroupNormBackbone`. Errors are returned, never raised.
 
     Args:
-        name: of the row; without ``options`` also that of a class in MMPretrain's registry, for
-            which arguments and an image size that work are searched.
+        name: of the row. Without ``options`` it names a class in MMPretrain's registry, and the
+            function searches for arguments and an image size that work.
         options: config of the backbone, with its ``type``; only the image size is searched.
         library: of the row.
         device: ``'cpu'`` or ``'cuda'``.
-        timed_steps: pairs of a supervised and an energy step that are timed, after a first one.
+        timed_steps: number of timed pairs of a supervised and an energy step, ≥ 1.
 
     Returns:
-        A row: ``library`` and ``name``; ``energy``, ``training_step``, ``restoration``, whether
-        each was reached and worked; ``arguments``, ``image_size`` (pixels), ``features`` (their
-        shape), ``parameters``; ``coupled``, whether the energy of an image depends on the others of
-        its batch, and then ``group_norm``, whether it no longer does with group norm;
-        ``no_gradient``, names of parameters that get none, of ``tensors``; ``supervised_ms``,
-        ``energy_ms``, medians, and their ``ratio``; and, where it stopped, ``error``: its
-        ``stage``, ``type``, ``words``, and ``where``, the line if it is the library's own.
+        A row with these entries, as far as the check got:
+
+        - ``library``, ``name``: as given;
+        - ``energy``, ``training_step``, ``restoration``: whether each stage succeeded;
+        - ``arguments``, ``image_size`` (pixels), ``features`` (shape), ``parameters`` (number);
+        - ``coupled``: whether the energy of an image depends on the rest of its batch; if so,
+          ``group_norm``: whether group norm removes that;
+        - ``no_gradient``: names of the parameters without a gradient; ``tensors``: number of all;
+        - ``supervised_ms``, ``energy_ms``: median times of a step; ``ratio``: of the two;
+        - ``error``, if a stage failed: its ``stage``, ``type``, ``words`` (message) and ``where``
+          (source line, if in MMPretrain or timm).
     """
     row = dict(library=library, name=name)
     row |= dict.fromkeys(('energy', 'training_step', 'restoration'), False)
@@ -289,13 +301,13 @@ def check_backbone(
 
 
 def words(error: Exception) -> str:
-    """The message, on one line, with neither addresses nor paths of this machine."""
+    """The message on one line, without memory addresses and folders."""
     text = re.sub(r'(?<![\w.])/\S*/', '', ' '.join(str(error).split()))
     return re.sub(r' at 0x[0-9a-f]+', '', text)
 
 
 def where(error: Exception) -> str:
-    """The line that raised it, if it is one of the backbone's own."""
+    """File and source line that raised the error, if in MMPretrain or timm; else empty."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = {'mmpretrain', 'timm'} & set(Path(last.filename).parts)
     return f'{Path(last.filename).name}: {last.line}' if own else ''
@@ -313,7 +325,7 @@ def algorithm(backbone: nn.Module, head: dict) -> EnergyRestorationAlgorithm:
 
 
 def coupled(model: EnergyRestorationAlgorithm, images: Tensor) -> bool:
-    """Whether, in training mode, the energy of an image changes with its neighbour."""
+    """Whether, in training mode, the energy of an image depends on the other one in its batch."""
     energies = []
     model.train()
     for neighbour in (1, 2):
@@ -325,14 +337,14 @@ def coupled(model: EnergyRestorationAlgorithm, images: Tensor) -> bool:
 
 
 def energy_step(model: nn.Module, corrupted: Tensor, clean: Tensor) -> Tensor:
-    """Loss and backward."""
+    """Loss and backward pass of energy restoration."""
     loss = model.loss([corrupted, clean])['loss']
     loss.backward()
     return loss.detach()
 
 
 def supervised_step(backbone: nn.Module, classifier: nn.Linear, images: Tensor) -> Tensor:
-    """Loss and backward of a plain classifier on the same backbone."""
+    """Loss and backward pass of a plain classifier on the same backbone."""
     features = pool_features(backbone(images), classifier.in_features)
     labels = torch.arange(len(images), device=images.device)
     loss = nn.functional.cross_entropy(classifier(features), labels)
@@ -341,7 +353,7 @@ def supervised_step(backbone: nn.Module, classifier: nn.Linear, images: Tensor) 
 
 
 def train(model: nn.Module, steps: list, device: str, timed_steps: int) -> dict:
-    """Alternate supervised and energy steps: their medians, and who never gets a gradient."""
+    """Alternate supervised and energy steps: median times, and parameters without a gradient."""
     parameters = {
         n: p for n, p in model.named_parameters() if p.requires_grad and n.startswith('backbone.')
     }
@@ -359,7 +371,7 @@ def train(model: nn.Module, steps: list, device: str, timed_steps: int) -> dict:
                 times[which].append(seconds)
         gradients = {n: p.grad for n, p in parameters.items()}  # of the energy step
         require(all(g.isfinite().all() for g in gradients.values()), 'gradients are not finite')
-        # several steps, since drop path may skip a layer in one of them
+        # over several steps, because drop path may skip a layer in one of them
         reached |= {n for n, g in gradients.items() if g.abs().sum() > 0}
     torch.optim.AdamW(model.parameters(), lr=1e-4).step()
     require(all(p.isfinite().all() for p in parameters.values()), 'weights are not finite')
@@ -374,7 +386,7 @@ def train(model: nn.Module, steps: list, device: str, timed_steps: int) -> dict:
 
 
 def clock(device: str) -> float:
-    """Seconds: of the processor on the CPU, so that other work on the machine does not count."""
+    """Seconds; processor time on the CPU, so that other load on the machine does not count."""
     if device == 'cpu':
         return time.process_time()
     torch.cuda.synchronize()
@@ -384,12 +396,12 @@ def clock(device: str) -> float:
 def check_backbone_in_process(
     name: str, options: dict | None = None, library: str = 'MMPretrain', device: str = 'cpu'
 ) -> dict:
-    """:func:`check_backbone` in a process of its own, with limits of time and memory.
+    """:func:`check_backbone` in a process of its own, with limits on time and memory.
 
     A backbone that crashes, hangs or needs too much memory gives a row with an ``error``.
     """
     case = dict(name=name, options=options, library=library, device=device)
-    # a process forked from one that has used a GPU cannot use it
+    # a forked process cannot use a GPU that its parent has used
     context = multiprocessing.get_context('fork' if device == 'cpu' else 'forkserver')
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, case))
@@ -398,8 +410,8 @@ def check_backbone_in_process(
     try:
         if receiver.poll(SECONDS):
             return receiver.recv()
-        kind, text = 'Timeout', f'not done after {SECONDS} s'
-    except EOFError:  # it died
+        kind, text = 'Timeout', f'not finished after {SECONDS} s'
+    except EOFError:  # the process died
         process.join()
         kind, text = 'Crash', f'the process ended with exit code {process.exitcode}'
     finally:
@@ -413,7 +425,7 @@ def check_backbone_in_process(
 def _work(sender: Connection, case: dict) -> None:
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmebm', log_level='ERROR')
-    init_default_scope('mmpretrain')  # as a runner does: MMCV finds MMPretrain's layers by it
+    init_default_scope('mmpretrain')  # as a runner does, so that MMCV finds MMPretrain's layers
     if case['device'] == 'cpu':
         torch.set_num_threads(1)
         resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30,) * 2)

@@ -21,20 +21,20 @@ class ImageEnergies:
 
 @METRICS.register_module()
 class EnergyMetric(BaseMetric):
-    """How well the energy tells corrupted images (higher) from clean ones (lower).
+    """How well the energy separates corrupted images (higher) from clean ones (lower).
 
-    Every data sample holds ``energy_clean`` and ``energy_corrupted``, numbers or one-element
-    tensors, and may hold ``corruption``, the name by which the figures are also broken down.
+    Every data sample must hold ``energy_clean`` and ``energy_corrupted``, numbers or one-element
+    tensors. If it also holds ``corruption``, a name, the metrics are reported per corruption too.
 
-    Reported under ``energy/``, over all images and as ``<corruption>/...`` over those of one:
+    Reported under ``energy/`` for all images, and under ``energy/<corruption>/`` for those of one:
 
     - ``auroc``: the probability that a corrupted image has a higher energy than a clean one, ties
-      counting half. 0.5 is chance, 1 is perfect. NaN where an energy is NaN or infinite;
+      counting half; 0.5 is chance, 1 is perfect, NaN if an energy is NaN or infinite;
     - ``clean``, ``corrupted``: the mean energies.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, through which processes exchange results.
-        prefix: In place of ``energy``.
+        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
+        prefix: Replaces ``energy``.
         collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
@@ -54,7 +54,7 @@ class EnergyMetric(BaseMetric):
             self.results.append(ImageEnergies(sample.get('corruption'), clean, corrupted))
 
     def compute_metrics(self, results: list[ImageEnergies]) -> dict[str, float]:
-        """Rank the energies of all images; nothing for no image."""
+        """AUROC and mean energies of all images, and per corruption; empty without images."""
         if not results:
             return {}
         metrics = _summary(results)
@@ -67,6 +67,9 @@ class EnergyMetric(BaseMetric):
 def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
     """Area under the ROC curve of scores that should be low for negatives, high for positives.
 
+    Args:
+        negative, positive: Scores, at least one of each.
+
     Returns:
         A value in [0, 1], or NaN if a score is NaN or infinite.
     """
@@ -76,7 +79,7 @@ def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
     if not np.isfinite(scores).all():
         return float('nan')
     labels = np.concatenate([np.zeros(len(negative)), np.ones(len(positive))])
-    # Not torchmetrics: it puts scores outside 0..1 through a sigmoid, where they saturate to ties.
+    # Not torchmetrics: it passes scores outside 0..1 through a sigmoid, which saturates into ties.
     return float(roc_auc_score(labels, scores))
 
 

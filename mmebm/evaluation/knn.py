@@ -19,21 +19,20 @@ def knn_predict(
     """Classify each query by its k most similar features.
 
     Args:
-        features: ``(N, D)``, of any length; cosine similarity is what counts.
+        features: ``(N, D)``, of any norm: similarity is the cosine.
         labels: of the features, ``(N,)``, integers in 0..C − 1.
         queries: ``(M, D)``, on the same device.
-        k: neighbours, 1..N.
-        temperature: T > 0; a neighbour of similarity s votes with weight ``exp(s / T)``.
+        k: number of neighbours, 1..N.
+        temperature: T > 0; a neighbour with similarity s votes with weight ``exp(s / T)``.
         num_classes: C. Defaults to the highest label plus one.
-        chunk: queries, and features, that are compared at once, ≥ 1. Memory beyond the arguments is
-            ``O(chunk · (chunk + D) + M · k)``, whatever N is.
+        chunk: number of queries, and of features, compared at a time, ≥ 1. Memory beyond the
+            arguments is ``O(chunk · (chunk + D) + M · k)``, independent of N.
 
     Returns:
         Predicted labels ``(M,)``.
 
     Raises:
-        ValueError: shapes that do not match, an option out of its range, or a feature that is not
-            finite.
+        ValueError: shapes do not match, an option is out of range, or a feature is not finite.
     """
     similarities, indices = nearest(features, queries, k, chunk)
     _check_labels(labels, len(features))
@@ -48,7 +47,7 @@ def knn_predict(
 
 @torch.no_grad()
 def nearest(features: Tensor, queries: Tensor, k: int, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-    """The k features of highest cosine similarity to each query, the most similar first.
+    """The k features with the highest cosine similarity to each query, most similar first.
 
     Args:
         features: ``(N, D)``.
@@ -57,7 +56,7 @@ def nearest(features: Tensor, queries: Tensor, k: int, chunk: int = 4096) -> tup
         chunk: as for :func:`knn_predict`.
 
     Returns:
-        Similarities ``(M, k)`` in [−1, 1], float32 (float64 for such queries), and indices
+        Similarities ``(M, k)`` in [−1, 1], float32 (float64 for float64 queries), and indices
         ``(M, k)`` into the features.
 
     Raises:
@@ -73,7 +72,7 @@ def nearest(features: Tensor, queries: Tensor, k: int, chunk: int = 4096) -> tup
     if chunk < 1:
         raise ValueError(f'chunk must be ≥ 1, got {chunk}')
     if not len(queries):
-        raise ValueError('there are no queries')
+        raise ValueError('queries must not be empty')
     dtype = torch.float64 if queries.dtype == torch.float64 else torch.float32
     parts = [_nearest_of_chunk(features, q.to(dtype), k, chunk) for q in queries.split(chunk)]
     similarities, indices = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -85,8 +84,8 @@ def _nearest_of_chunk(features: Tensor, queries: Tensor, k: int, chunk: int):
     best = queries.new_empty(len(queries), 0)
     indices = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
     for start in range(0, len(features), chunk):
-        block = normalize(features[start : start + chunk].to(queries), dim=1)
-        similarities, found = (queries @ block.T).topk(min(k, len(block)), dim=1)
+        part = normalize(features[start : start + chunk].to(queries), dim=1)
+        similarities, found = (queries @ part.T).topk(min(k, len(part)), dim=1)
         if not torch.isfinite(similarities).all():  # NaN sorts first
             raise ValueError('a feature or query is not finite: did the network diverge?')
         best = torch.cat([best, similarities], dim=1)
@@ -107,10 +106,10 @@ def vote(similarities: Tensor, labels: Tensor, temperature: float, num_classes: 
 
     Returns:
         ``(M, C)``: ``Σ exp((s − s_max) / T)`` over the neighbours of each class. Subtracting each
-        query's highest similarity keeps the exponential in range and changes no ranking.
+        query's highest similarity avoids overflow and does not change the ranking.
 
     Raises:
-        ValueError: T ≤ 0, or a label out of its range.
+        ValueError: T ≤ 0, or a label out of range.
     """
     if not temperature > 0:
         raise ValueError(f'temperature must be > 0, got {temperature}')

@@ -1,4 +1,4 @@
-"""What a network restores, one corruption at a time."""
+"""Restoration metrics for each corruption of a mixture."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,17 +13,17 @@ from .restoration_metric import RestorationMetric
 
 
 def loaders_per_corruption(dataloader: Mapping[str, Any], seed: int = 0) -> dict[str, DataLoader]:
-    """From the loader of a mixture one for each of its corruptions, over all of the images.
+    """Split the loader of a mixture into one loader per corruption, each over all images.
 
     Args:
         dataloader: config of a loader whose pipeline has a ``MixedCorruption``.
-        seed: of the corruptions.
+        seed: of the corruptions, ≥ 0.
 
     Returns:
         Type of the corruption → loader, in the order of the mixture.
 
     Raises:
-        ValueError: the pipeline has no mixture.
+        ValueError: the pipeline has no ``MixedCorruption``.
     """
     pipeline = dataloader['dataset']['pipeline']
     mixture = next((transform for transform in pipeline if 'corruptions' in transform), None)

@@ -15,7 +15,7 @@ GAIN_CEILING = 100.0
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """What is kept of one image; the errors are sums of squares over its ``size`` values."""
+    """Results of one image; the errors are summed squares over its ``size`` values."""
 
     corruption: str | None
     size: int
@@ -29,32 +29,32 @@ class ImageFigures:
 class RestorationMetric(BaseMetric):
     """PSNR and SSIM of restored and of corrupted images, against the clean ones.
 
-    Every data sample holds ``clean``, ``corrupted`` and ``restored``, tensors (C, H, W) in units of
-    pixels (0..255; the latter two may leave that range, nothing is clipped), and may hold
-    ``corruption``, the name by which the figures are also broken down.
+    Every data sample must hold ``clean``, ``corrupted`` and ``restored``, tensors (C, H, W) in
+    pixel units (0..255; the latter two may leave that range, nothing is clipped). If it also holds
+    ``corruption``, a name, the metrics are reported per corruption as well.
 
     Reported under ``restoration/``:
 
-    - ``psnr``, ``psnr_corrupted`` in dB, from the squared error over all images together; infinite
-      if that is zero;
+    - ``psnr``, ``psnr_corrupted`` in dB, from the squared error over all images together;
+      infinite if it is zero;
     - ``ssim``, ``ssim_corrupted``: mean over the images;
-    - ``<corruption>/psnr`` and so on: the same over the images of one corruption;
-    - ``psnr_gain`` in dB: by how much ``psnr`` exceeds ``psnr_corrupted``, mean over the
-      corruptions; the figure for ``save_best``. PSNRs count as 100 dB at most here (the rounding
-      to 8 bits alone gives 59), so that images restored perfectly do not make it infinite.
+    - ``<corruption>/psnr`` and so on: the same for the images of one corruption;
+    - ``psnr_gain`` in dB: ``psnr`` minus ``psnr_corrupted``, mean over the corruptions; the metric
+      for ``save_best``. Here PSNRs are capped at 100 dB (rounding to 8 bits alone gives 59), so
+      that perfectly restored images do not make it infinite.
 
-    All are NaN where a pixel is NaN or infinite.
+    All are NaN if a pixel is NaN or infinite.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, through which processes exchange results.
-        prefix: In place of ``restoration``.
+        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
+        prefix: Replaces ``restoration``.
         collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the figures of each image.
+        """Keep the errors and SSIMs of each image.
 
         Raises:
             ValueError: If a sample lacks a tensor or its three shapes differ.
@@ -81,7 +81,7 @@ class RestorationMetric(BaseMetric):
             self.results.append(figures)
 
     def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
-        """Sum up the figures of all images; nothing for no image."""
+        """PSNR and SSIM of all images, and per corruption; empty without images."""
         if not results:
             return {}
         metrics = _summary(results)
@@ -106,7 +106,7 @@ def psnr(squared_error: float, size: int) -> float:
         size: Number of values, >= 1.
 
     Returns:
-        Infinity for no error, NaN for an error that is NaN or infinite.
+        The ratio; infinity for no error, NaN for an error that is NaN or infinite.
     """
     if not np.isfinite(squared_error):
         return float('nan')
@@ -118,11 +118,11 @@ def psnr(squared_error: float, size: int) -> float:
 def ssim(image: Tensor, clean: Tensor) -> float:
     """Structural similarity for a data range of 255, mean over the image.
 
-    The window is a Gaussian of σ = 1.5 cut to 11 × 11 pixels. It does not fit images with a side
-    below 6 pixels, as it is mirrored at the border; for those σ shrinks with the side.
+    The window is a Gaussian of σ = 1.5 cut to 11 × 11 pixels. Images are mirrored at the border, so
+    that it does not fit a side below 6 pixels; there σ shrinks with the side.
 
     Args:
-        image, clean: (C, H, W), floating-point.
+        image, clean: (C, H, W) float in pixel units.
     """
     # Imported here, since it takes half a second, which not every start should pay.
     from torchmetrics.functional.image import structural_similarity_index_measure

@@ -1,11 +1,11 @@
-"""Reading what a model left in its data samples."""
+"""Access to what a model stores in its data samples."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 
 class HasCorruption(Protocol):
-    """Figures of one image, with the name of its corruption or None."""
+    """Results of one image, with the name of its corruption or None."""
 
     corruption: str | None
 
@@ -14,10 +14,10 @@ Figures = TypeVar('Figures', bound=HasCorruption)
 
 
 def required(sample: dict, key: str, metric: str) -> Any:
-    """The field of a data sample.
+    """Return a field of a data sample.
 
     Raises:
-        ValueError: If it is missing; names the metric and the fields there are.
+        ValueError: If it is missing; names the metric and the fields that exist.
     """
     if key not in sample:
         raise ValueError(f'{metric} needs {key!r} in every data sample, but got {sorted(sample)}')
@@ -25,7 +25,7 @@ def required(sample: dict, key: str, metric: str) -> Any:
 
 
 def by_corruption(results: Iterable[Figures]) -> dict[str | None, list[Figures]]:
-    """Group by corruption, in alphabetical order; images without a name are the group None."""
+    """Group results by corruption, in alphabetical order; None is the group without a name."""
     groups: dict[str | None, list[Figures]] = {}
     for figures in sorted(results, key=lambda figures: figures.corruption or ''):
         groups.setdefault(figures.corruption, []).append(figures)

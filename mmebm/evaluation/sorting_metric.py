@@ -12,7 +12,7 @@ from .samples import required
 
 @dataclass(frozen=True)
 class ImageOrder:
-    """Of one image: how many patches, and how many of them are at their own position."""
+    """Counts of one image: all patches, and those at their own position."""
 
     patches: int
     restored: float
@@ -21,33 +21,33 @@ class ImageOrder:
 
 @METRICS.register_module()
 class SortingMetric(BaseMetric):
-    """How many shuffled patches find back to their own position.
+    """How many shuffled patches return to their own position.
 
-    Every data sample holds ``restored_positions``, whole numbers (L,): for each patch, the position
-    that its embedding is nearest to after the descent, or that an auto-encoder predicts; patch i
-    belongs at position i. −1 stands for an embedding that is not finite. Where there was a descent,
-    it also holds ``shuffled_positions``, the same before it.
+    Every data sample must hold ``restored_positions``, integers (L,): for each patch, the position
+    whose embedding is nearest after the descent, or that an auto-encoder predicts. Patch i belongs
+    at position i; −1 stands for an embedding that is not finite. After a descent it also holds
+    ``shuffled_positions``, the same before the descent.
 
     Reported under ``sorting/``, over the patches of all images:
 
-    - ``accuracy``: the share of patches whose restored embedding is nearest to their own position;
-      the figure for ``save_best``. NaN where an embedding is not finite;
-    - ``accuracy_shuffled``: the same of the shuffled embeddings, close to chance, where there are;
-    - ``chance``: 1 / L, what guessing gives.
+    - ``accuracy``: the share of patches at their own position, in [0, 1]; the metric for
+      ``save_best``. NaN if an embedding is not finite;
+    - ``accuracy_shuffled``: the same before the descent, close to chance; absent without a descent;
+    - ``chance``: the accuracy of guessing, 1 / L.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, through which processes exchange results.
-        prefix: In place of ``sorting``.
+        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
+        prefix: Replaces ``sorting``.
         collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'sorting'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count the right positions of each image.
+        """Count the patches of each image that are at their own position.
 
         Raises:
-            ValueError: If a sample lacks its positions, or their shapes are not one (L,).
+            ValueError: If a sample lacks its positions, or they do not have one shape (L,).
         """
         for sample in data_samples:
             restored = torch.as_tensor(required(sample, 'restored_positions', type(self).__name__))
@@ -61,7 +61,7 @@ class SortingMetric(BaseMetric):
             self.results.append(ImageOrder(len(restored), _right(restored), before))
 
     def compute_metrics(self, results: list[ImageOrder]) -> dict[str, float]:
-        """Sum up the counts of all images; nothing for no image."""
+        """Accuracies over all images; empty without images."""
         if not results:
             return {}
         patches = sum(image.patches for image in results)
@@ -76,7 +76,7 @@ class SortingMetric(BaseMetric):
 
 
 def _right(positions: Tensor) -> float:
-    """How many patches are at their own position; NaN if one is nowhere."""
+    """How many patches are at their own position; NaN if a position is −1."""
     if (positions < 0).any():
         return float('nan')
     own = torch.arange(len(positions), device=positions.device)
