@@ -1,3 +1,5 @@
+"""Restore, score and sort images, and compare features, with a trained network."""
+
 from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
 from .knn import KNNResult, evaluate_knn, extract_features

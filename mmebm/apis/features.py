@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, pooled."""
+"""Pooled features of a frozen backbone."""
 
 import copy
 from pathlib import Path
@@ -16,27 +16,27 @@ from ..utils.config_text import config_inside
 
 
 class FeatureExtractor:
-    """The pooled output of a frozen backbone, of our pretraining, MMPretrain's, or a classifier.
+    """Pooled features of a frozen backbone: pretrained here or by MMPretrain, or a classifier's.
 
-    Tokens or positions are averaged as in the network's energy head; without one,
-    over all but the class token.
+    Tokens or positions are averaged as in the network's energy head; without such a head, over all
+    except the class token.
 
     Args:
-        config: config of the run, or its path. None takes the one inside the checkpoint, which is
+        config: config of the run, or its path. None takes the one in the checkpoint, which is
             parsed, never executed.
-        checkpoint: fills the backbone, see :func:`mmebm.load_backbone`. None leaves it
-            random.
-        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
-        seed: of the random weights that the checkpoint overwrites.
+        checkpoint: file with the backbone's weights, see :func:`mmebm.load_backbone`. None leaves
+            them random.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
+        seed: of the random weights, which a checkpoint overwrites.
 
     Attributes:
-        filled: :class:`mmebm.utils.state_dict.Fit`, or None for a random network.
+        filled: how the checkpoint fits, a :class:`mmebm.utils.state_dict.Fit`; None without one.
         image_size: side of the images that the backbone is made for, in pixels; None if it does not
             say.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: there is no config, or the checkpoint belongs to another network.
+        ValueError: neither argument gives a config, or the checkpoint belongs to another network.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FeatureExtractor:
         model_config = copy.deepcopy(config.model)
         init_cfg = model_config.backbone.get('init_cfg')
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
-            model_config.backbone.pop('init_cfg')  # the weights are this class's to load
+            model_config.backbone.pop('init_cfg')  # this class loads the weights
         torch.manual_seed(seed)
         self.model: nn.Module = MODELS.build(model_config)
         self.model.backbone.init_weights()
@@ -63,7 +63,7 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, batch: dict) -> Tensor:
-        """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, 0..255, BGR."""
+        """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, BGR in 0..255."""
         images = self._preprocess(batch)['inputs']
         if isinstance(self.model, ImageClassifier):
             features = self.model.extract_feat(images, stage='backbone')
@@ -76,7 +76,7 @@ class FeatureExtractor:
 
 
 def read_config(config: str | Path | Config | None, checkpoint: str | Path | None) -> Config:
-    """The config given, or the one inside the checkpoint.
+    """The given config, or the one in the checkpoint.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -92,7 +92,7 @@ def read_config(config: str | Path | Config | None, checkpoint: str | Path | Non
 
 
 def _preprocessor(config: Config) -> ClsDataPreprocessor:
-    """The normalisation of any method, for single images."""
+    """The normalisation of any pretraining method, for batches of plain images."""
     options = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     return ClsDataPreprocessor(
         mean=options.get('mean'),

@@ -1,4 +1,4 @@
-"""Classification of a folder of labelled images by the nearest neighbours of frozen features."""
+"""Nearest-neighbour classification of folders of labelled images with frozen features."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from ..evaluation import nearest, vote
 from ..utils import checked_int, checked_number
 from .features import FeatureExtractor
 
-CHUNK = 4096  # queries, and features, compared at once
+CHUNK = 4096  # queries, and features, compared at a time
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class KNNResult:
-    """What :func:`evaluate_knn` found.
+    """Result of :func:`evaluate_knn`.
 
     Attributes:
         accuracies: k → top-1 and top-5 accuracy, each in 0..1.
@@ -51,30 +51,31 @@ def evaluate_knn(
     half: bool = False,
     progress: Progress | None = None,
 ) -> KNNResult:
-    """How well the nearest neighbours of frozen features tell the class of an image.
+    """Measure how well the nearest neighbours of frozen features classify images.
 
     Neighbours vote with weight ``exp(similarity / T)``, see :func:`mmebm.evaluation.vote`. Images
-    are resized and cropped in the middle, as is usual for ImageNet; those below 128 pixels whole.
+    are resized and centre-cropped in ImageNet's proportion, 256 to 224; for an image size below 128
+    the crop takes the whole short side.
 
     Args:
-        network: whose features are compared.
+        network: computes the features.
         train: folder with a sub-folder of labelled images per class.
-        test: the same, of the images to classify; with the same classes.
-        k: neighbours, ≥ 1; several numbers share the features and the search.
+        test: folder of the images to classify, with the same class sub-folders.
+        k: number of neighbours, ≥ 1; several numbers share the features and the search.
         temperature: T > 0.
-        image_size: side of the images in pixels, ≥ 1. Defaults to what the network is made for,
-            224 where it does not say.
-        max_images: at most so many of each folder, ≥ 1, spread evenly over the classes; None for
+        image_size: side of the images in pixels, ≥ 1. Defaults to the size that the network is
+            made for, or 224 if it does not say.
+        max_images: most images to use per folder, ≥ 1, spread evenly over the classes; None uses
             all.
-        batch_size: images in a batch, ≥ 1.
-        workers: processes that read images, ≥ 0.
-        half: keep the features in float16, in half of the memory.
-        progress: called with what is done, how many images are finished, and how many there are.
+        batch_size: images per batch, ≥ 1.
+        workers: data-loading processes, ≥ 0.
+        half: store the features in float16, which halves their memory.
+        progress: called with the name of the stage, the number of images done, and their total.
 
     Raises:
         FileNotFoundError: a folder is missing or holds no image.
-        TypeError: an option is of another type.
-        ValueError: an option is out of its range, the classes differ, there are fewer than k
+        TypeError: an option has the wrong type.
+        ValueError: an option is out of range, the classes differ, there are fewer than k
             labelled images, or a feature is not finite.
     """
     ks = sorted({checked_int('k', one, 1) for one in ([k] if isinstance(k, int) else k)})
@@ -110,7 +111,7 @@ def _labelled_images(folder: str | Path, size: int, most: int | None) -> ImageFo
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f'no such folder: {folder}')
-    # The usual 256 → 224 of ImageNet; small images are taken whole.
+    # 256 → 224 as usual for ImageNet; small images keep their border.
     edge = round(size * 256 / 224) if size >= 128 else size
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -119,7 +120,7 @@ def _labelled_images(folder: str | Path, size: int, most: int | None) -> ImageFo
         dict(type='PackInputs'),
     ]
     dataset = ImageFolder(str(folder), with_label=True, test_mode=True, pipeline=pipeline)
-    if most is not None and most < len(dataset):  # in order of classes
+    if most is not None and most < len(dataset):  # sorted by class
         dataset.get_subset_(torch.linspace(0, len(dataset) - 1, most).long().tolist())
     return dataset
 
@@ -135,10 +136,10 @@ def extract_features(
     """The features ``(N, D)`` and labels ``(N,)`` of labelled images, on the network's device.
 
     Args:
-        network: whose features.
+        network: computes the features.
         dataset: the images, with labels.
-        batch_size: images in a batch, ≥ 1.
-        workers: processes that read images, ≥ 0.
+        batch_size: images per batch, ≥ 1.
+        workers: data-loading processes, ≥ 0.
         dtype: of the features.
         progress: see :func:`evaluate_knn`.
     """
@@ -150,7 +151,7 @@ def extract_features(
     for batch in loader:
         labels += [sample.gt_label for sample in batch['data_samples']]
         found = network(batch)
-        if features is None:  # filled in place: a list to concatenate would need twice the memory
+        if features is None:  # filled in place: concatenating a list takes twice the memory
             features = found.new_empty(len(dataset), found.shape[1], dtype=dtype)
         features[start : start + len(found)] = found
         start += len(found)
@@ -166,7 +167,7 @@ def _accuracies(
     num_classes: int,
     progress: Progress,
 ) -> dict[int, tuple[float, float]]:
-    """Share of queries whose class is the first, and is among the first five, for each k."""
+    """Top-1 and top-5 accuracy for each k, in 0..1."""
     hits = {k: torch.zeros(2, dtype=torch.long) for k in ks}
     done = 0
     for part, labels in zip(*(q.split(CHUNK) for q in queries), strict=True):

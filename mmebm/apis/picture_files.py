@@ -1,8 +1,8 @@
-"""Picture files with all that a restored picture has to keep: size, alpha, colour profile, EXIF.
+"""Read and write picture files, keeping size, alpha channel, colour profile and EXIF.
 
-Pillow decodes, since OpenCV drops alpha, colour profile and EXIF. A file is data from anywhere:
-formats that run programs of their own (EPS) are not opened, and pictures of more pixels than
-Pillow's limit are refused before they are decoded.
+Pillow decodes, because OpenCV drops alpha, colour profile and EXIF. Files are not trusted: formats
+that run programs (EPS) are not opened, and pictures above Pillow's pixel limit are refused before
+they are decoded.
 """
 
 import os
@@ -15,11 +15,11 @@ from PIL import Image, ImageOps
 
 from .restoration import UnreadableImageError
 
-# H × W pixels, BGR as MMPretrain's LoadImageFromFile and the corruptions have them.
+# H × W pixels, BGR as in MMPretrain's LoadImageFromFile and in the corruptions.
 
 FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601 as in Pillow
-ROWS = 256  # converted at once, so that a large picture needs no float copy of itself
+ROWS = 256  # converted at a time, so that a large picture needs no float copy
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Picture:
     """A decoded picture, upright.
 
     Attributes:
-        pixels: ``(H, W, 3)`` BGR in 0..255; uint8, or float32 from a file of 16 bits per channel.
+        pixels: ``(H, W, 3)`` BGR in 0..255; uint8, or float32 from a file with 16 bits per channel.
         alpha: ``(H, W)`` uint8, or None.
-        grey: whether the file has one channel of brightness.
-        depth: bits per channel: 8, or 16 of a grey picture.
+        grey: whether the file is greyscale.
+        depth: bits per channel: 8, or 16 for a grey picture.
         icc_profile: the colour profile of the pixels, or None.
         exif: without the orientation, which has been applied; or None.
-        dpi: resolution in print, or None.
+        dpi: print resolution, or None.
     """
 
     pixels: np.ndarray
@@ -45,7 +45,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
 
     def in_colour(self, pixels: np.ndarray) -> 'Picture':
-        """The same with other pixels, uint8 in colour; the profile of a grey picture is dropped."""
+        """A copy with other pixels, uint8 in colour; the profile of a grey picture is dropped."""
         profile = None if self.grey else self.icc_profile
         return replace(self, pixels=pixels, grey=False, depth=8, icc_profile=profile)
 
@@ -55,8 +55,8 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnreadableImageError: it is damaged, no picture, an animation, of a kind that would lose
-            precision (32 bits per channel), or larger than Pillow's limit of 89 million pixels.
+        UnreadableImageError: it is damaged, not a picture, animated, has 32 bits per channel (which
+            would lose precision), or exceeds Pillow's limit of 89 million pixels.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'no such image: {path}')
@@ -67,16 +67,16 @@ def read_picture(path: str | Path) -> Picture:
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN]) as image:
                 return _decode(image)
-    except Exception as error:  # decoders fail in as many ways as there are formats
+    except Exception as error:  # every decoder raises errors of its own
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UnreadableImageError(f'cannot be read as an image: {reason}') from error
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture that would be larger than those that are read.
+    """Refuse a picture size above the limit of :func:`read_picture`.
 
     Raises:
-        UnreadableImageError: it would.
+        UnreadableImageError: height × width exceeds the limit.
     """
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > limit:
@@ -87,20 +87,20 @@ def check_pixels(height: int, width: int) -> None:
 
 def _decode(image: Image.Image) -> Picture:
     if getattr(image, 'is_animated', False) and image.format != 'MPO':
-        raise ValueError(f'it holds {image.n_frames} pictures; single ones are taken')
+        raise ValueError(f'it holds {image.n_frames} pictures; only single ones are supported')
     if image.mode in ('I', 'F'):
-        raise ValueError('it has 32 bits per channel; 8 are taken, and 16 of a grey picture')
+        raise ValueError('it has 32 bits per channel; 8 are supported, and 16 in greyscale')
     profile, dpi = image.info.get('icc_profile'), image.info.get('dpi')
     image = ImageOps.exif_transpose(image)
     exif = image.getexif().tobytes() if len(image.getexif()) else None
     if image.mode.startswith('I;16'):
         if image.has_transparency_data:
-            raise ValueError('it is grey of 16 bits with a transparent value; one of both is taken')
+            raise ValueError('it is 16-bit greyscale with a transparent value: not supported')
         grey = np.asarray(image).astype(np.float32) / 257
         pixels = np.repeat(grey[..., None], 3, axis=2)
         return Picture(pixels, None, True, 16, profile, exif, dpi)
     if image.mode not in ('1', 'L', 'LA', 'RGB', 'RGBA', 'P', 'PA'):
-        profile = None  # of CMYK, say: it does not describe what is converted
+        profile = None  # e.g. of CMYK: it does not describe the converted pixels
     grey = image.mode in ('1', 'L', 'LA')
     alpha = None
     if image.has_transparency_data:
@@ -113,7 +113,7 @@ def _decode(image: Image.Image) -> Picture:
 def to_bytes(pixels: np.ndarray, difference: np.ndarray | float = 0.0) -> np.ndarray:
     """``pixels + difference``, rounded and clipped: ``(H, W, 3)`` uint8 in the same order.
 
-    Where the difference is zero, uint8 pixels come back as they are.
+    uint8 pixels are unchanged where the difference is zero.
     """
     result = np.empty(pixels.shape, np.uint8)
     for rows, part, change in _bands(pixels, difference):
@@ -125,8 +125,8 @@ def to_image(picture: Picture, difference: np.ndarray | float = 0.0) -> Image.Im
     """A picture with changed pixels as a Pillow image of the same kind: grey, depth, alpha.
 
     Args:
-        picture: its pixels are the start.
-        difference: to add to them, ``(H, W, 3)`` BGR.
+        picture: the original.
+        difference: added to its pixels, ``(H, W, 3)`` BGR in pixel units.
     """
     pixels = picture.pixels
     if picture.depth == 16:
@@ -150,19 +150,19 @@ def _bands(pixels: np.ndarray, difference: np.ndarray | float):
 
 
 def save_picture(path: str | Path, picture: Picture, difference: np.ndarray | float = 0.0) -> None:
-    """Write a picture as PNG, which loses nothing; see :func:`to_image` for the arguments."""
+    """Write a picture as PNG, which is lossless; see :func:`to_image` for the arguments."""
     kept = dict(icc_profile=picture.icc_profile, exif=picture.exif, dpi=picture.dpi)
     image = to_image(picture, difference)
     save_whole(path, image, format='PNG', **{k: v for k, v in kept.items() if v is not None})
 
 
 def save_whole(path: str | Path, image: Image.Image, **options) -> None:
-    """Write an image file; one that exists is whole, even if the process is killed here.
+    """Write an image file atomically: it is complete or absent, even if the process is killed.
 
     Args:
-        path: its folder is made.
+        path: the file; its folder is created.
         image: to write.
-        **options: of Pillow's ``save``; ``format`` among them.
+        **options: of Pillow's ``save``, which needs ``format``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from ..visualization import Chain, to_chains
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """The image itself, or all images below a folder, sorted.
+    """List an image file, or all images below a folder, sorted.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no image in the folder.
@@ -45,19 +45,19 @@ class UnreadableImageError(ValueError):
 
 
 class RestorationInferencer:
-    """Restores corrupted images, and says how unlikely an image is to the network.
+    """Corrupts and restores images, and reports their energies: how unlikely they are.
 
     Args:
-        checkpoint: file written by a pretraining run, or one with its ``state_dict``. Read without
-            unpickling anything but weights and plain values.
-        config: config of the run, or its path. Defaults to the one inside the checkpoint, which is
+        checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
+            and plain values are unpickled.
+        config: config of the run, or its path. Defaults to the one in the checkpoint, which is
             parsed, never executed.
-        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the checkpoint holds no config and none is given; it belongs to another
-            network; the config is not one of restoration pretraining.
+        ValueError: no config is given and the checkpoint holds none; the checkpoint belongs to
+            another network; or the config does not train restoration.
 
     Example:
         >>> restore = RestorationInferencer('work_dirs/quickstart/epoch_10.pth')
@@ -87,19 +87,20 @@ class RestorationInferencer:
 
         Args:
             image: a file, or an array ``(H, W, 3)`` uint8 in BGR (as OpenCV reads it). It is
-                resized and cropped as the images of the config's validation set are.
-            corruption: config of a corruption; None takes the image as corrupted already;
-                ``'config'`` takes the one that the network was validated with.
-            num_steps: N ≥ 0. Defaults to the number trained with.
-            seed: of the corruption.
-            index: number of the image in its series, so that each has a corruption of its own.
+                resized and cropped like the images of the config's validation set.
+            corruption: a corruption or its config; None: the image is corrupted already;
+                ``'config'``: the corruption of the config's validation set, or None without one.
+            num_steps: N ≥ 0. Defaults to the number used in training.
+            seed: of the corruption, ≥ 0.
+            index: number of the image, ≥ 0; each number is corrupted differently.
 
         Returns:
             The chain; without a corruption its ``clean`` is None.
 
         Raises:
+            FileNotFoundError: there is no such file.
             UnreadableImageError: the file cannot be read as an image.
-            ValueError: an option is out of its range.
+            TypeError, ValueError: an option has the wrong type or is out of range.
         """
         results = self._prepare(read_image(image))
         clean = results['img']  # (H, W, 3)
@@ -129,18 +130,16 @@ def load_pretrained(
     """Build the model of a pretraining run, in evaluation mode, with its weights.
 
     Args:
-        checkpoint: see :class:`RestorationInferencer`, as for the next and the last.
-        config: config of the run, or its path; None takes the one inside the checkpoint.
-        algorithm: what the config's model has to be.
-        device: where the model goes.
+        checkpoint, config, device: see :class:`RestorationInferencer`.
+        algorithm: class of the model that the config must have.
 
     Returns:
         The model and the config.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the checkpoint holds no config and none is given; it belongs to another
-            network; the config's model is another algorithm.
+        ValueError: no config is given and the checkpoint holds none; the checkpoint belongs to
+            another network; or the config's model is another algorithm.
     """
     state = load_checkpoint_safely(checkpoint)
     if config is None:
@@ -149,7 +148,7 @@ def load_pretrained(
         config = Config.fromfile(config)
     found = config.get('model', {}).get('type')
     if found != algorithm.__name__:
-        raise ValueError(f'needed is a config whose model is {algorithm.__name__}, got {found!r}')
+        raise ValueError(f'the model of the config must be {algorithm.__name__}, got {found!r}')
     model = MODELS.build(config.model)
     weights = state.get('state_dict', state)
     check_fit(model, weights, checkpoint, f'the {found} of the config')
@@ -158,7 +157,10 @@ def load_pretrained(
 
 
 def read_image(image: str | Path | np.ndarray) -> dict:
-    """A file, or an array ``(H, W, 3)`` uint8 in BGR, as the start of a pipeline.
+    """Load an image as the first step of a pipeline does.
+
+    Args:
+        image: a file, or an array ``(H, W, 3)`` uint8 in BGR.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -170,12 +172,12 @@ def read_image(image: str | Path | np.ndarray) -> dict:
         raise FileNotFoundError(f'no such image: {image}')
     try:
         return TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=str(image)))
-    except Exception as error:  # decoders fail in as many ways as there are formats
+    except Exception as error:  # every decoder raises errors of its own
         raise UnreadableImageError(f'{image} cannot be read as an image: {error}') from error
 
 
 def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
-    """What validation does between loading and corrupting, and the corruption, if any.
+    """The config's validation transforms between loading and corrupting, and its corruption.
 
     Raises:
         ValueError: the config has no validation set.
@@ -183,7 +185,7 @@ def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
     pipeline = (config.get('val_dataloader') or {}).get('dataset', {}).get('pipeline')
     if not pipeline:
         raise ValueError(
-            'the config has no val_dataloader with a pipeline, so how to resize an image is unknown'
+            'the config has no val_dataloader with a pipeline, which would say how to resize images'
         )
     before, corruption = [], None
     for transform in pipeline:

@@ -1,4 +1,4 @@
-"""How unlikely images are to a network, and where: several scores, all high for strange images."""
+"""Score how unlikely images are to a network, and where; all scores are high for strange images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SCORES = {
     'restoration': 'error after restoring K seeded corruptions, root mean square in grey levels',
     'knn': "distance to the most similar images, in the backbone's features (1 − cosine)",
 }
-TILES_ACROSS = 2  # of the network's size, along the short side of an image that is scored
+TILES_ACROSS = 2  # short side of a scored image, in sides of the network's images
 THUMBNAIL_SIDE = 160
 
 
@@ -36,10 +36,10 @@ class ImageScores:
 
     Attributes:
         path: the file.
-        energy, gradient, restoration, knn: see :data:`SCORES`; NaN for one that was not asked for,
-            or that cannot be computed (``knn`` of a single image).
-        heat: where: the smoothed size of the step α∇E, ``(h, w)`` float32 in grey levels, of the
-            image as it was scored.
+        energy, gradient, restoration, knn: see :data:`SCORES`; NaN if not requested, or if it
+            cannot be computed (``knn`` of a single image).
+        heat: smoothed size of the step α∇E at each pixel of the image as it was scored,
+            ``(h, w)`` float32 in grey levels.
         thumbnail: ``(h', w', 3)`` uint8 RGB.
         features: ``(D,)`` float32, mean over the tiles.
     """
@@ -66,28 +66,27 @@ def score_images(
 ) -> tuple[list[ImageScores], list[str]]:
     """Score image files.
 
-    An image is scored at a small size: reduced until its short side is twice the network's; one
-    that is smaller than the network's size is enlarged to it.
+    Images are scored at a reduced size: the short side is at most twice the network's, and images
+    smaller than the network's size are enlarged to it.
 
     Args:
         restorer: the network.
         paths: M files.
-        corruptions: K ≥ 0, after which an image is restored; of a mixture each kind in turn, and
-            the same for all images. 0 leaves out the score ``restoration``, which takes most of the
-            time.
-        seed: of the corruptions.
-        neighbours: k ≥ 1 nearest images that ``knn`` averages over; fewer where there are not as
-            many.
-        reference: files of ordinary images to compare features with; by default the other images.
-        short_side: of an image when it is scored, in pixels, ≥ 1.
+        corruptions: K ≥ 0 corruptions that each image is restored from, the same for all images;
+            the kinds of a mixture take turns. 0 skips the score ``restoration``, which takes most
+            of the time.
+        seed: of the corruptions, ≥ 0.
+        neighbours: k ≥ 1 nearest images that ``knn`` averages over; fewer if there are fewer.
+        reference: files of ordinary images to compare features with. Defaults to the other images.
+        short_side: short side of an image when it is scored, in pixels, ≥ 1. Defaults as above.
         on_image: called after each file.
 
     Returns:
         Scores in the order of the paths, and a message for each file that could not be read.
 
     Raises:
-        TypeError, ValueError: an option is out of its range; corruptions are asked for, and the
-            network was validated without.
+        TypeError, ValueError: an option has the wrong type or is out of range; or K > 0 and the
+            network was validated without a corruption.
     """
     corruptions = checked_int('corruptions', corruptions, minimum=0)
     seed = checked_int('seed', seed, minimum=0)
@@ -130,11 +129,14 @@ def score_picture(
 
     Args:
         restorer: the network.
-        picture: as :func:`read_picture` gives it.
+        picture: as :func:`read_picture` returns it.
         series: K corruptions to restore from.
-        seed: of theirs.
+        seed: of the corruptions, ≥ 0.
         short_side: see :func:`score_images`.
-        path: to note.
+        path: stored in the result.
+
+    Raises:
+        UnreadableImageError: see :func:`scored_size`.
     """
     pixels = scored_size(picture, restorer.size, short_side)
     step, (energy,) = restorer(pixels, 1)
@@ -153,10 +155,14 @@ def score_picture(
 
 
 def corruption_series(corruption: dict | None, count: int) -> list[BaseCorruption]:
-    """``count`` corruptions, of a mixture each kind in turn.
+    """Build ``count`` corruptions; the kinds of a mixture take turns.
+
+    Args:
+        corruption: config, or None if there is none.
+        count: K ≥ 0.
 
     Raises:
-        ValueError: some are asked for, and there is none.
+        ValueError: K > 0 and there is no corruption.
     """
     if not count:
         return []
@@ -182,16 +188,16 @@ def restoration_error(
 
 
 def root_mean_square(values: np.ndarray) -> float:
-    """Over all entries."""
+    """Root mean square over all entries."""
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def heat_map(change: np.ndarray, size: int) -> np.ndarray:
-    """Where something changes: root mean square over colours and over a Gaussian neighbourhood.
+    """Size of a change at each pixel: root mean square over colours and a Gaussian neighbourhood.
 
     Args:
         change: ``(H, W, 3)``, such as α∇E or x − x^N.
-        size: side of the network's images; the Gaussian's σ is a sixteenth of it.
+        size: side of the network's images in pixels; the Gaussian's σ is a sixteenth of it.
 
     Returns:
         ``(H, W)`` float32 in the unit of ``change``.
@@ -203,15 +209,15 @@ def heat_map(change: np.ndarray, size: int) -> np.ndarray:
 def scored_size(
     picture: Picture, size: tuple[int, int], short_side: int | None = None
 ) -> np.ndarray:
-    """A picture's pixels at the size at which it is scored, ``(H, W, 3)`` uint8 BGR.
+    """Resize a picture for scoring: ``(H, W, 3)`` uint8 BGR.
 
     Args:
         picture: of any size.
-        size: of the network's images.
-        short_side: what its short side becomes; see :func:`score_images` for the default.
+        size: ``(h, w)`` of the network's images.
+        short_side: of the result, in pixels; see :func:`score_images` for the default.
 
     Raises:
-        UnreadableImageError: so long an image would become too large.
+        UnreadableImageError: the result would exceed the pixel limit (a very long image).
     """
     pixels = to_bytes(picture.pixels)
     short, own = min(pixels.shape[:2]), min(size)
@@ -244,11 +250,11 @@ def knn_distance(features: np.ndarray, known: np.ndarray | None, neighbours: int
 
     Args:
         features: ``(M, D)``.
-        known: ``(R, D)``; None takes the other features of ``features``.
-        neighbours: k ≥ 1; fewer where there are fewer.
+        known: ``(R, D)``; None compares each feature with the others of ``features``.
+        neighbours: k ≥ 1; fewer if there are fewer.
 
     Returns:
-        ``(M,)``; NaN where there is nothing to compare with.
+        ``(M,)`` in [0, 2]; NaN if there is nothing to compare with.
     """
     count = len(features) - 1 if known is None else len(known)
     k = min(neighbours, count)
@@ -260,6 +266,6 @@ def knn_distance(features: np.ndarray, known: np.ndarray | None, neighbours: int
         return 1 - similarities.mean(1).numpy()
     similarities, indices = nearest(queries, queries, k + 1)
     own = indices == torch.arange(len(queries))[:, None]
-    # Among copies of itself an image may be missing from its own neighbours: the last one goes.
+    # Among identical images one may be missing from its own neighbours: drop the last instead.
     own[~own.any(1), -1] = True
     return 1 - similarities[~own].view(len(queries), k).mean(1).numpy()

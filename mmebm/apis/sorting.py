@@ -14,19 +14,19 @@ from .restoration import load_pretrained, read_image, validation_transforms
 
 
 class SortingInferencer:
-    """Shuffles the patches of an image, by their position embeddings, and sorts them.
+    """Shuffles the position embeddings of an image's patches, and sorts them by descent.
 
     Args:
-        checkpoint: file written by a pretraining run, or one with its ``state_dict``. Read without
-            unpickling anything but weights and plain values.
-        config: config of the run, or its path. Defaults to the one inside the checkpoint, which is
+        checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
+            and plain values are unpickled.
+        config: config of the run, or its path. Defaults to the one in the checkpoint, which is
             parsed, never executed.
-        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the checkpoint holds no config and none is given; it belongs to another
-            network; the config is not one of sorting.
+        ValueError: no config is given and the checkpoint holds none; the checkpoint belongs to
+            another network; or the config does not train sorting.
     """
 
     def __init__(
@@ -46,14 +46,15 @@ class SortingInferencer:
 
         Args:
             image: a file, or an array ``(H, W, 3)`` uint8 in BGR (as OpenCV reads it). It is
-                resized and cropped as the images of the config's validation set are.
-            num_steps: N ≥ 0. Defaults to the number trained with.
-            index: number of the image in its series; each is shuffled in a way of its own.
+                resized and cropped like the images of the config's validation set.
+            num_steps: N ≥ 0. Defaults to the number used in training.
+            index: number of the image, ≥ 0; each number gives another shuffle.
 
         Returns:
-            The chain; its images hold whole patches, see :func:`mmebm.visualization.Chain`.
+            The chain; its images are made of whole patches, see :class:`mmebm.visualization.Chain`.
 
         Raises:
+            FileNotFoundError: there is no such file.
             UnreadableImageError: the file cannot be read as an image.
             ValueError: ``num_steps`` is negative.
         """

@@ -1,7 +1,7 @@
 """Restore whole images of any size: descent in overlapping tiles of the network's size.
 
-What is descended on is the difference ``D = xⁿ − x⁰`` in pixel units. It starts at zero, so a
-network that wants no change returns every pixel as it was, to the byte.
+The variable of the descent is the difference ``xⁿ − x⁰`` in pixel units. It starts at zero, so that
+a network with a zero gradient returns a bit-identical image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +27,9 @@ from .restoration import load_pretrained, validation_transforms
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.
 
 OVERLAP = 0.5  # of neighbouring tiles, as a share of their side: see docs/restore_and_score.md
-WHOLE_UP_TO = 512  # pixels along a side: networks of any size get larger images in such tiles
-ANY_SIZE_ALIGN = 32  # such images are continued to a multiple of the usual coarsest stride
-BATCH_PIXELS = dict(cpu=2**17, other=2**20)  # of all tiles that the network gets at once
+WHOLE_UP_TO = 512  # side in pixels above which even networks that take any size get tiles
+ANY_SIZE_ALIGN = 32  # their images are padded to a multiple of it, the usual coarsest stride
+BATCH_PIXELS = dict(cpu=2**17, other=2**20)  # pixels of all tiles in a batch
 _SIZE_NAMES = ('img_size', 'image_size', 'input_size', 'init_input_size', 'input_resolution')
 
 OnStep = Callable[[int, np.ndarray, np.ndarray], None]
@@ -37,32 +37,32 @@ OnTiles = Callable[[int], None]
 
 
 class WholeImageRestorer:
-    """Descends on the energy of images of any size, as :class:`RestorationInferencer` on crops.
+    """Descends on the energy of whole images; :class:`RestorationInferencer` works on crops.
 
-    Networks that take any size get images up to 512² as they are. Others, and larger images, are
-    worked on in overlapping tiles: at every step each tile's ``∇(αE)`` is computed, the blended
-    whole is subtracted, and the next step begins from there.
+    Networks that take any size get images up to 512² whole. Otherwise the image is covered with
+    overlapping tiles: each step computes ``∇(αE)`` of every tile, blends these gradients, and
+    subtracts the result from the whole image.
 
     Args:
-        checkpoint: file written by a pretraining run, or one with its ``state_dict``. Read without
-            unpickling anything but weights and plain values.
-        config: config of the run, or its path. Defaults to the one inside the checkpoint, which is
+        checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
+            and plain values are unpickled.
+        config: config of the run, or its path. Defaults to the one in the checkpoint, which is
             parsed, never executed.
-        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU where there is one.
-        batch_size: the most tiles that the network gets at once, ≥ 1. By default as many as have
-            2¹⁷ pixels, on a GPU 2²⁰.
+        device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
+        batch_size: tiles per batch, ≥ 1. Defaults to as many as have 2¹⁷ pixels together, 2²⁰ on a
+            GPU.
 
     Attributes:
-        model: in evaluation mode, its parameters without gradients.
+        model: the network, in evaluation mode and frozen.
         size: ``(h, w)`` of the images that the network was validated on.
         any_size: whether the network takes images of any size.
-        corruption: config of the one that it was validated with, or None.
+        corruption: config of the corruption that it was validated with, or None.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the checkpoint holds no config and none is given; it belongs to another
-            network; the config is not one of restoration pretraining, or does not say how large
-            the network's images are.
+        TypeError, ValueError: ``batch_size`` is not an integer ≥ 1; no config is given and the
+            checkpoint holds none; the checkpoint belongs to another network; or the config does not
+            train restoration, or does not say how large the network's images are.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class WholeImageRestorer:
         if batch_size is not None:
             batch_size = checked_int('batch_size', batch_size, minimum=1)
         self.model, config = load_pretrained(checkpoint, config, EnergyRestorationAlgorithm, device)
-        self.model.requires_grad_(False)  # then autograd keeps less: only the image changes here
+        self.model.requires_grad_(False)  # saves memory: only the image changes here
         prepare, self.corruption = validation_transforms(config)
         self.any_size = takes_any_size(self.model.backbone)
         self.size = output_size(prepare) or _named_size(self.model.backbone)
@@ -92,18 +92,18 @@ class WholeImageRestorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return self.model.log_step_size.device
 
     @property
     def blank(self) -> np.ndarray:
-        """The masked pixel of the network's training, BGR ``(3,)``; else ImageNet's mean."""
+        """Fill of masked pixels, BGR ``(3,)``: as in the validation set, else ImageNet's mean."""
         kinds = [] if self.corruption is None else _leaves(MixedCorruption([self.corruption]))
         fills = [kind.fill for kind in kinds if hasattr(kind, 'fill')]
         return image_order(fills[0] if fills else BLANK, self.to_rgb).astype(np.uint8)
 
     def tiling(self, height: int, width: int) -> Tiling:
-        """The tiles for an image: one where the network takes it whole."""
+        """The tiles of an image; only one if the network takes it whole."""
         if self.any_size:
             sides = (_multiple(min(s, WHOLE_UP_TO), ANY_SIZE_ALIGN) for s in (height, width))
             tile = tuple(sides)
@@ -114,7 +114,7 @@ class WholeImageRestorer:
         return Tiling(height, width, tile, overlap, align)
 
     def num_tiles(self, height: int, width: int, num_steps: int | None = None) -> int:
-        """How many times a tile is worked on, for a progress bar."""
+        """Number of tiles times number of steps, the total of a progress bar."""
         num_steps = self.model.num_steps if num_steps is None else num_steps
         return len(self.tiling(height, width)) * num_steps
 
@@ -127,12 +127,12 @@ class WholeImageRestorer:
     ) -> tuple[np.ndarray, list[float]]:
         """Descend from an image.
 
-        Memory beside the network: the image, the difference in float32, one row of tiles, one
-        batch.
+        Besides the network, memory holds the image, the difference in float32, one row of tiles and
+        one batch.
 
         Args:
             image: x⁰, ``(H, W, 3)`` BGR in pixel units, uint8 or float32, any H, W ≥ 1.
-            num_steps: N ≥ 0. Defaults to the number trained with.
+            num_steps: N ≥ 0. Defaults to the number used in training.
             on_step: called with n, x⁰ and ``xⁿ − x⁰`` for n = 0..N; the arrays are not copies.
             on_tiles: called with the number of tiles after each batch.
 
@@ -142,14 +142,15 @@ class WholeImageRestorer:
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
-            UnreadableImageError: so narrow an image would be too large when filled up to a tile.
+            UnreadableImageError: padded to whole tiles, the image would exceed the pixel limit (a
+                very long one).
         """
         num_steps = self.model.num_steps if num_steps is None else num_steps
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         height, width = image.shape[:2]
         tiling = self.tiling(height, width)
         check_pixels(*tiling.padded)
-        # The head averages over positions: more of them share one energy, each with less of ∇E.
+        # The head averages over positions, so that each has a smaller share of ∇E in a larger tile.
         scale = np.prod(tiling.tile) / np.prod(self.size)
         padded = tiling.pad(image)
         difference = np.zeros(padded.shape, np.float32)
@@ -158,7 +159,7 @@ class WholeImageRestorer:
         if on_step is not None:
             on_step(0, image, tiling.crop(difference))
         for n in range(1, num_steps + 1):
-            energies: list[float] = []  # no tensors: small ones among large fragment the memory
+            energies: list[float] = []  # floats: small tensors between large ones fragment memory
 
             def change(tiles: np.ndarray, energies: list[float] = energies) -> np.ndarray:
                 energy, step = self.descent_step(tiles, float(scale))
@@ -176,10 +177,10 @@ class WholeImageRestorer:
 
         Args:
             tiles: ``(B, h, w, 3)`` float32 BGR, pixel units.
-            scale: a factor of the step size.
+            scale: factor on the step size.
 
         Returns:
-            ``(B,)`` on the device, and ``(B, h, w, 3)`` float32.
+            Energies ``(B,)`` on the device, and the change ``(B, h, w, 3)`` float32.
         """
         x = self.to_network(tiles)
         energy, gradient = energy_gradient(
@@ -192,7 +193,7 @@ class WholeImageRestorer:
         return energy.detach(), -gradient.permute(0, 2, 3, 1).cpu().numpy()
 
     def tiles(self, image: np.ndarray) -> Iterator[Tensor]:
-        """The tiles of ``(H, W, 3)`` BGR as the network gets them, in batches ``(B, C, h, w)``."""
+        """The tiles of ``(H, W, 3)`` BGR, normalised, in batches ``(B, C, h, w)``."""
         tiling = self.tiling(*image.shape[:2])
         padded = tiling.pad(image)
         (rows, columns), (height, width) = tiling.starts, tiling.tile
@@ -226,15 +227,16 @@ class WholeImageRestorer:
 
 @dataclass
 class Restoration:
-    """A whole image on its way from damaged to restored.
+    """The result of restoring a whole image.
 
     Attributes:
-        start: x⁰, the picture as the network got it.
+        start: x⁰, the damaged picture that the descent started from.
         difference: ``x^N − x⁰``, ``(H, W, 3)`` float32 BGR in pixel units; zero where a mask
             protects the pixel.
         energies: mean over the tiles, of x⁰ to x^(N−1).
         clean: the original pixels where a corruption was applied, else None.
-        corruption: its name, else ''.
+        corruption: class name of the corruption applied; else ``'mask'``, ``'upscale K×'``,
+            ``'grey'`` or ``''``.
     """
 
     start: Picture
@@ -244,9 +246,9 @@ class Restoration:
     corruption: str = ''
 
     def figures(self) -> dict[str, float]:
-        """PSNR in dB and SSIM before and after, against ``clean``; nothing without it.
+        """PSNR in dB and SSIM against ``clean``, before and after; empty without ``clean``.
 
-        As :class:`mmebm.RestorationMetric` has them: pixels are not clipped.
+        As in :class:`mmebm.RestorationMetric`, pixels are not clipped.
         """
         if self.clean is None:
             return {}
@@ -261,19 +263,23 @@ class Restoration:
 
 @dataclass
 class Damage:
-    """What is wrong with an image, and so how it enters the network. At most one may be given.
+    """What is wrong with an image, which decides how it enters the network; at most one kind.
 
-    With none the image is taken as damaged already, by noise say: it enters as it is.
+    With none, the image enters as it is: it is damaged already, for example by noise.
 
     Attributes:
         mask: bool ``(H, W)``, True where pixels are missing: they enter blank, as in training, and
             no other pixel changes.
-        upscale: K ≥ 1: the image enters enlarged K times in constant K × K blocks, which is what
-            the corruption ``SuperResolution`` leaves of an image.
+        upscale: K ≥ 1: the image enters enlarged K times in constant K × K blocks, as the
+            corruption ``SuperResolution`` makes them.
         colorize: the image enters as grey in three channels.
-        corruption: config of a corruption to apply to a clean image, to see what is restored;
-            ``'config'`` takes the one that the network was validated with.
-        seed, index: of the corruption: its seed, and the number of the image in its series.
+        corruption: a corruption, or its config, to apply to a clean image, so that the restoration
+            can be measured; ``'config'`` takes the one that the network was validated with.
+        seed: of the corruption, ≥ 0.
+        index: number of the image, ≥ 0; each number is corrupted differently.
+
+    Raises:
+        TypeError, ValueError: more than one kind is given, or ``upscale`` is not an integer ≥ 1.
     """
 
     mask: np.ndarray | None = None
@@ -287,7 +293,7 @@ class Damage:
         given = [n for n in ('mask', 'upscale', 'corruption') if getattr(self, n) is not None]
         given += ['colorize'] if self.colorize else []
         if len(given) > 1:
-            raise ValueError(f'the network was trained on one damage at a time, got {given}')
+            raise ValueError(f'only one kind of damage at a time, got {", ".join(given)}')
         if self.upscale is not None:
             self.upscale = checked_int('upscale', self.upscale, minimum=1)
 
@@ -304,13 +310,14 @@ def restore_image(
 
     Args:
         restorer: the network.
-        picture: as :func:`read_picture` gives it.
+        picture: as :func:`read_picture` returns it.
         damage: what is wrong with it; None takes it as it is.
         num_steps, on_step, on_tiles: see :meth:`WholeImageRestorer.__call__`.
 
     Raises:
-        ValueError: the mask is not of the picture's size, or an option is out of its range.
-        UnreadableImageError: the enlarged picture would be too large.
+        TypeError, ValueError: the mask does not have the picture's size, an option has the wrong
+            type or is out of range, or ``'config'`` finds no corruption.
+        UnreadableImageError: the enlarged picture would exceed the pixel limit.
     """
     damage = damage or Damage()
     start, clean, name = damaged(restorer, picture, damage)
@@ -327,7 +334,7 @@ def restore_file(
     damage: Damage | None = None,
     num_steps: int | None = None,
 ) -> Restoration:
-    """Restore a picture file into a PNG file of the same size, alpha and colour profile.
+    """Restore a picture file into a PNG file that keeps its alpha channel, colour profile and EXIF.
 
     Args:
         restorer: the network.
@@ -338,7 +345,7 @@ def restore_file(
     Raises:
         FileNotFoundError: there is no such file.
         UnreadableImageError: it cannot be read as an image, or is too large.
-        ValueError: see :func:`restore_image`.
+        TypeError, ValueError: see :func:`restore_image`.
 
     Example:
         >>> restorer = WholeImageRestorer('work_dirs/quickstart/epoch_10.pth')
@@ -384,12 +391,12 @@ def damaged(
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """Nearest neighbour: ``(H, W, ...)`` → ``(K·H, K·W, ...)`` in constant K × K blocks."""
+    """Enlarge K times by nearest neighbour: ``(H, W, ...)`` → ``(K·H, K·W, ...)``."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def takes_any_size(backbone: nn.Module) -> bool:
-    """Whether no part of a backbone names the size of its images, as vision transformers do."""
+    """Whether no module of a backbone has an attribute for the image size, as in a ViT."""
     return _named_size(backbone) is None
 
 
@@ -417,7 +424,7 @@ def first_stride(backbone: nn.Module) -> int:
 
 
 def output_size(prepare: Callable[[dict], dict]) -> tuple[int, int] | None:
-    """``(h, w)`` of the images that a validation pipeline makes; None if it keeps their shape."""
+    """``(h, w)`` of a validation pipeline's images; None if it depends on the input's shape."""
     sizes = set()
     for height, width in ((301, 499), (640, 530)):
         image = np.zeros((height, width, 3), np.uint8)
@@ -440,7 +447,7 @@ def _multiple(length: int, of: int) -> int:
 def psnr_in_bands(
     pixels: np.ndarray, clean: np.ndarray, difference: np.ndarray | None = None, rows: int = 256
 ) -> float:
-    """PSNR in dB of ``pixels + difference`` against ``clean``, all ``(H, W, 3)``."""
+    """PSNR in dB of ``pixels + difference`` against ``clean``, all ``(H, W, 3)`` in pixel units."""
     error = 0.0
     for first in range(0, len(clean), rows):
         part = slice(first, first + rows)
@@ -452,12 +459,12 @@ def psnr_in_bands(
 def ssim_in_bands(
     pixels: np.ndarray, clean: np.ndarray, difference: np.ndarray | None = None, rows: int = 64
 ) -> float:
-    """SSIM as :class:`mmebm.RestorationMetric` has it, without arrays of the image's size."""
-    # Imported here, since it takes half a second, which not every start should pay.
+    """SSIM as in :class:`mmebm.RestorationMetric`, in bands of rows to save memory."""
+    # Imported here because it takes half a second, which not every start should pay.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     height, width = clean.shape[:2]
-    halo = 5  # torchmetrics' window has 11 × 11 pixels; beyond the border it sees a mirror image
+    halo = 5  # torchmetrics' window is 11 × 11 pixels; it mirrors the image at the border
     if height <= max(rows, 4 * halo) or width <= 4 * halo:
         whole = _band(pixels, difference, slice(0, height))
         return ssim(_tensor(whole), _tensor(clean))

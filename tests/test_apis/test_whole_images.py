@@ -263,7 +263,7 @@ def test_corruption_of_a_clean_image_has_figures(untrained):
 
 
 def test_one_damage_at_a_time():
-    with pytest.raises(ValueError, match='one damage at a time'):
+    with pytest.raises(ValueError, match='one kind of damage at a time'):
         Damage(upscale=2, colorize=True)
 
 

@@ -105,7 +105,7 @@ def test_the_matrix_of_all_similarities_is_never_made(data):
         (dict(num_classes=4), 'labels must lie in 0..3 .*, got 0..4'),
         (dict(labels=torch.zeros(3, dtype=torch.long)), 'labels must be 201 integers'),
         (dict(queries=torch.zeros(3, 7)), r'queries \(M, D\), got \(201, 8\) and \(3, 7\)'),
-        (dict(queries=torch.zeros(0, 8)), 'no queries'),
+        (dict(queries=torch.zeros(0, 8)), 'queries must not be empty'),
         (dict(queries=torch.full((3, 8), torch.nan)), 'not finite'),
         (dict(features=torch.full((201, 8), torch.nan)), 'not finite'),
     ],
