@@ -1,1 +1,1 @@
-"""What the command-line tools share."""
+"""The command ``mmebm``, and what the command-line tools share."""

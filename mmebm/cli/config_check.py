@@ -1,13 +1,13 @@
-"""Keys of a config that no code reads, found before anything is built.
+"""Find config keys that no code reads, before anything is built.
 
-MMEngine hands most of a config to the classes that it names, which refuse an unknown option when
-they are built: for the data of a large run minutes later. Other keys it reads one by one, and goes
-past a misspelt one silently. Here the config is compared with the signatures of those classes.
+MMEngine passes most of a config to the classes that it names. They refuse unknown options only when
+they are built, which can be minutes later in a large run. Other keys it reads one by one, and
+silently ignores misspelt ones. Here the config is compared with the signatures of those classes.
 
-What cannot be decided is left alone: the options of a class that takes any (``**kwargs`` that it
-reads itself), of a part that is configured through a ``*_cfg``, and of a type that is not
-registered but imported by its path. A name at the top of a config file may be a variable for other
-files, so there only what is close to a name that the runner reads is refused.
+Undecidable cases are skipped: classes that read ``**kwargs`` themselves, parts that are configured
+through a ``*_cfg``, and types that are imported by their path instead of registered. A name at the
+top of a config file may be a variable for other files, so it is refused only if it is close to a
+name that the runner reads.
 """
 
 import ast
@@ -30,7 +30,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
-# What MMEngine reads from a config without a parameter of the runner, and what builds the runner.
+# What MMEngine reads from a config though the runner has no parameter of that name.
 _ALSO_READ = (
     'activation_checkpointing',
     'compile',
@@ -46,7 +46,7 @@ _OF_LOADERS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 _OF_ENV = ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit')
 _OF_OPTIM_WRAPPERS = ('optimizer', 'constructor', 'paramwise_cfg')
 _OF_ALL = ('type', '_scope_')
-# What MMEngine hands to a class itself.
+# Arguments that MMEngine adds itself.
 _NOT_OPTIONS = {
     roots.DATA_SAMPLERS: ('dataset', 'sampler'),
     roots.LOOPS: ('runner', 'dataloader', 'evaluator'),
@@ -71,11 +71,11 @@ _PARTS = {
         roots.MODELS,
     ),
 }
-_FOREIGN = ('Albu', 'Albumentations')  # whose parts are of a library, not of a registry
+_FOREIGN = ('Albu', 'Albumentations')  # their parts come from a library, not from a registry
 
 
 def check_config(cfg: Config) -> None:
-    """Refuse a config with keys that no code reads, with unknown types, or without a needed part.
+    """Refuse a config with keys that no code reads, unknown types, or missing parts.
 
     Raises:
         ValueError: names each such key, what is allowed in its place, and the nearest valid name.
@@ -90,13 +90,13 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
     """Refuse ``--cfg-options`` that change nothing.
 
     Args:
-        names: at the top of the config files.
-        options: what is to be merged in: dotted key → value.
-        cfg: the config before that.
+        names: of the entries at the top of the config files.
+        options: to be merged into the config: dotted key → value.
+        cfg: the config before merging.
 
     Raises:
         ValueError: a key begins with a name that is in no config and that the runner does not
-            read; or it names a variable of the config file, whose value others have taken over.
+            read; or it names a variable whose value was copied when the file was read.
     """
     known = runner_keys()
     for option in options:
@@ -108,14 +108,14 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
             uses = [path for path in _places_of(cfg[option], cfg) if path.split('.')[0] in known]
             if uses:
                 raise ValueError(
-                    f'{option} is a variable of the config file, whose value was taken over when '
-                    f'the file was read, so that changing it changes nothing: set '
+                    f'{option} is a variable of the config file: its value was copied when the '
+                    f'file was read, so changing it now has no effect; set '
                     f'{_listed(uses, 4)}'
                 )
 
 
 def problems_of(cfg: Config) -> Iterator[str]:
-    """Each problem of a config, as a line; see :func:`check_config`."""
+    """The problems of a config, one line each; see :func:`check_config`."""
     yield from _top_level(cfg)
     scope = cfg.get('default_scope', 'mmengine')
     model = cfg.get('model')
@@ -175,19 +175,19 @@ def runner_keys() -> set[str]:
 
 
 def option_names(target: Any) -> set[str] | None:
-    """The keyword arguments of a class or function; None if it takes any, or does not tell.
+    """The keyword arguments of a class or function; None if it takes any, or if they are unknown.
 
-    ``**kwargs`` that a class only hands on to the ``__init__`` of a parent are those of the parent.
+    If a class only passes ``**kwargs`` on to a parent's ``__init__``, the parent's are included.
     """
     if not inspect.isclass(target):
         return _closed_parameters(target)
-    if issubclass(target, CheckpointHook):  # keeps them for Runner.save_checkpoint
+    if issubclass(target, CheckpointHook):  # passes them to Runner.save_checkpoint
         return _named_parameters(target.__init__) | _named_parameters(Runner.save_checkpoint)
     names, mro = set(), list(target.__mro__)
     while mro:
         owner = mro.pop(0)
         init = vars(owner).get('__init__')
-        if owner in (nn.Module, object):  # which refuse them, though their signatures do not say so
+        if owner in (nn.Module, object):  # these take no keyword, whatever their signatures say
             return names
         if init is None:
             continue
@@ -204,7 +204,7 @@ def option_names(target: Any) -> set[str] | None:
 
 
 def nearest(name: str, allowed: Collection[str], cutoff: float = 0.6) -> str:
-    """``', the nearest is X'``, or nothing where nothing is near."""
+    """``', the nearest is X'``, or ``''`` if no name is close."""
     found = get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
     return f', the nearest is {found[0]}' if found else ''
 
@@ -216,7 +216,7 @@ def _top_level(cfg: Config) -> Iterator[str]:
     known = runner_keys()
     for name in cfg:
         if name not in known and (near := nearest(name, known, cutoff=0.92)):
-            yield f'{name} is nothing that the runner reads{near}'
+            yield f'the runner does not read {name}{near}'
     if not isinstance(cfg.get('model'), dict):
         yield f'model must be a dict with a type, got {cfg.get("model")!r}'
     groups = [('train_dataloader', 'train_cfg', 'optim_wrapper')]
@@ -252,7 +252,7 @@ def _dataloader(node: dict, path: str, scope: str) -> Iterator[str]:
 def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
     optimizer = node.get('optimizer')
     if not isinstance(optimizer, dict):
-        return  # several optimizers: their constructor says what it takes
+        return  # several optimizers: their constructor defines the options
     path, extra = 'optim_wrapper', _OF_OPTIM_WRAPPERS
     yield from _object(node, path, roots.OPTIM_WRAPPERS, scope, extra, 'OptimWrapper')
     yield from _object(optimizer, f'{path}.optimizer', roots.OPTIMIZERS, scope)
@@ -264,7 +264,7 @@ def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
     elif isinstance(node.get('paramwise_cfg'), dict):
         options, path = node.paramwise_cfg, f'{path}.paramwise_cfg'
         yield from _unknown(options, path, target.__name__, _options_read(target))
-        # all of it goes into the optimizer's parameter groups, so that other names may be right
+        # everything goes into the optimizer's parameter groups, so other names may be valid
         for pattern, multipliers in (options.get('custom_keys') or {}).items():
             for name in multipliers:
                 near = nearest(name, ('lr_mult', 'decay_mult'), cutoff=0.75)
@@ -275,7 +275,7 @@ def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
 def _objects(
     value: Any, path: str, registry: Registry, scope: str, extra: Collection[str] = ()
 ) -> Iterator[str]:
-    """The problems of one config with a type, or of lists of such."""
+    """The problems of one config with a type, or of nested lists of them."""
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _objects(item, f'{path}.{index}', registry, scope, extra)
@@ -295,10 +295,10 @@ def _object(
 
     Args:
         node: the config.
-        path: where it stands, dotted.
-        registry: MMEngine's own for this kind.
+        path: its place in the whole config, dotted.
+        registry: MMEngine's root registry for this kind.
         scope: of the names in it, unless it has its own ``_scope_``.
-        extra: keys that are taken out before the class gets the rest.
+        extra: keys that are removed before the class gets the rest.
         default: its type if it names none.
     """
     scope = node.get('_scope_') or scope
@@ -338,7 +338,7 @@ def _resolve(node: dict, registry: Registry, scope: str) -> Any:
 def _scoped(registry: Registry, scope: str) -> Registry:
     """The registry of a package, or MMEngine's own where the package has none of this kind."""
     with suppress(ImportError):
-        import_module(f'{scope}.registry')  # where packages make theirs
+        import_module(f'{scope}.registry')  # where packages define theirs
     return registry.children.get(scope, registry)
 
 
@@ -396,7 +396,7 @@ def _parameters(target: Any) -> set[str]:
 def _receiver_of_kwargs(init: Any) -> str | None:
     """Whose ``__init__`` gets all of ``**kwargs``: ``'super'`` or a class by name.
 
-    None if something else is done with them, or if the source is not there.
+    None if they are used in another way, or if there is no source.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(init)))

@@ -1,10 +1,10 @@
 """One line for a mistake of the user, the stack trace for a defect of ours.
 
-Nothing is caught because of its type alone. A ``raise`` or ``assert`` in somebody's source is a
-check that was written for the user; where an operation fails (``None + 1``) a check is missing,
-which is a defect. While a run is being built from its config the checks of all packages count, and
-what the system says of files, and what a library's constructor cannot do with an option. From the
-first iteration on only our own checks count.
+The type of an error does not tell them apart. A ``raise`` or ``assert`` in a package's source is a
+check that was written for the user. An operation that fails by itself (``None + 1``) lacks a check,
+which is a defect. While a run is built from its config, the user's mistakes are: checks of any
+package, the system's errors about files, and options that a library's constructor fails on. From
+the first iteration on, only our own checks count.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from mmengine.runner import BaseLoop
 
 from .launch import RANKS, close_process_group
 
-MISTAKE = 2  # the exit code, as of argparse
-WAIT = 15  # seconds: the first process has ended by then
+MISTAKE = 2  # exit code, the same as argparse's
+WAIT = 15  # seconds after which the first process has ended, if it ends at all
 
 _OURS = Path(__file__).parents[1]
 _LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'timm', 'torch', 'torchvision')
-# AttributeError is not one of them: torch raises it with a statement for what a module lacks.
+# Not AttributeError: torch raises it explicitly for any attribute that a module lacks.
 _CHECKS = (
     ArithmeticError,
     AssertionError,
@@ -48,7 +48,7 @@ _CHECKS = (
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, which names the nearest option."""
+    """An ArgumentParser whose errors are one line that suggests the nearest option."""
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
@@ -62,14 +62,17 @@ class OneLineParser(argparse.ArgumentParser):
 
 @contextmanager
 def one_line_errors(prog: str) -> Iterator[None]:
-    """End the process with one line on stderr and the exit code 2 for a mistake of the user.
+    """End the process with one line on stderr and exit code 2 for a mistake of the user.
 
-    The stack trace goes to the log file of the run, if it has come so far that there is one. Other
-    errors pass through. Of several processes on a machine the first one prints; another one does so
-    if after some seconds the launcher has not ended it, since then the first goes on.
+    The stack trace goes to the log file of the run, if there is one yet. Other errors pass through.
+    Of several processes on a machine only the first prints. Another one prints if the launcher has
+    not ended it after some seconds, because then the first process is still running.
 
     Args:
-        prog: the name of the tool, which begins the line.
+        prog: name of the tool, at the start of the line.
+
+    Raises:
+        SystemExit: for a mistake of the user, with exit code 2.
     """
     before = set(MMLogger._instance_dict)
     try:
@@ -86,12 +89,12 @@ def one_line_errors(prog: str) -> Iterator[None]:
         message += f' (stack trace: {log})'
     _print(prog, message)
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
-        close_process_group()  # else it may abort the process, with an exit code of its own
+        close_process_group()  # else it may abort the process with another exit code
     sys.exit(MISTAKE)
 
 
 def mistake(error: Exception) -> str | None:
-    """What the user did wrong, or None if the error is no such thing.
+    """The message if an error is a mistake of the user, else None.
 
     Args:
         error: as caught, with its traceback.
@@ -114,7 +117,7 @@ def mistake(error: Exception) -> str | None:
             owner = f'{owner}({", ".join(o for o in options if not o.startswith("type="))})'
     if not checked:
         return None
-    # other releases of MMEngine write it in front, with the path of the source, once per level
+    # some releases of MMEngine prefix the class and its source file, once per level
     message = re.sub(r'^(class `\w+` in \S+: )+', '', message)
     return message if owner is None or owner in message else f'{owner}: {message}'
 
@@ -129,7 +132,7 @@ def _message(error: Exception) -> str:
 
 
 def _is_raised(trace: TracebackType) -> bool:
-    """Whether the error comes from a ``raise`` or ``assert``, rather than from what failed."""
+    """Whether a ``raise`` or ``assert`` raised the error, rather than a failing operation."""
     while trace.tb_next is not None:
         trace = trace.tb_next
     return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap['RAISE_VARARGS']
@@ -144,7 +147,7 @@ def _is_ours(filename: str) -> bool:
 
 
 def _is_given(frames: list[FrameType]) -> bool:
-    """Whether it happened in a library to which a config went without passing through our code."""
+    """Whether a library raised the error, called with a config by MMEngine and not by our code."""
     names = [frame.f_code.co_filename for frame in frames]
     ours = [Path(name).resolve() for name in names if _is_ours(name)]
     package = frames[-1].f_globals.get('__name__', '').split('.')[0]
@@ -152,7 +155,7 @@ def _is_given(frames: list[FrameType]) -> bool:
 
 
 def _being_built(frames: list[FrameType]) -> dict | None:
-    """The config from which MMEngine was building something, the innermost one."""
+    """The innermost config from which MMEngine was building an object."""
     for frame in reversed(frames):
         if re.fullmatch('build_.*from_cfg', frame.f_code.co_name):
             config = frame.f_locals.get('cfg')
@@ -166,7 +169,7 @@ def _name(kind: str | type) -> str:
 
 
 def _mistake_in_worker(text: str) -> str | None:
-    """As :func:`mistake`, of an error that torch hands on from a loader's worker as text."""
+    """As :func:`mistake`, for an error in a worker, which torch passes on as text."""
     places = re.findall(r'^  File "(.+)", line \d+, in .+\n +(\w*)', text, re.MULTILINE)
     names = list(re.finditer(r'^(?:\w+\.)*\w+(?:Error|Exception): ', text, re.MULTILINE))
     if not places or not names:
@@ -177,7 +180,7 @@ def _mistake_in_worker(text: str) -> str | None:
 
 
 def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
-    """Write the stack trace to the files of these loggers; the path of the last one."""
+    """Write the stack trace to the files of these loggers; return the path of the last one."""
     text = ''.join(traceback.format_exception(error))
     record = logging.LogRecord('mmebm', logging.ERROR, __file__, 0, text, None, None)
     path = None
@@ -192,7 +195,7 @@ def _print(prog: str, message: str) -> None:
     names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
     rank = next((os.environ[name] for name in names if os.environ.get(name)), '0')
     if rank != '0':
-        # torchrun ends the other processes as soon as one has ended: not before the first prints
+        # torchrun ends the other processes as soon as one ends: let the first one print
         time.sleep(WAIT)
         prog = f'{prog}, process {rank}'
     print(f'{prog}: error: {" ".join(message.split())}', file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: from a command line to a runner."""
+"""Shared by ``tools/train.py`` and ``tools/test.py``: from a command line to a runner."""
 
 import argparse
 import datetime
@@ -23,7 +23,7 @@ from .quiet import quiet_terminal, quiet_torch
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
 
-# what other launchers than torchrun call RANK, WORLD_SIZE and LOCAL_RANK
+# names of RANK, WORLD_SIZE and LOCAL_RANK under launchers other than torchrun
 RANKS = {
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
@@ -31,7 +31,7 @@ RANKS = {
 
 
 class _Options(DictAction):
-    """MMEngine's action for KEY=VALUE, which leaves what it cannot read to the stack trace."""
+    """MMEngine's action for KEY=VALUE, with a message where MMEngine has only a stack trace."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         try:
@@ -44,7 +44,7 @@ class _Options(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -58,7 +58,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
     )
-    # torch.distributed.launch, which mim calls, passes it; torchrun sets the variable itself
+    # torch.distributed.launch, which mim calls, passes it; torchrun sets the variable instead
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -67,15 +67,15 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: the config, or one that it inherits from, does not exist.
-        ValueError: the file cannot be read, or an entry of ``--cfg-options`` does not fit it.
+        ValueError: the file cannot be parsed, or an entry of ``--cfg-options`` does not fit it.
     """
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'config {args.config} does not exist')
     try:
         cfg = Config.fromfile(args.config)
-    except FileNotFoundError:  # of one that it inherits from
+    except FileNotFoundError:  # of a config that it inherits from
         raise
-    except Exception as error:  # a config is code of the user: it fails in any way
+    except Exception as error:  # a config is user code, which can raise anything
         raise ValueError(f'config {args.config}: {type(error).__name__}: {error}') from error
     if args.cfg_options is not None:
         check_options(set(cfg), args.cfg_options, cfg)
@@ -92,11 +92,11 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def check_checkpoint(cfg: Config) -> None:
-    """Looks at the checkpoint that the runner will load, before anything is built.
+    """Check the checkpoint that the runner will load, before anything is built.
 
     Raises:
         FileNotFoundError: it does not exist.
-        ValueError: it would run code, is damaged, or is no checkpoint.
+        ValueError: it would run code, is damaged, or is not a checkpoint.
     """
     checkpoint = checkpoint_to_load(cfg)
     if checkpoint is not None and '://' not in checkpoint:
@@ -104,29 +104,29 @@ def check_checkpoint(cfg: Config) -> None:
 
 
 def check_work_dir(cfg: Config) -> None:
-    """Look whether the work dir is there and can be written to, or can be made. Makes nothing.
+    """Check that the work dir is writable or can be created, without creating it.
 
     Raises:
-        ValueError: neither.
+        ValueError: it is neither.
     """
     work_dir = Path(cfg.work_dir).absolute()
     there = next(path for path in (work_dir, *work_dir.parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise ValueError(f'work_dir {cfg.work_dir} cannot be made: {there} is not a folder')
+        raise ValueError(f'work_dir {cfg.work_dir} cannot be created: {there} is not a folder')
     if not os.access(there, os.W_OK | os.X_OK):
-        what = 'written to' if there == work_dir else 'made'
+        what = 'written to' if there == work_dir else 'created'
         raise ValueError(f'work_dir {cfg.work_dir} cannot be {what}: no permission in {there}')
 
 
 def check_tokenizer(cfg: Config) -> None:
-    """Looks at the frozen network whose answers BEiT learns; a URL is downloaded first.
+    """Check the weights of the frozen tokenizer that BEiT learns from; a URL is downloaded first.
 
-    Its weights are checked here, because MMEngine goes on with random ones where a file lacks
-    them. From then on the config names the local file.
+    MMEngine would keep random weights for tensors that the file lacks. Afterwards the config names
+    the local file.
 
     Raises:
         ValueError: the weights are missing, cannot be downloaded, are refused as unsafe, or belong
-            to another network. Says what to fetch, and how to name it.
+            to another network. Says what to download, and how to name the file.
     """
     tokenizer = (cfg.get('model') or {}).get('target_generator') or {}
     init_cfg = tokenizer.get('init_cfg') or {}
@@ -148,17 +148,17 @@ def check_tokenizer(cfg: Config) -> None:
     except (OSError, ValueError) as error:
         url = checkpoint if scheme else TOKENIZER
         raise ValueError(
-            f"the weights of this method's tokenizer ({tokenizer.type}) are missing: {error}. "
-            f'Fetch {url} where there is a network, and name the file: '
+            f"the weights of this method's tokenizer ({tokenizer.type}) cannot be loaded: "
+            f'{error}. Download {url} on a machine with internet access, and name the file: '
             '--cfg-options model.target_generator.init_cfg.checkpoint=PATH'
         ) from error
 
 
 def _download(url: str) -> str:
-    """Downloads a file once per machine, to where MMEngine and torch keep theirs."""
+    """Download a file once per machine, into the cache of torch and MMEngine."""
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{path}.lock'):  # of several processes the first downloads
+    with FileLock(f'{path}.lock'):  # only the first of several processes downloads
         if not path.is_file():
             try:
                 torch.hub.download_url_to_file(url, str(path))
@@ -168,7 +168,7 @@ def _download(url: str) -> str:
 
 
 def build_runner(cfg: Config, local_rank: int) -> Runner:
-    """Builds the runner that the config describes.
+    """Build the runner that the config describes.
 
     Raises:
         ValueError: the launcher that the config names did not start this process.
@@ -183,42 +183,47 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
         _use_cpu_without_gpu(cfg)
     quiet_torch()
     runner = Runner.from_cfg(cfg)
-    quiet_terminal(runner.logger)  # what is meant is logged when it trains
+    quiet_terminal(runner.logger)  # the messages come during training
     return runner
 
 
 def close_process_group() -> None:
-    """Ends a distributed run.
+    """End a distributed run.
 
-    Without it gloo's threads outlive the interpreter, and now and then one of them aborts the
+    Without it gloo's threads outlive the interpreter, and occasionally one of them aborts the
     finished process (https://github.com/pytorch/pytorch/issues/190489).
     """
     if torch.distributed.is_initialized():
-        gc.collect()  # the runner, a cycle, holds the model and with it the group
+        gc.collect()  # the runner is a reference cycle, which keeps the model and the group alive
         torch.distributed.destroy_process_group()
 
 
 def _set_ranks(launcher: str) -> None:
-    """Gives processes of slurm or Open MPI the variables that torchrun sets.
+    """Set the variables of torchrun in processes of slurm or Open MPI.
 
-    MMEngine does so too, but for GPUs only, and without the LOCAL_RANK that it reads later.
+    MMEngine does so for GPUs only, and without the LOCAL_RANK that it reads later.
+
+    Raises:
+        ValueError: a variable of the launcher is missing.
     """
     for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), RANKS[launcher], strict=True):
         if theirs not in os.environ:
-            raise ValueError(f'--launcher {launcher}: it sets {theirs}, but here that is missing')
+            raise ValueError(f'--launcher {launcher} sets {theirs}, but here it is missing')
         os.environ[ours] = os.environ[theirs]
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' in os.environ:
         return
     if launcher == 'mpi':
-        raise ValueError('--launcher mpi needs the first node: mpirun -x MASTER_ADDR=10.0.0.1 ...')
+        raise ValueError(
+            '--launcher mpi needs the address of the first node: mpirun -x MASTER_ADDR=10.0.0.1 ...'
+        )
     command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
     nodes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     os.environ['MASTER_ADDR'] = nodes.split()[0]
 
 
 def _use_cpu_without_gpu(cfg: Config) -> None:
-    """Lets the processes of a launcher train on a machine without GPU, over gloo."""
+    """Let the processes of a launcher train over gloo on a machine without a GPU."""
     if torch.cuda.is_available():
         return
     # MMEngine selects a GPU before it opens the process group, so it is opened here
@@ -228,16 +233,16 @@ def _use_cpu_without_gpu(cfg: Config) -> None:
     torch.distributed.init_process_group(
         'gloo', timeout=None if timeout is None else datetime.timedelta(seconds=timeout)
     )
-    # MMEngine hands its model wrapper a GPU's number otherwise
+    # otherwise MMEngine passes a GPU's number to its model wrapper
     wrapper = cfg.get('model_wrapper_cfg') or ConfigDict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = ConfigDict(wrapper, device_ids=None)
-    cfg.sync_bn = None  # torch's synchronised batch norm is for GPUs only
+    cfg.sync_bn = None  # torch's SyncBatchNorm trains on GPUs only
     if torch.distributed.get_rank() == 0:
         print(
-            'No GPU found: the processes train on the CPU and talk over gloo, not nccl; each has '
-            'its own batch norm.'
+            'No GPU found: training on the CPU over gloo instead of nccl, with unsynchronised '
+            'batch norm.'
         )

@@ -1,6 +1,6 @@
 """The command ``mmebm``: one module of this folder per sub-command.
 
-A sub-command imports what it needs when it runs.
+Sub-commands import what they need when they run, so that ``--help`` is quick.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; the exit status. A mistake of the user is one line and status 2."""
+    """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
     args = build_parser().parse_args(argv)
     from .errors import one_line_errors  # not for --help: it imports what trains
 
@@ -39,5 +39,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         with one_line_errors(f'mmebm {args.command}'):
             return args.run(args)
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on where it stopped', file=sys.stderr)
+        print('interrupted', file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""What the tools that restore and sort share: from a folder to a picture per image."""
+"""Shared by the tools that restore and sort: one picture for each image of a folder."""
 
 import argparse
 import sys
@@ -20,15 +20,15 @@ def add_common_arguments(parser: argparse.ArgumentParser, out_dir: str) -> None:
         'paths',
         nargs='+',
         metavar='[CONFIG] CHECKPOINT IMAGE|FOLDER',
-        help='the config is needed only where the checkpoint holds none',
+        help='the config is needed only if the checkpoint holds none',
     )
-    parser.add_argument('--num-steps', type=int, help='defaults to the number trained with')
-    parser.add_argument('--out-dir', default=out_dir, help='where the pictures go')
+    parser.add_argument('--num-steps', type=int, help='defaults to the number used in training')
+    parser.add_argument('--out-dir', default=out_dir, help='folder for the pictures')
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
 
 
 def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Tell the paths apart, as ``args.config`` (or None), ``checkpoint`` and ``images``."""
+    """Split the paths into ``args.config`` (or None), ``args.checkpoint`` and ``args.images``."""
     if len(args.paths) not in (2, 3):
         parser.error(f'give [CONFIG] CHECKPOINT IMAGE|FOLDER, got {len(args.paths)} paths')
     *config, args.checkpoint, args.images = args.paths
@@ -44,18 +44,18 @@ def draw_each(
     kind: str,
     console: Console,
 ) -> tuple[list[tuple[Path, Chain]], list[str]]:
-    """Draw the chain of each image into ``args.out_dir``, in sub-folders like those it came from.
+    """Draw the chain of each image into ``args.out_dir``, with the sub-folders of the images.
 
     Args:
         images: found in ``args.images``.
         args: with the common arguments.
-        chain_of: image and its number → its chain.
-        kind: ends the names of the pictures: ``IMAGE.KIND.png``.
-        console: for the progress.
+        chain_of: path of an image and its number → its chain.
+        kind: last part of the names of the pictures, ``IMAGE.KIND.png``.
+        console: for the progress bar.
 
     Returns:
-        The path of each picture, below ``out_dir``, without its ending ``.KIND.png``, and the
-        chain; and a message for each image that could not be read.
+        For each picture its path relative to ``out_dir``, without ``.KIND.png``, and its chain; and
+        a message for each image that could not be read.
     """
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
     drawn, unreadable = [], []
@@ -76,7 +76,7 @@ def draw_each(
 def report(
     args: argparse.Namespace, num_images: int, unreadable: list[str], console: Console
 ) -> int:
-    """Say where the pictures are and what could not be read; the exit status, 1 for no picture."""
+    """Print where the pictures are and what was skipped; return the exit status, 1 for none."""
     if len(unreadable) < num_images:
         console.print(f'Pictures: {Path(args.out_dir).resolve()}', soft_wrap=True)
     for message in unreadable:

@@ -1,24 +1,24 @@
-"""Keeps off the terminal what other libraries log and a user cannot act on."""
+"""Keep messages of other libraries off the terminal that a user cannot act on."""
 
 import logging
 import warnings
 
 from mmengine.logging import MMLogger
 
-# MMEngine's own use of what it deprecates, and a line per parameter of the optimizer
+# MMEngine's use of its own deprecated names, and one line per parameter of the optimizer
 NOT_FOR_THE_TERMINAL = (
     '"FileClient" will be deprecated in future',
     '"HardDiskBackend" is the alias of "LocalBackend"',
     'paramwise_options -- ',
 )
-# PyTorch's, where it finds a CUDA compiler but no GPU; it compiles for the CPU then
+# PyTorch's if there is a CUDA compiler but no GPU; it then compiles for the CPU
 NO_GPU = 'No CUDA runtime is found, using CUDA_HOME='
-# PyTorch's on a call in MMPretrain's BEiT and Swin
+# PyTorch's about a call in MMPretrain's BEiT and Swin
 MESHGRID = 'torch.meshgrid: in an upcoming release'
 
 
 class WithoutPrefixes(logging.Filter):
-    """Drops the records whose message begins with one of ``prefixes``."""
+    """Drops records whose message begins with one of ``prefixes``."""
 
     def __init__(self, prefixes: tuple[str, ...]):
         super().__init__()
@@ -29,16 +29,16 @@ class WithoutPrefixes(logging.Filter):
 
 
 def quiet_terminal(logger: MMLogger) -> None:
-    """Keeps :data:`NOT_FOR_THE_TERMINAL` off the terminal; the log file still has them."""
+    """Keep :data:`NOT_FOR_THE_TERMINAL` off the terminal; the log file still has them."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(WithoutPrefixes(NOT_FOR_THE_TERMINAL))
 
 
 def quiet_torch() -> None:
-    """Drops :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`.
+    """Drop :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`.
 
-    For tools only: the filters hold for the rest of the process.
+    For tools only: the filters stay for the rest of the process.
     """
     logging.getLogger('torch.utils.cpp_extension').addFilter(WithoutPrefixes((NO_GPU,)))
     warnings.filterwarnings('ignore', MESHGRID, UserWarning)

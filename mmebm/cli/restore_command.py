@@ -5,8 +5,8 @@ mmebm restore CHECKPOINT photo.jpg --out FOLDER --mask mask.png
 mmebm restore CHECKPOINT FOLDER --out FOLDER --upscale 4 --strip
 mmebm restore CHECKPOINT FOLDER --out FOLDER --corruption GaussianNoise gamma_range='[0.5,0.5]'
 
-Each image becomes FOLDER/IMAGE.restored.png, of the same size (upright), alpha channel and colour
-profile. An image whose files are there already is skipped.
+Each image is restored to FOLDER/IMAGE.restored.png, upright, with its size, alpha channel and
+colour profile. Images whose files exist already are skipped.
 """
 
 import argparse
@@ -24,41 +24,44 @@ STRIP_SIDE, ANIMATION_SIDE = 512, 640  # the longest side of a step in these pic
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', metavar='CHECKPOINT')
     parser.add_argument('images', metavar='IMAGE|FOLDER')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='where the pictures go')
-    parser.add_argument('--config', help='needed only where the checkpoint holds none')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for the pictures')
+    parser.add_argument('--config', help='needed only if the checkpoint holds none')
     damage = parser.add_argument_group(
         'what is wrong with the images', 'at most one of these'
     ).add_mutually_exclusive_group()
     damage.add_argument(
         '--mask',
         metavar='IMAGE|FOLDER',
-        help='white is missing, and nothing else changes; a folder holds a mask for each image, '
-        'by its name',
+        help='white pixels are missing, and no others change; a folder must hold a mask for each '
+        'image, with the same name',
     )
     damage.add_argument('--upscale', type=int, metavar='K', help='enlarge K times')
     damage.add_argument('--colorize', action='store_true', help='colour a grey image')
     damage.add_argument(
         '--denoise',
         action='store_true',
-        help='the images enter as they are; so without any of these',
+        help='the images are noisy already and enter as they are (the default)',
     )
     damage.add_argument(
         '--corruption',
         nargs='+',
         metavar=('NAME', 'KEY=VALUE'),
-        help='corrupt clean images first, by a registered corruption and its options, to see PSNR '
-        'and SSIM; "config" is the one that the network was validated with',
+        help='corrupt clean images first, by a registered corruption and its options, and report '
+        'PSNR and SSIM; "config" takes the one that the network was validated with',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruption')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the corruption')
     parser.add_argument(
-        '--steps', type=int, metavar='N', help='of descent; defaults to the number trained with'
+        '--steps',
+        type=int,
+        metavar='N',
+        help='descent steps; defaults to the number used in training',
     )
     wishes = parser.add_argument_group('further pictures')
     wishes.add_argument('--strip', action='store_true', help='IMAGE.strip.png: every step')
     wishes.add_argument(
         '--animation',
         choices=['gif', 'webp'],
-        help='IMAGE.animation.gif or .webp: the same, moving',
+        help='IMAGE.animation.gif or .webp: every step, animated',
     )
     wishes.add_argument(
         '--difference',
@@ -66,16 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='IMAGE.difference.png: how much each pixel changed',
     )
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
+    parser.add_argument('--batch-size', type=int, metavar='TILES', help='tiles per batch')
     parser.add_argument(
-        '--batch-size', type=int, metavar='TILES', help='that the network gets at once'
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='do again what is there, with other options too'
+        '--overwrite',
+        action='store_true',
+        help='redo images whose files exist, even with other options',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Restore all images; 0, or 1 if none could be restored."""
+    """Restore all images; return the exit status, 1 if none could be restored."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     done = len(images) - len(jobs)
     if done:
-        console.print(f'{done} of {len(images)} images are there already')
+        console.print(f'{done} of {len(images)} images are done already')
     if not jobs:
         return 0
     restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
@@ -128,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class MaskError(ValueError):
-    """The mask of one image is missing, unreadable or of another size."""
+    """The mask of an image is missing, unreadable or of another size."""
 
 
 def restore_one(restorer, image, name, index, corruption, args, bar, tiles) -> dict:
@@ -188,10 +191,10 @@ def restore_one(restorer, image, name, index, corruption, args, bar, tiles) -> d
 
 
 def chosen_corruption(words: list[str] | None):
-    """``NAME KEY=VALUE ...`` as a config; ``'config'`` and None as they are.
+    """Build the corruption ``NAME KEY=VALUE ...``; return ``'config'`` and None as they are.
 
     Raises:
-        ValueError, TypeError: it is not registered, or an option is wrong.
+        TypeError, ValueError: it is not registered, or an option is wrong.
     """
     from mmengine.config import DictAction
 
@@ -214,6 +217,7 @@ def chosen_corruption(words: list[str] | None):
 
 
 def check_masks(path: str | None) -> None:
+    """Raise FileNotFoundError if the mask, or the folder of masks, does not exist."""
     if path is not None and not Path(path).exists():
         raise FileNotFoundError(f'no such mask or folder of masks: {path}')
 
@@ -222,9 +226,12 @@ def read_mask(path: str, name: Path, shape: tuple[int, int]):
     """The mask of an image, bool ``(H, W)``: True where it is missing.
 
     Args:
-        path: the mask, or a folder that has it under the image's name, with any ending.
-        name: of the image, below its folder.
+        path: the mask, or a folder that holds it under the image's name, with any extension.
+        name: path of the image, relative to its folder.
         shape: ``(H, W)`` of the image.
+
+    Raises:
+        MaskError: it is missing, ambiguous, unreadable or of another size.
     """
     from ..apis import UnreadableImageError, read_picture
 
@@ -232,12 +239,12 @@ def read_mask(path: str, name: Path, shape: tuple[int, int]):
     if file.is_dir():
         found = sorted(file.joinpath(name.parent).glob(f'{escaped(name.stem)}.*'))
         if len(found) != 1:
-            raise MaskError(f'{len(found)} masks of that name in {path}')
+            raise MaskError(f'{path} must hold one mask of that name, got {len(found)}')
         file = found[0]
     try:
         mask = read_picture(file).pixels.mean(2) >= 128
     except UnreadableImageError as error:
-        raise MaskError(f'its mask {file} {error}') from error
+        raise MaskError(f'the mask {file} {error}') from error
     if mask.shape != shape:
         raise MaskError(
             f'the mask has {mask.shape[1]} × {mask.shape[0]} pixels, the image '
@@ -253,7 +260,7 @@ def escaped(text: str) -> str:
 
 
 def outputs(out: Path, name: Path, args: argparse.Namespace) -> dict[str, Path]:
-    """The files that an image becomes, by kind."""
+    """The files to write for an image, by kind."""
     kinds = {'restored': 'png'}
     kinds |= {kind: 'png' for kind in ('strip', 'difference') if getattr(args, kind)}
     if args.animation:
@@ -265,7 +272,7 @@ def check_options(out: Path, args: argparse.Namespace) -> None:
     """Refuse to mix results of different options in one folder.
 
     Raises:
-        ValueError: the folder holds results of others.
+        ValueError: the folder holds results of other options.
     """
     file = out / 'options.json'
     if args.overwrite or not file.is_file():
@@ -288,7 +295,7 @@ def write_options(out: Path, args: argparse.Namespace) -> None:
 
 
 def difference_map(difference):
-    """How much each pixel changed, as a heat map: black is none, bright the 99.9th percentile."""
+    """How much each pixel changed, as a heat map: black is 0, brightest the 99.9th percentile."""
     import matplotlib
     import numpy as np
     from PIL import Image
@@ -318,7 +325,7 @@ def strip(frames, energies: list[float], title: str):
 
 
 def add_row(file: Path, row: dict) -> None:
-    """Append a row of figures; the header comes with the first."""
+    """Append a row of metrics; the first one writes the header."""
     new = not file.is_file()
     with open(file, 'a', newline='') as opened:
         writer = csv.DictWriter(opened, row)
@@ -328,7 +335,7 @@ def add_row(file: Path, row: dict) -> None:
 
 
 def show(out: Path, console) -> None:
-    """The table of what is in ``restored.csv``, which holds earlier runs too."""
+    """Print ``restored.csv``, which may hold earlier runs too, as a table."""
     from rich.table import Table
 
     file = out / 'restored.csv'

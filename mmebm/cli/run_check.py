@@ -1,4 +1,4 @@
-"""What can only be checked once a run is built, before its first iteration: weights and batches."""
+"""Checks after a run is built and before its first iteration: weights and batches."""
 
 import math
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from ..utils.config_text import config_inside
 
 
 def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:
-    """Refuse a checkpoint of another network, of which MMEngine loads what fits with a warning.
+    """Refuse a checkpoint of another network; MMEngine would load what fits and only warn.
 
-    A tensor whose name tells of positions may be missing or of another shape: many networks resize
-    theirs while they load.
+    Position embeddings (names with ``pos``) may be missing or have another shape, because many
+    networks resize them while loading.
 
     Args:
         runner: built, not run.
         cfg: its config.
-        whole: all of the network must be in the file, as for testing. Resuming needs that in any
-            case. Else ``load_from`` must fill 90 % of the backbone, and the head may be a new one.
+        whole: whether the file must hold the whole network, as for testing; resuming always needs
+            that. Otherwise ``load_from`` must fill 90 % of the backbone, and the head may be new.
 
     Raises:
-        ValueError: it belongs to another network; names both, and a tensor.
+        ValueError: the checkpoint belongs to another network; names both, and a tensor.
     """
     path, model = checkpoint_to_load(cfg), runner.model
     if isinstance(model, DistributedDataParallel):
         model = model.module
-    if path is None or '://' in path or is_model_wrapper(model):  # others hold parts of tensors
+    if path is None or '://' in path or is_model_wrapper(model):  # other wrappers shard the tensors
         return
     checkpoint = load_checkpoint_safely(path, mmap=True)
     state = _floating(checkpoint.get('state_dict', checkpoint))
@@ -51,7 +51,11 @@ def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:
     name = (bad or left)[0]
     shapes = [tuple(t[name].shape) if name in t else 'missing' for t in (state, expected)]
     theirs, ours = _networks(checkpoint, cfg, path)
-    use = 'resuming needs the same' if resumed else f'{len(bad)} of {len(expected)} tensors differ'
+    use = (
+        'resuming needs the same network'
+        if resumed
+        else f'{len(bad)} of {len(expected)} tensors differ'
+    )
     raise ValueError(
         f'checkpoint {path} belongs to another network{theirs and f" ({theirs})"} than that of the '
         f'config ({ours}): {use}; {name} is {shapes[0]} in the file, {shapes[1]} in the network'
@@ -59,10 +63,10 @@ def check_weights(runner: Runner, cfg: Config, whole: bool) -> None:
 
 
 def check_batches(runner: Runner) -> None:
-    """Build the training data, and refuse data from which no batch comes.
+    """Build the training data, and refuse data that does not fill a batch.
 
     Raises:
-        ValueError: there are fewer images than a batch takes, and smaller batches are left out.
+        ValueError: there are fewer images than the batch size, and ``drop_last`` is set.
     """
     loop = runner.train_loop
     if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader) > 0:
@@ -78,13 +82,13 @@ def check_batches(runner: Runner) -> None:
     raise ValueError(
         f'{Path(where) if where else type(leaf).__name__} holds {len(dataset)} images'
         f'{share if runner.world_size > 1 else ""}, fewer than one batch of {batch_size}, and '
-        f'drop_last leaves out smaller batches: set train_dataloader.batch_size to at most '
+        f'drop_last discards smaller batches: set train_dataloader.batch_size to at most '
         f'{max(for_each, 1)}{advice}'
     )
 
 
 def _floating(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The floating-point tensors of a state dict that no network resizes; counters do not count."""
+    """The floating-point tensors of a state dict, without position embeddings."""
     return {
         name.removeprefix('module.'): value
         for name, value in state.items()
@@ -93,7 +97,7 @@ def _floating(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _networks(checkpoint: dict, cfg: Config, path: str) -> tuple[str, str]:
-    """The network in a checkpoint and that of a config, in words that tell them apart."""
+    """The networks of a checkpoint and of a config, described by what differs."""
     try:
         theirs = config_inside(checkpoint, path).get('model') or {}
     except ValueError:

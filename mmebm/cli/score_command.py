@@ -3,8 +3,8 @@
 mmebm score CHECKPOINT FOLDER --out FOLDER
 mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES
 
-Writes scores.csv, the strangest image first, and scores.html, a page that needs no other file: the
-strangest and the most ordinary images by each score, histograms, and where in the image.
+Writes scores.csv, strangest image first, and scores.html, a self-contained page: for each score a
+histogram, the strangest and the most ordinary images, and maps of where they are strange.
 """
 
 import argparse
@@ -15,47 +15,51 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', metavar='CHECKPOINT')
     parser.add_argument('images', metavar='FOLDER')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='where the two files go')
-    parser.add_argument('--config', help='needed only where the checkpoint holds none')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for the two files')
+    parser.add_argument('--config', help='needed only if the checkpoint holds none')
     parser.add_argument(
         '--rank-by',
         choices=['energy', 'gradient', 'restoration', 'knn'],
         default='knn',
-        help='the order of scores.csv, and what is open on the page; defaults to knn, which did '
-        'best where it was measured (docs/restore_and_score.md)',
+        help='order of scores.csv and first section of the page; defaults to knn, which did best '
+        'in our measurements (docs/restore_and_score.md)',
     )
     parser.add_argument(
         '--corruptions',
         type=int,
         default=4,
         metavar='K',
-        help='that each image is restored from; 0 leaves out this score, which takes most of the '
-        'time. Defaults to 4',
+        help='corruptions that each image is restored from; 0 skips this score, which takes most '
+        'of the time; defaults to 4',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruptions')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
     parser.add_argument(
-        '--reference', metavar='FOLDER', help='ordinary images, for knn; by default the others'
+        '--reference',
+        metavar='FOLDER',
+        help='ordinary images to compare with, for knn; defaults to the other images',
     )
     parser.add_argument(
-        '--neighbours', type=int, default=5, metavar='K', help='for knn; defaults to 5'
+        '--neighbours',
+        type=int,
+        default=5,
+        metavar='K',
+        help='nearest images that knn averages over; defaults to 5',
     )
     parser.add_argument(
         '--short-side',
         type=int,
         metavar='PIXELS',
-        help="of an image when it is scored; defaults to twice the network's size",
+        help="short side of an image when it is scored; defaults to at most twice the network's",
     )
     parser.add_argument(
-        '--top', type=int, default=12, metavar='N', help='images to show at either end of a rank'
+        '--top', type=int, default=12, metavar='N', help='images to show at each end of a ranking'
     )
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
-    parser.add_argument(
-        '--batch-size', type=int, metavar='TILES', help='that the network gets at once'
-    )
+    parser.add_argument('--batch-size', type=int, metavar='TILES', help='tiles per batch')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score all images; 0, or 1 if none could be read."""
+    """Score all images; return the exit status, 1 if none could be read."""
     from rich.console import Console
     from rich.progress import track
 
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     reference = find_images(args.reference) if args.reference else []
     if args.rank_by == 'knn' and len(images) == 1 and not reference:
         raise ValueError(
-            'knn compares an image with others: give --reference FOLDER, or --rank-by energy'
+            'knn compares an image with others: add --reference FOLDER, or use --rank-by energy'
         )
     restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
     bar = iter(track(range(len(images)), 'scoring', console=Console(stderr=True)))

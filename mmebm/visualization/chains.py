@@ -1,4 +1,4 @@
-"""Pictures of restoration chains."""
+"""Pictures of descent chains: restored or sorted step by step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Chain:
         energies: of each of them, ``(N + 1,)``.
         clean: the original ``(H, W, 3)`` in the same units, or None if there is none.
         clean_energy: its energy, or None.
-        title: what to write beside the row: a file name, a corruption.
-        accuracy: of a sorted image, the share of patches that are right in each of ``images``,
+        title: text for the row, such as a file name or a corruption.
+        accuracy: for a sorted image, the share of patches in the right place in each of ``images``,
             ``(N + 1,)`` in [0, 1]; None for a restored one.
     """
 
@@ -59,12 +59,12 @@ def to_chains(
     """Restore or sort a validation batch and measure its energies.
 
     Args:
-        model: in the mode (training or evaluation) that it should work in.
-        inputs: what its data preprocessor yields: ``[corrupted, clean]`` for restoring, images for
+        model: the algorithm, in the mode (training or evaluation) to use.
+        inputs: what its data preprocessor returns: ``[corrupted, clean]`` for restoring, images for
             sorting, each ``(B, C, H, W)``, normalised.
-        data_samples: B of them; their ``corruption``, if any, becomes the title. Sorting needs
+        data_samples: B samples; their ``corruption``, if any, becomes the title. Sorting needs
             their ``sample_idx``; None numbers the images from 0.
-        num_steps: N ≥ 0. Defaults to the number trained with.
+        num_steps: N ≥ 0. Defaults to the number used in training.
 
     Returns:
         B chains, in pixel units.
@@ -93,12 +93,12 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> np.ndarray:
-    """Draw chains: original, corrupted, every descent step side by side, figures underneath.
+    """Draw chains: original, corrupted and every descent step side by side, with captions.
 
     Args:
         chains: at least one, all with the same number of steps.
-        across: chains beside each other in a row, ≥ 1.
-        cell: side of a picture in inches, at 150 dots per inch.
+        across: number of chains side by side in a row, ≥ 1.
+        cell: side of a picture in inches, at 150 dots per inch, > 0.
 
     Returns:
         The drawing, ``(H, W, 3)`` uint8 RGB.

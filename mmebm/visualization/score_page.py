@@ -1,4 +1,4 @@
-"""A page of ranked images, in one file that needs no other and no network."""
+"""A page of ranked images in one self-contained HTML file."""
 
 import base64
 import io
@@ -31,10 +31,10 @@ class RankedImage:
     """What the page shows of an image.
 
     Attributes:
-        name: its path, as the reader knows it.
-        scores: by name; NaN is shown as a dash.
+        name: its path, as shown to the reader.
+        scores: by name; NaN if a score is missing.
         thumbnail: ``(H, W, 3)`` uint8 RGB.
-        heat: where the image is strange, ``(h, w)``, ≥ 0.
+        heat: how strange each part of the image is, ``(h, w)``, ≥ 0.
     """
 
     name: str
@@ -51,15 +51,15 @@ def score_page(
     title: str = 'Images by how unlikely they are',
     notes: Sequence[str] = (),
 ) -> str:
-    """Make the page: for each score its histogram, the strangest and the most ordinary images.
+    """Build the page: for each score a histogram, the strangest and the most ordinary images.
 
     Args:
         images: at least one.
-        scores: name of each score → what it is.
-        ranked_by: the score that is open when the page is.
-        top: images to show at either end, ≥ 1.
+        scores: name of each score → its description.
+        ranked_by: the score whose section comes first and is open.
+        top: number of images to show at each end of a ranking, ≥ 1.
         title: of the page.
-        notes: lines below it.
+        notes: lines below the title.
 
     Returns:
         HTML. Names and notes are escaped.
@@ -71,8 +71,8 @@ def score_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<title>{escape(title)}</title><style>{STYLE}</style></head><body><h1>{escape(title)}</h1>',
         *(f'<p>{escape(note)}</p>' for note in notes),
-        '<p>Right of each image: where. Bright is where the network wants to change most; the '
-        'scale is the same for all images.</p>',
+        '<p>The map beside each image shows where it is strange: the brighter, the more the '
+        'network wants to change. The scale is the same for all images.</p>',
     ]
     for name in sorted(shown, key=lambda name: name != ranked_by):
         ranked = rank(images, name)
@@ -92,7 +92,7 @@ def score_page(
 
 
 def rank(images: Sequence[RankedImage], score: str) -> list[RankedImage]:
-    """The strangest first; what is not finite counts as strange."""
+    """Sort images, strangest first; a score that is not finite counts as the strangest."""
     return sorted(
         images,
         key=lambda image: (
@@ -144,8 +144,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        heat: ``(h, w)``, brought to the image's size.
-        highest: the heat that is brightest.
+        heat: ``(h, w)``, ≥ 0; resized to the image's size.
+        highest: the heat shown brightest, > 0.
     """
     height, width = image.shape[:2]
     share = np.clip(heat / highest, 0, 1).astype(np.float32)
@@ -157,7 +157,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
 
 
 def data_uri(image: np.ndarray) -> str:
-    """``(H, W, 3)`` uint8 RGB as a JPEG inside a URI."""
+    """``(H, W, 3)`` uint8 RGB as a data URI that holds a JPEG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format='JPEG', quality=80)
     return f'data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'

@@ -56,7 +56,7 @@ def test_what_is_there_is_not_done_again(checkpoint, photos, tmp_path, capsys):
     (out / 'a.png.restored.png').write_bytes(b'kept')
     (out / 'nested/b.png.restored.png').unlink()
     assert main(argv) == 0
-    assert '1 of 3 images are there already' in capsys.readouterr().err
+    assert '1 of 3 images are done already' in capsys.readouterr().err
     assert (out / 'a.png.restored.png').read_bytes() == b'kept'
     np.testing.assert_array_equal(
         read(out / 'nested/b.png.restored.png'), read(photos / 'nested/b.png')
@@ -97,7 +97,7 @@ def test_masks_by_name(checkpoint, photos, tmp_path, capsys):
     Image.fromarray(mask).save(masks / 'a.bmp')
     argv = ['restore', checkpoint, str(photos), '--out', str(tmp_path / 'out')]
     assert main([*argv, '--mask', str(masks)]) == 0
-    assert 'nested/b.png: 0 masks' in capsys.readouterr().err
+    assert f'nested/b.png: {masks} must hold one mask of that name, got 0' in capsys.readouterr().err
     restored = read(tmp_path / 'out/a.png.restored.png')
     np.testing.assert_array_equal(restored[mask == 0], read(photos / 'a.png')[mask == 0])
     assert (restored[mask > 0] == (10, 20, 30)).all()

@@ -55,7 +55,7 @@ def test_a_missing_file_says_what_to_fetch_and_how_to_name_it(tmp_path):
     with pytest.raises(ValueError, match='DALL-E') as error:
         check_tokenizer(config(tmp_path / 'absent.pth'))
     assert f'{tmp_path}/absent.pth does not exist' in str(error.value)
-    assert 'Fetch https://' in str(error.value)
+    assert 'Download https://' in str(error.value)
     assert 'dalle_encoder.pth' in str(error.value)
     assert OPTION in str(error.value)
 
@@ -100,6 +100,6 @@ def test_without_network_the_tool_ends_with_what_to_fetch(hub, monkeypatch, caps
     error = capsys.readouterr().err
     assert 'no network' in error
     url = Config.fromfile(CONFIG).model.target_generator.init_cfg.checkpoint
-    assert f'Fetch {url} where there is a network' in error
+    assert f'Download {url} on a machine with internet access' in error
     assert OPTION in error
     assert not (tmp_path / 'work').exists()
