@@ -1,6 +1,6 @@
 """mmebm: energy-based self-supervised pretraining for MMPretrain.
 
-The way of the data, one stage per folder:
+How the data flow, one stage per folder:
 
 1. ``datasets``       find and load the images
 2. ``corruptions``    an image becomes ``[corrupted, clean]``
@@ -12,7 +12,7 @@ The way of the data, one stage per folder:
 8. ``conversion``     checkpoints for MMPretrain and timm
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
-(what is done to other people's networks) and ``utils``; above them ``cli``, which the tools share.
+(changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
 Nothing imports upwards. Importing this package registers everything in MMPretrain's registries, and
 the configs in its model hub.
 """

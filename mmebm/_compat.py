@@ -1,7 +1,7 @@
-"""Says at import which installed versions the package cannot work beside.
+"""Check at import that the installed packages are supported.
 
-Versions are read without importing the packages: that is quick, it works for a package that fails
-to import, and it reads what would be imported rather than what some distribution's metadata says.
+Versions are read without importing the packages: that is quick, works even for a package that fails
+to import, and reads what would be imported rather than a distribution's metadata.
 """
 
 import importlib.util
@@ -12,8 +12,8 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
-# The lower ends are OpenMMLab's last releases, the versions in requirements/lock.txt are the
-# maintained forks. Both ends were run.
+# The lower ends are OpenMMLab's last releases; requirements/lock.txt has the maintained forks. Both
+# were run.
 SUPPORTED = {
     'torch': '>=2.4,<3',
     'mmengine': '>=0.10.7,<1',
@@ -30,10 +30,13 @@ INSTALL = {
 
 
 def check_versions(found: dict[str, str]) -> None:
-    """Raises ImportError that names every package of ``SUPPORTED`` that is missing or unsupported.
+    """Check versions against ``SUPPORTED``.
 
     Args:
-        found: package name to version; a package that is not installed has no entry.
+        found: package name → version; a package that is not installed has no entry.
+
+    Raises:
+        ImportError: a package is missing or unsupported; names all of them.
     """
     problems = []
     for name, supported in SUPPORTED.items():
@@ -63,6 +66,6 @@ def _installed_version(name: str) -> str | None:
     if module is not None:
         return str(module.__version__)
     spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:  # no origin: a stray folder of that name
+    if spec is None or spec.origin is None:  # no origin: just a folder of that name
         return None
     return str(runpy.run_path(str(Path(spec.origin).with_name('version.py')))['__version__'])

@@ -1,21 +1,21 @@
-"""Imports MMPretrain without what it says about optional packages that mmebm does not need."""
+"""Import MMPretrain without its messages about optional packages that mmebm does not need."""
 
 import contextlib
 import io
 import warnings
 
-import mmengine.model  # noqa: F401  first, so that filters which torch installs stay
+import mmengine.model  # noqa: F401  first, so that the filters that torch installs stay
 
 UNUSED_OPERATORS = 'Fail to import ``MultiScaleDeformableAttention``'
 UNUSED_DATASETS = 'Could not import OneDL'
 
 
 def import_quietly() -> None:
-    """Imports MMCV's transformer layers and MMPretrain's datasets.
+    """Import MMCV's transformer layers and MMPretrain's datasets.
 
-    MMCV warns that its compiled operators are missing, MMPretrain's fork prints that the client of
-    a data service is. The user can do nothing about either, since nothing here uses them. Filters
-    of warnings and the standard output are as before when this returns.
+    MMCV warns that its compiled operators are missing; MMPretrain's fork prints that the client of
+    a data service is. Nothing here uses either. Warning filters and the standard output are
+    restored afterwards.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', UNUSED_OPERATORS, UserWarning)

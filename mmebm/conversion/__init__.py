@@ -1,4 +1,4 @@
-"""Checkpoints to and from other people's code: MMPretrain and timm."""
+"""Convert checkpoints to and from MMPretrain and timm."""
 
 from .files import Conversion, from_timm_file, to_mmpretrain_file, to_timm_file
 

@@ -1,8 +1,7 @@
-"""Checkpoints to and from other people's code: MMPretrain and timm.
+"""Convert checkpoint files to and from MMPretrain and timm.
 
-Each conversion ends with a proof. The file is written beside its target and loaded as a user would
-load it. Both networks see the same random images, and the file gets its name only if their outputs
-agree.
+Every conversion is verified. The file is written next to its target and loaded as a user would load
+it; it gets its name only if both networks return the same outputs for the same random images.
 """
 
 import difflib
@@ -32,20 +31,20 @@ from .timm_families import Family, Options, family_of, from_timm, to_timm
 # to the largest output if that is above 1. Compared in float64, so that rounding does not count.
 TOLERANCE = 1e-5
 
-_FREE_SIDE = 64  # pixels of the random images where a network takes any size
+_FREE_SIDE = 64  # side in pixels of the random images, if a network takes any size
 _NECKS = (None, 'GlobalAveragePooling', 'ClsBatchNormNeck')
 
 
 class Conversion(NamedTuple):
-    """What was written.
+    """Result of a conversion.
 
     Attributes:
         left_behind: names of the source's tensors that are not in the file.
-        num_tensors: in the file.
+        num_tensors: number of tensors in the file.
         num_classes: of the linear classifier in the file; 0 if there is none.
-        difference: largest difference of the outputs of both networks on random images, in
-            float64.
-        usage: lines of Python or shell that load the file.
+        difference: largest absolute difference between the outputs of both networks on random
+            images, in float64.
+        usage: lines of Python, config or shell that load the file.
     """
 
     left_behind: list[str]
@@ -59,9 +58,9 @@ class Network(nn.Module):
     """A backbone of MMPretrain and, where there is one, its linear classifier.
 
     Args:
-        model: config of any model with a ``backbone``. Its head is built if it is a
-            ``LinearClsHead`` on top of the backbone, averaged or batch-normalised; any other is
-            not.
+        model: config of any model with a ``backbone``. Its head is built only if it is a
+            ``LinearClsHead`` on the backbone's output, with or without a neck that averages or
+            applies batch norm.
     """
 
     def __init__(self, model: Mapping[str, Any]):
@@ -75,8 +74,11 @@ class Network(nn.Module):
             self.head = MODELS.build(head)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``(B, C, H, W)`` → classes ``(B, K)``; without classifier features ``(B, D)``, or
-        whatever else the backbone's last output is, averaged over positions if ``(B, D, H, W)``."""
+        """Images ``(B, C, H, W)`` → class scores ``(B, K)``.
+
+        Without a classifier, the backbone's last output, averaged over positions if
+        ``(B, D, H, W)``.
+        """
         masked = 'mask' in inspect.signature(self.backbone.forward).parameters
         features = self.backbone(images, mask=None) if masked else self.backbone(images)
         if self.head is not None:
@@ -92,20 +94,21 @@ def to_mmpretrain_file(
     config: str | Path | Config | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint's backbone, and a linear classifier's layer, for MMPretrain.
+    """Write a checkpoint's backbone, and its linear classifier if any, for MMPretrain.
 
-    The form is that of MMPretrain's ``tools/model_converters``: ``dict(state_dict=...)``, names
-    with the prefixes ``backbone.`` and ``head.``. In ``meta`` it holds the config of these parts
-    and of the normalisation, and nothing else of the run.
+    The format is that of MMPretrain's ``tools/model_converters``: ``dict(state_dict=...)``, names
+    with the prefixes ``backbone.`` and ``head.``. ``meta`` holds the config of these parts and of
+    the normalisation, and nothing else of the run.
 
     Args:
         checkpoint: of a pretraining or finetuning run of any method, or of a bare backbone.
-        out: ends in ``.pth``.
+        out: file to write, ends in ``.pth``.
         config: of the run. None takes the one in the checkpoint, which is never executed.
         overwrite: replace ``out`` if it exists.
 
     Raises:
-        FileNotFoundError, FileExistsError, PermissionError: what the name says.
+        FileNotFoundError: the checkpoint, the config or the folder of ``out`` does not exist.
+        FileExistsError, IsADirectoryError, PermissionError: ``out`` cannot be written.
         ValueError: the checkpoint cannot be read or belongs to another network than the config's;
             or the outputs differ, and nothing is written.
     """
@@ -122,7 +125,7 @@ def to_timm_file(
     config: str | Path | Config | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint's backbone, and a linear classifier's layer, for ``timm.create_model``.
+    """Write a checkpoint's backbone, and its linear classifier if any, for ``timm.create_model``.
 
     ``timm.create_model(model, checkpoint_path=out, ...)`` loads the file strictly; the arguments it
     needs are in ``usage``. A batch norm without parameters before the classifier (linear probing)
@@ -130,17 +133,17 @@ def to_timm_file(
 
     Args:
         checkpoint: as for :func:`to_mmpretrain_file`; a ViT, ConvNeXt or Swin of MMPretrain, or any
-            network of timm in a ``TIMMBackbone``, whose name is then known.
-        out: ends in ``.safetensors``.
-        model: name in timm's registry, such as ``vit_small_patch16_224``. None is an error that
-            names those that fit.
+            network of timm in a ``TIMMBackbone``, which gives its name.
+        out: file to write, ends in ``.safetensors``.
+        model: name in timm's registry, such as ``vit_small_patch16_224``. None raises an error that
+            lists the names that fit, except for a ``TIMMBackbone``.
         model_kwargs: arguments of ``timm.create_model`` that make it this network; image size,
-            pooling and classes are found without them.
+            pooling and number of classes are derived without them.
         config, overwrite: as for :func:`to_mmpretrain_file`.
 
     Raises:
-        As :func:`to_mmpretrain_file`. ValueError also: an unsupported backbone, an unknown or
-        unfitting ``model``.
+        As :func:`to_mmpretrain_file`. ValueError also: the backbone is not supported, or ``model``
+        is unknown or another network.
     """
     out = _checked_target(out, '.safetensors', overwrite)
     config, network, tensors, left = _read_ours(checkpoint, config)
@@ -180,12 +183,12 @@ def from_timm_file(
     model_kwargs: Options | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint of timm in MMPretrain's form, as a starting point.
+    """Write a checkpoint of timm in MMPretrain's format, to start a run from.
 
     Args:
-        checkpoint: a local file, ``.safetensors`` or pickled; what timm's own filter for the model
-            understands counts as timm's.
-        out: ends in ``.pth``; the form is that of :func:`to_mmpretrain_file`.
+        checkpoint: a local file, ``.safetensors`` or pickled, with any names that timm's own filter
+            for the model accepts.
+        out: file to write, ends in ``.pth``, in the format of :func:`to_mmpretrain_file`.
         model: name in timm's registry: a plain ViT, ConvNeXt or Swin.
         model_kwargs: further arguments of ``timm.create_model``.
         overwrite: replace ``out`` if it exists.
@@ -195,7 +198,9 @@ def from_timm_file(
     """
     out = _checked_target(out, '.pth', overwrite)
     if model is None:
-        raise ValueError('the name of the timm model is needed: --model vit_small_patch16_224, say')
+        raise ValueError(
+            'the name of the timm model is needed, such as --model vit_small_patch16_224'
+        )
     tensors = _read_timm(checkpoint)
     kwargs = dict(model_kwargs or {})
     family = family_of(_create(model, dict(kwargs, num_classes=0)))
@@ -214,7 +219,7 @@ def from_timm_file(
     converted, unmapped = from_timm(family, options, tensors)
     config = _mmpretrain_config(family.config(options), source)
     network = Network(config.model)
-    # timm keeps no buffers in its files: MMPretrain's are computed by the network itself
+    # timm's files hold no buffers: MMPretrain's network computes its own
     own = {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
     check_fit(network, own | converted, checkpoint, config.model.backbone.type)
     backbone = network.backbone
@@ -224,7 +229,7 @@ def from_timm_file(
 
 
 def fitting_names(family: Family, options: Options) -> list[str]:
-    """Plain names of timm's registry whose networks have these options, but for the free ones."""
+    """Plain names in timm's registry whose networks have these options, except the free ones."""
     names = [
         name
         for name in timm.list_models(module=family.timm_type.__module__.rpartition('.')[2])
@@ -237,7 +242,7 @@ def fitting_names(family: Family, options: Options) -> list[str]:
                 other = timm.create_model(name, num_classes=0)
             if type(other) is family.timm_type and not _differing(family, options, other):
                 fitting.append(name)
-        except (RuntimeError, AttributeError):  # not made for this device, or of other parts
+        except (RuntimeError, AttributeError):  # cannot be built on this device, or has other parts
             continue
     return fitting
 
@@ -267,7 +272,7 @@ def _write_mmpretrain(
 def _read_ours(
     checkpoint: str | Path, config: str | Path | Config | None
 ) -> tuple[Config, Network, dict[str, Tensor], list[str]]:
-    """A checkpoint's config, its network, filled, the network's tensors, and the other names."""
+    """A checkpoint's config, its network with weights, their tensors, and the other names."""
     file = load_checkpoint_safely(checkpoint, mmap=True)
     if config is None:
         try:
@@ -302,7 +307,7 @@ def _read_timm(checkpoint: str | Path) -> dict[str, Tensor]:
 def _tensors(
     file: Mapping[str, Any], path: str | Path, places: tuple[str, ...], prefixes: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """The tensors in the first of the places, or at the top; without a wrapper's prefix."""
+    """The tensors in the first of the places, or at the top, without the prefixes of wrappers."""
     state = next((file[p] for p in places if isinstance(file.get(p), Mapping)), file)
     tensors = {}
     for name, value in state.items():
@@ -316,7 +321,7 @@ def _tensors(
 
 
 def _clean_config(config: Mapping[str, Any], network: Network) -> Config:
-    """The parts of a run's config that belong to the tensors: no paths, no schedule."""
+    """The parts of a run's config that describe the tensors: no paths, no schedule."""
     pixels = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
     model = config['model']
     parts = dict(backbone=model['backbone'])
@@ -334,7 +339,7 @@ def _clean_config(config: Mapping[str, Any], network: Network) -> Config:
 
 
 def _mmpretrain_config(backbone: Options, source: nn.Module) -> Config:
-    """MMPretrain's config of a network of timm and of its normalisation."""
+    """MMPretrain's config for a network of timm and its normalisation."""
     model = dict(type='ImageClassifier', backbone=backbone)
     if source.num_classes:
         if backbone['type'] == 'SwinTransformer' or not backbone.get('gap_before_final_norm', True):
@@ -349,7 +354,7 @@ def _mmpretrain_config(backbone: Options, source: nn.Module) -> Config:
 
 
 def _pretrained_cfg(config: Config, model: str, kwargs: Options) -> dict[str, Any]:
-    """What timm must be told of the images, where its own settings of the model differ."""
+    """Settings of the images that differ from timm's own for the model."""
     pixels = config.data_preprocessor
     own = timm.get_pretrained_cfg(model)
     overlay = {}
@@ -368,8 +373,7 @@ def _pretrained_cfg(config: Config, model: str, kwargs: Options) -> dict[str, An
 def _timm_inside(
     backbone: Options, model: str | None, model_kwargs: Options
 ) -> tuple[str, Options]:
-    """Name and arguments of the network in MMPretrain's ``TIMMBackbone``, which has no classifier
-    and pools nothing."""
+    """Name and arguments of the network in a ``TIMMBackbone``, without classifier and pooling."""
     options = _plain(backbone)
     name = options.pop('model_name')
     if model not in (None, name) or model_kwargs:
@@ -388,7 +392,7 @@ def _timm_inside(
 def _arguments(
     family: Family, options: Options, model: str | None, model_kwargs: Options
 ) -> Options:
-    """The arguments with which timm's model has these options."""
+    """The arguments that give timm's model these options."""
     if model is None:
         names = fitting_names(family, options)
         raise ValueError(
@@ -396,8 +400,8 @@ def _arguments(
             + (
                 f'--model with one of {", ".join(names)}'
                 if names
-                else f'no plain name fits this {family.types[0]}; for the --model of your choice '
-                'the tool tells which --model-kwargs it needs'
+                else f'no plain name fits this {family.types[0]}; choose any --model, and the '
+                'error lists the --model-kwargs that it needs'
             )
         )
     own = _create(model, dict(model_kwargs, num_classes=0))
@@ -447,7 +451,7 @@ def _options_of_timm(family: Family, model: nn.Module) -> Options:
 def _differing(
     family: Family, options: Options, model: nn.Module, given: Options | None = None
 ) -> dict[str, tuple[Any, Any]]:
-    """Options where a network of timm differs and that ``_arguments`` does not set by itself."""
+    """Options in which a network of timm differs, and that ``_arguments`` does not set itself."""
     return {
         key: (value, options[key])
         for key, value in family.of_timm(model).items()
@@ -461,7 +465,7 @@ def _create(model: str, kwargs: Options) -> nn.Module:
         close = difflib.get_close_matches(model, timm.list_models(), n=5)
         raise ValueError(
             f'timm {timm.__version__} has no model {model!r}'
-            + (f'; close are {", ".join(close)}' if close else '')
+            + (f'; close names are {", ".join(close)}' if close else '')
         )
     try:
         return timm.create_model(model, **kwargs).eval()
@@ -470,15 +474,15 @@ def _create(model: str, kwargs: Options) -> nn.Module:
 
 
 def _filtered(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Older and original names, as timm's own loader of pretrained weights understands them.
+    """Convert older and original names, as timm does when it loads pretrained weights.
 
-    It also resizes what belongs to another image size, which is refused here.
+    timm would also resize tensors of another image size, which is refused here.
     """
     filter_fn = inspect.getmodule(type(model)).checkpoint_filter_fn
     try:
         filtered = filter_fn(dict(tensors), model)
     except (RuntimeError, KeyError, AttributeError, ValueError, AssertionError):
-        return tensors  # what does not fit is named by the caller
+        return tensors  # the caller reports what does not fit
     sized = ('pos_embed', 'relative_position_bias_table', 'patch_embed.proj.weight')
     resized = [n for n in tensors if n.endswith(sized) and n in filtered]
     resized = [n for n in resized if filtered[n].shape != tensors[n].shape]
@@ -497,7 +501,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
 
 
 def _is_buffer(name: str) -> bool:
-    """Swin's constants, which older files of timm hold."""
+    """Whether a tensor is a constant of Swin, as in older files of timm."""
     return name.endswith(('.relative_position_index', '.attn_mask'))
 
 
@@ -516,7 +520,7 @@ def _with_folded_batch_norm(tensors: dict[str, Tensor], eps: float) -> dict[str,
 
 @torch.no_grad()
 def _difference(ours: nn.Module, theirs: nn.Module, backbone: nn.Module) -> float:
-    """Largest difference of the outputs on two random images.
+    """Largest absolute difference between the outputs on two random images.
 
     Raises:
         ValueError: it is larger than ``TOLERANCE``, or not a number.
@@ -574,7 +578,7 @@ def _checked_target(out: str | Path, suffix: str, overwrite: bool) -> Path:
 
 @contextmanager
 def _proven(out: Path) -> Iterator[Path]:
-    """A temporary file in the folder of ``out``, which takes its place if no error is raised."""
+    """A temporary file in the folder of ``out``, which replaces it if no error is raised."""
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.converting-') as folder:
         temporary = Path(folder, out.name)
         yield temporary
@@ -582,12 +586,12 @@ def _proven(out: Path) -> Iterator[Path]:
 
 
 def _compact(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that share no memory and no file."""
+    """Copies of the tensors that share no memory, with each other or with a file."""
     return {n: t.detach().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Config types as the builtins that they stand for."""
+    """Convert config types to builtins."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

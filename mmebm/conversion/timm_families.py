@@ -1,8 +1,8 @@
 """The same network in MMPretrain and in timm: its options and the names of its tensors.
 
-For each family three pure functions: the options of a network of either library, both in timm's
-words, and MMPretrain's config of them; and one table from MMPretrain's names to timm's, which is
-read in both directions.
+Each family has three pure functions: two read the options of a network of either library, in timm's
+terms, and one turns options into MMPretrain's config. One table maps MMPretrain's tensor names to
+timm's and is used in both directions.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from timm.models import convnext, swin_transformer, vision_transformer
 from torch import Tensor, nn
 
-# B batch, C channels, kh × kw the positions that a merge of patches takes together.
+# C channels, kh × kw the positions that patch merging joins.
 
-Options = dict[str, Any]  # in the words of timm's create_model
+Options = dict[str, Any]  # named as in timm's create_model
 
 
 class Family(NamedTuple):
@@ -22,11 +22,11 @@ class Family(NamedTuple):
     Attributes:
         types: names of MMPretrain's classes.
         timm_type: timm's class.
-        timm_names: pattern of the names of its plain members in timm's registry.
-        of_mmpretrain, of_timm: the options of a network.
+        timm_names: regular expression for the plain names in timm's registry.
+        of_mmpretrain, of_timm: read the options of a network.
         config: MMPretrain's config of a backbone with these options.
         names: pairs of MMPretrain's and timm's names of tensors, or of modules that hold them.
-        free: options that any name of the registry takes, since they are no matter of size.
+        free: options that can be set for any name in the registry.
         head: timm's name of the linear classifier.
         merges_patches: whether tensors of ``downsample`` modules are ordered differently.
     """
@@ -47,21 +47,22 @@ def family_of(network: nn.Module) -> Family:
     """The family of a backbone of MMPretrain or of a network of timm.
 
     Raises:
-        ValueError: it has none; names those that there are.
+        ValueError: it belongs to none; names the supported ones.
     """
     for family in FAMILIES:
         if type(network) is family.timm_type or type(network).__name__ in family.types:
             return family
     known = ', '.join(family.types[0] for family in FAMILIES)
     raise ValueError(
-        f'{type(network).__name__} is not supported between MMPretrain and timm, only {known}'
+        f'{type(network).__name__} is not supported: only {known} can be converted between '
+        'MMPretrain and timm'
     )
 
 
 def to_timm(
     family: Family, options: Options, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename and reorder a checkpoint's tensors for timm.
+    """Rename a checkpoint's tensors for timm, and reorder those of patch merging.
 
     Args:
         family: of the network.
@@ -69,7 +70,7 @@ def to_timm(
         tensors: by name, with the prefixes ``backbone.`` and ``head.``.
 
     Returns:
-        timm's tensors, and the names of those without a counterpart.
+        timm's tensors by name, and the names of those without a counterpart.
     """
     names = {ours: theirs for ours, theirs in family.names(options)}
     names['head.fc'] = family.head
@@ -88,8 +89,10 @@ def from_timm(
 
 
 def merge_order_to_timm(tensor: Tensor) -> Tensor:
-    """Inputs of 2 × 2 patch merging: MMCV's Unfold order ``(..., C·kh·kw)`` → timm's order
-    ``(..., kw·kh·C)``."""
+    """Reorder the input axis of 2 × 2 patch merging.
+
+    From MMCV's order, that of ``Unfold``, ``(..., C·kh·kw)``, to timm's ``(..., kw·kh·C)``.
+    """
     channels = tensor.shape[-1] // 4
     return tensor.unflatten(-1, (channels, 2, 2)).transpose(-1, -3).flatten(-3)
 
@@ -388,7 +391,7 @@ def _swin_names(options: Options) -> Iterator[tuple[str, str]]:
 
 
 def _side(size: int | list | tuple) -> int | list:
-    """The side of a square, else both sides."""
+    """The side of a square, or both sides of a rectangle."""
     sides = list(size) if isinstance(size, list | tuple) else [size]
     return sides[0] if len(set(sides)) == 1 else sides
 

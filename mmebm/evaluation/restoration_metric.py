@@ -124,7 +124,7 @@ def ssim(image: Tensor, clean: Tensor) -> float:
     Args:
         image, clean: (C, H, W) float in pixel units.
     """
-    # Imported here, since it takes half a second, which not every start should pay.
+    # Imported here because it takes half a second, which not every start should pay.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     side = min(clean.shape[-2:])

@@ -1,4 +1,4 @@
-"""Small parts that know nothing of the method: checks, files, random numbers, tables."""
+"""Helpers that know nothing of the method: checks, files, random numbers, tables."""
 
 from .checks import checked_bool, checked_int, checked_number, checked_numbers, checked_range
 from .freed_memory import keep_freed_memory

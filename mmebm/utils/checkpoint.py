@@ -1,10 +1,10 @@
-"""Reads checkpoint files without running code that they may hold.
+"""Load checkpoint files without running code that they may contain.
 
 A checkpoint is a pickle, and unpickling calls whatever functions the file names. MMEngine's own
 loader tries torch's restricted unpickler first, but falls back to the unrestricted one with a
 warning, and lets files call ``getattr``, through which a crafted file reaches ``exec``. Here a file
-may name tensors, numpy's numbers and arrays and MMEngine's ``HistoryBuffer``, which is what
-``Runner.save_checkpoint`` writes, and anything else is refused.
+may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, which is what
+``Runner.save_checkpoint`` writes; anything else is refused.
 """
 
 import codecs
@@ -34,17 +34,17 @@ from torch.serialization import (
 def load_checkpoint_safely(
     path: str | Path, map_location: str | torch.device | None = 'cpu', mmap: bool = False
 ) -> dict[str, Any]:
-    """Loads a local checkpoint that holds nothing but data.
+    """Load a local checkpoint that contains nothing but data.
 
     Args:
         path: the file; one that ends in ``.safetensors`` is read as such.
         map_location: as in ``torch.load``.
-        mmap: leave the tensors on disk until they are read. Makes looking at a large file cheap;
-            not for a file that may be overwritten while the result is in use.
+        mmap: leave the tensors on disk until they are read, which is cheap if only a part is
+            needed. Not for a file that may be overwritten while the result is in use.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file would run code, is damaged, or is no checkpoint.
+        ValueError: the file would run code, is damaged, or is not a checkpoint.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -55,18 +55,18 @@ def load_checkpoint_safely(
         except SafetensorError as error:
             raise ValueError(_explain(path, error)) from error
     with path.open('rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'  # older files have no layout that could be mapped
+        is_zip = file.read(4) == b'PK\x03\x04'  # older files cannot be memory-mapped
     try:
         with _only_these_globals(_harmless_globals()):
             checkpoint = torch.load(
                 str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
             )
-    except Exception as error:  # damaged bytes make the unpickler fail in any way
+    except Exception as error:  # damaged bytes can make the unpickler raise anything
         raise ValueError(_explain(path, error)) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
-            f'{path} is no checkpoint: it holds a {type(checkpoint).__name__} where a dict of '
-            'weights is expected'
+            f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, but must hold a '
+            'dict of weights'
         )
     return checkpoint
 
@@ -85,7 +85,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def register_safe_loader() -> None:
-    """Makes MMEngine load local files with :func:`load_checkpoint_safely` in this process.
+    """Make MMEngine load local files with :func:`load_checkpoint_safely` in this process.
 
     For tools: it covers what a runner resumes from and what ``init_cfg`` in a config names.
     """
@@ -109,7 +109,7 @@ def _explain(path: Path, error: Exception) -> str:
                 'torch.save(dict(state_dict=...)).'
             )
     if (name := _name_in_plain_pickle(path)) is not None:
-        what = 'no checkpoint: it is a pickle'
+        what = 'not a checkpoint: it is a pickle'
         if name:
             what = f'refused: it is a pickle that names {name}, and loading it could run code'
         return (
@@ -119,14 +119,14 @@ def _explain(path: Path, error: Exception) -> str:
     # torch's text begins with the advice to load the file unsafely
     reason = re.search(r'(?<=WeightsUnpickler error: )\s*.+', text) or re.search(r'.+', text)
     reason = reason[0].strip() if reason else type(error).__name__
-    return f'{path} is damaged, incomplete or no checkpoint ({reason}); copy it again'
+    return f'{path} is damaged, incomplete or not a checkpoint ({reason}); copy it again'
 
 
 def _name_in_plain_pickle(path: Path) -> str | None:
-    """The first function that a pickle names, '' if it names none; None if the file is no pickle.
+    """The first function that a pickle names, '' if it names none; None if it is no pickle.
 
-    Reads the opcodes only. Those of the oldest protocols are letters, so that a text may begin like
-    them: a file of these counts if it can be read to its end.
+    Only reads opcodes. Those of the oldest protocols are letters, so a text may begin like a
+    pickle: such a file counts only if it can be read to its end.
     """
     strings, names, marked = [], [], False
     with path.open('rb') as file:
@@ -143,14 +143,14 @@ def _name_in_plain_pickle(path: Path) -> str | None:
                     strings.append(argument)
                 if marked and names:
                     break
-        except (ValueError, OverflowError, MemoryError):  # cut short, or of impossible lengths
+        except (ValueError, OverflowError, MemoryError):  # truncated, or with impossible lengths
             return None
     return names[0] if names else '' if marked else None
 
 
 def _harmless_globals() -> list[Callable]:
     """What a checkpoint of MMEngine's runner names beyond tensors."""
-    # these two live under another path in numpy 2, but a file may come from either
+    # numpy 2 moved these two, and a file may come from either version
     reconstruct = np.zeros(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
     functions = [
@@ -161,7 +161,9 @@ def _harmless_globals() -> list[Callable]:
     # torch pickles a method as getattr(class, name); the real getattr reaches everything
     functions.append(_under_name(_history_buffer_method, 'builtins', 'getattr'))
     dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
-    functions.append(codecs.encode)  # bytes are written as encoded text; torch 2.4 does not list it
+    functions.append(
+        codecs.encode
+    )  # pickles hold bytes as encoded text; torch 2.4 does not allow it by default
     return [*functions, HistoryBuffer, np.ndarray, np.dtype, slice, *dtypes]
 
 
@@ -183,7 +185,7 @@ def _under_name(function: Callable, module: str, name: str) -> Callable:
 
 @contextmanager
 def _only_these_globals(allowed: list[Callable]) -> Iterator[None]:
-    # torch's list is of the whole process; what others added to it is not allowed here
+    # torch's list is global to the process; what others added to it is not allowed here
     before = get_safe_globals()
     clear_safe_globals()
     add_safe_globals(allowed)

@@ -1,6 +1,6 @@
-"""Checks of options: each returns the value in its final type, or says what is allowed.
+"""Checks of options: each returns the value in its final type, or raises and says what is allowed.
 
-NaN passes none of them, because it fails every comparison.
+NaN never passes, because it fails every comparison.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def checked_int(name: str, value: int, minimum: int) -> int:
     """Return ``value`` if it is an integer ≥ ``minimum``.
 
     Raises:
-        TypeError: it is no integer; a bool is none.
+        TypeError: it is not an integer; a bool does not count as one.
         ValueError: it is smaller.
     """
     allowed = f'{name} must be an integer ≥ {minimum}, got {value!r}'
@@ -47,8 +47,8 @@ def checked_number(
     """Return ``value`` if it is a finite number in the bounds given: [low, high], (above, below).
 
     Raises:
-        TypeError: it is no number; a bool is none.
-        ValueError: it lies outside, or is NaN or infinite.
+        TypeError: it is not a number; a bool does not count as one.
+        ValueError: it is out of bounds, NaN or infinite.
     """
     bounds = ((low, '≥'), (above, '>'), (high, '≤'), (below, '<'))
     allowed = ' and '.join(f'{sign} {bound}' for bound, sign in bounds if isfinite(bound))
@@ -68,8 +68,8 @@ def checked_numbers(
     """Return ``values`` if it holds ``length`` numbers in ``low..high``, both ends allowed.
 
     Raises:
-        TypeError: it is no list, tuple or array of numbers.
-        ValueError: it has another length, or a number lies outside or is NaN.
+        TypeError: it is not a list, tuple or array of numbers.
+        ValueError: it has the wrong length, or a number is out of bounds or NaN.
     """
     allowed = f'{name} must be {length} numbers in {low}..{high}, got {values!r}'
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):

@@ -1,4 +1,4 @@
-"""Read the config text that a checkpoint carries, without running it."""
+"""Read the config text inside a checkpoint without running it."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ def parse_config_text(text: str) -> ConfigDict:
     """Parse what MMEngine writes into ``checkpoint['meta']['cfg']``: literals and ``dict(...)``.
 
     MMEngine's own ``Config.fromstring`` executes the text, and a registry imports whatever a dotted
-    ``type`` names; neither is wanted for a file that came from somebody else.
+    ``type`` names; neither is safe for a file from somebody else.
 
     Args:
         text: assignments of literals, as in ``Config.pretty_text``.
@@ -37,7 +37,7 @@ def parse_config_text(text: str) -> ConfigDict:
 
 
 def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
-    """The config that a loaded checkpoint carries, parsed, never executed.
+    """The config inside a loaded checkpoint, parsed, never executed.
 
     Args:
         checkpoint: what the file holds.
@@ -48,7 +48,7 @@ def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
     """
     text = checkpoint.get('meta', {}).get('cfg')
     if not isinstance(text, str):
-        raise ValueError(f'{name} holds no config: give the one it was trained with before it')
+        raise ValueError(f'{name} holds no config: give the one it was trained with')
     return parse_config_text(text)
 
 

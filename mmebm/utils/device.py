@@ -1,4 +1,4 @@
-"""What measured figures belong to."""
+"""The hardware that a measurement belongs to."""
 
 import platform
 import re
@@ -8,7 +8,7 @@ import torch
 
 
 def device_name(device: str | torch.device = 'cpu') -> str:
-    """The model of a GPU, or of this machine's processor."""
+    """The model name of a GPU, or of this machine's processor."""
     device = torch.device(device)
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""Random draws that depend on named integers only, not on what was drawn before."""
+"""Random draws that depend only on given integers, not on earlier draws."""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def derive_seeds(*entropy: int) -> tuple[int, int, int]:
 
     Args:
         *entropy: Non-negative integers such as seed, epoch and sample index. Neighbouring values
-            give unrelated seeds; the order counts.
+            give unrelated seeds; the order matters.
 
     Returns:
         Three integers in ``[0, 2**32)``.
@@ -28,12 +28,11 @@ def derive_seeds(*entropy: int) -> tuple[int, int, int]:
 
 @contextmanager
 def fixed_random_state(*entropy: int) -> Iterator[None]:
-    """Seed the generators that transforms draw from, and put them back afterwards.
+    """Seed the generators that transforms draw from, and restore them afterwards.
 
     These are NumPy's global state, Python's ``random`` and torch's CPU generator; those of
-    accelerators are left alone. Takes about 0.1 ms, mostly for copying the states. In a worker of
-    a data loader, whose generators serve nothing but samples, they are not put back, and it takes
-    a quarter of that.
+    accelerators are not touched. Takes about 0.1 ms, mostly for copying the states. In a worker,
+    whose generators only serve samples, they are not restored, which takes a quarter of that.
 
     Args:
         *entropy: Non-negative integers from which the seeds are derived.

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file fit a network, and how to word it."""
+"""Compare the tensors of a file with those of a network, and describe the differences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ from torch import nn
 
 
 class Fit(NamedTuple):
-    """How the tensors of a file fit a network; as text, how many do and what is wrong with others.
+    """How the tensors of a file fit a network; as text, how many fit and what differs.
 
     Attributes:
         total: number of tensors of the network.
-        missing: names of those that the file does not have.
-        unused: names of the file's tensors that have no place in the network.
-        unfit: a sentence for each tensor that both have, but with different shapes.
+        missing: names of the network's tensors that are not in the file.
+        unused: names of the file's tensors that are not in the network.
+        unfit: a sentence for each tensor that both have, with different shapes.
     """
 
     total: int
@@ -24,7 +24,7 @@ class Fit(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Tensors that the file fills over all of the network, in [0, 1]."""
+        """Share of the network's tensors that the file fills, in [0, 1]."""
         return 1 - (len(self.missing) + len(self.unfit)) / max(self.total, 1)
 
     @property
@@ -32,7 +32,7 @@ class Fit(NamedTuple):
         """What does not fit, counted and with examples; empty if everything fits."""
         found = {
             'missing in the file': self.missing,
-            'in the file without a place': self.unused,
+            'not in the network': self.unused,
             'do not fit': self.unfit,
         }
         return '; '.join(f'{len(n)} {what}: {shortened(n)}' for what, n in found.items() if n)
@@ -48,7 +48,7 @@ def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
 
     Args:
         network: any module.
-        tensors: by name. What has no shape does not fit.
+        tensors: by name. A value without a shape does not fit.
     """
     own = {name: _shape(value) for name, value in network.state_dict().items()}
     file = {name: _shape(value) for name, value in tensors.items()}
@@ -71,10 +71,10 @@ def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, 
         network: any module.
         tensors: by name.
         path: of their file, for the message.
-        what: the network is, for the message.
+        what: the network, in words, for the message.
 
     Raises:
-        ValueError: one is missing, has no place, or has another shape; names the first of each.
+        ValueError: one is missing, unknown, or has another shape; names the first of each.
     """
     differences = fit_of(network, tensors).differences
     if differences:

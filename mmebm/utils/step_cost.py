@@ -1,4 +1,4 @@
-"""What one call of a function, such as a training step, costs in time and memory."""
+"""Time and memory that one call of a function, such as a training step, takes."""
 
 import json
 import tempfile
@@ -12,10 +12,10 @@ import torch
 
 
 def step_seconds(step: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of wall time that a call takes, on a GPU until that has finished its work.
+    """Wall time of a call in seconds; on a GPU, until its work is finished.
 
     Args:
-        step: the function; a first call often compiles or allocates, and is not worth timing.
+        step: the function. Do not time its first call, which may compile or allocate.
         device: where it works, ``torch.device('cpu')`` or ``torch.device('cuda')``.
     """
     start = perf_counter()
@@ -26,10 +26,10 @@ def step_seconds(step: Callable[[], Any], device: torch.device) -> float:
 
 
 def peak_memory(step: Callable[[], Any], device: torch.device) -> int:
-    """Bytes that a call allocates at its peak, beyond what is allocated before it.
+    """Peak memory of a call in bytes, beyond what was allocated before it.
 
-    For a training step that was called before, that is beyond the weights and the optimizer's
-    state. Only what PyTorch allocates is counted, so a busy machine measures the same.
+    For any but the first training step, that excludes the weights and the optimizer's state. Only
+    PyTorch's own allocations count, so other load on the machine does not matter.
 
     Args:
         step: the function.
@@ -40,11 +40,11 @@ def peak_memory(step: Callable[[], Any], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() - before
-    # PyTorch counts what a CPU allocates only while it profiles, and tells it in the trace
+    # on a CPU, PyTorch only counts allocations while it profiles, and reports them in the trace
     profile = torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     )
-    with warnings.catch_warnings():  # of several cycles, where there is one
+    with warnings.catch_warnings():  # about several cycles, though there is one
         warnings.filterwarnings('ignore', '.*Profiler clears events', UserWarning)
         with profile:
             step()
@@ -54,5 +54,5 @@ def peak_memory(step: Callable[[], Any], device: torch.device) -> int:
         events = json.loads(file.read_text())['traceEvents']
     memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
     totals = [e['args']['Total Allocated'] for e in memory]
-    # what an earlier profile saw allocated, and nobody saw freed, is counted on
+    # the total includes what was allocated under an earlier profile and freed outside of any
     return max(totals) - (totals[0] - memory[0]['args']['Bytes'])

@@ -1,4 +1,4 @@
-"""What the tools that measure share: their rows as files, and on a terminal."""
+"""Tables of measurements: as CSV, as Markdown, and on a terminal."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ GAP = 2  # columns of the terminal between two columns of a table
 
 
 def write_csv(rows: Sequence[dict], path: Path) -> None:
-    """A line per row, below the names of the first row's entries."""
+    """Write a header, the keys of the first row, and one line per row."""
     with open(path, 'w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -20,7 +20,7 @@ def write_csv(rows: Sequence[dict], path: Path) -> None:
 
 
 def markdown_table(lines: Iterable[Sequence]) -> str:
-    """The lines of cells, header and rule included, as Markdown; without a newline at its end."""
+    """Lines of cells, header and rule included, as Markdown, without a trailing newline."""
     return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
 
@@ -31,7 +31,7 @@ def print_table(
     title: str | None = None,
     left: int = 1,
 ) -> None:
-    """Prints :func:`text_table` as wide as the console; what is wider is left to the terminal."""
+    """Print :func:`text_table` for the console's width; the terminal wraps what is wider."""
     if title is not None:
         console.print(Text(title, 'italic'), soft_wrap=True)
     text = Text(text_table(columns, rows, console.width, left))
@@ -41,9 +41,9 @@ def print_table(
 def text_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, left: int = 1
 ) -> str:
-    """A table for a terminal that cuts no word, whatever the width.
+    """Lay out a table for a terminal without cutting a word, whatever the width.
 
-    The first of these layouts that fits, or else the last:
+    Uses the first of these layouts that fits, else the last:
 
     1. one line per row;
     2. the same, with headings of several words on several lines;
@@ -86,7 +86,7 @@ def text_table(
 def _laid_out(
     headings: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], left: int
 ) -> tuple[list[str], list[str]]:
-    """Lines of the head, its rule included, and one per row; a heading is a list of lines."""
+    """Lines of the head, rule included, and one line per row; a heading is a list of lines."""
     height = max(map(len, headings), default=0)
     above = [[''] * (height - len(heading)) + list(heading) for heading in headings]
     head = [list(line) for line in zip(*above, strict=True)]
@@ -106,5 +106,5 @@ def _padded(text: str, width: int, left: bool) -> str:
 
 
 def _width(texts: Iterable[str]) -> int:
-    """Of the widest, in columns of the terminal, of which some characters take two."""
+    """Of the widest text, in columns of the terminal; some characters take two."""
     return max(map(cell_len, texts), default=0)

@@ -1,6 +1,6 @@
-"""Overlapping tiles of a large image, and how what is computed on them is blended.
+"""Overlapping tiles of a large image, and blending of what is computed on them.
 
-Everything here is arithmetic on arrays: no network, no colours.
+Only arithmetic on arrays: no network, no colours.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,32 +13,32 @@ from .checks import checked_int
 
 # H × W pixels, C channels, h × w of a tile, B tiles in a batch, T tiles along an axis.
 
-# Weights are multiples of 2⁻¹², so a product of two is one of 2⁻²⁴, which float32 adds exactly.
+# Weights are multiples of 2⁻¹², so float32 adds products of two, multiples of 2⁻²⁴, exactly.
 _QUANTA = 2**12
 
 Change = Callable[[np.ndarray], np.ndarray]
 
 
 def padded_length(length: int, tile: int, align: int = 1) -> int:
-    """The smallest length ≥ ``length`` that holds a tile and leaves a multiple of ``align``."""
+    """The smallest length ≥ ``length`` that is ``tile`` plus a multiple of ``align``."""
     return tile + ceil(max(length - tile, 0) / align) * align
 
 
 def tile_starts(length: int, tile: int, overlap: int, align: int = 1) -> list[int]:
-    """Where the tiles along an axis start: the fewest that overlap enough, evenly spread.
+    """Starts of the tiles along an axis: the fewest that overlap enough, evenly spread.
 
     Args:
-        length: of the axis, ≥ ``tile``; what is left beside one tile is a multiple of ``align``.
+        length: of the axis, ≥ ``tile``; ``length − tile`` is a multiple of ``align``.
         tile: length of a tile, ≥ 1.
-        overlap: of neighbours, in 0..tile−1; they overlap by more where the length asks for it,
-            and by less than ``align`` less where only that keeps them aligned.
-        align: every start is a multiple of it, ≥ 1.
+        overlap: of neighbours, in 0..tile−1. The actual overlap may be larger, to fill the length,
+            or smaller by less than ``align``, to keep the starts aligned.
+        align: every start is a multiple of it, in 1..tile.
 
     Returns:
-        T starts, rising, from 0 to ``length − tile``.
+        T starts, increasing, from 0 to ``length − tile``.
 
     Raises:
-        TypeError, ValueError: a number is no integer or out of its range.
+        TypeError, ValueError: a number is not an integer or out of range.
     """
     tile = checked_int('tile', tile, minimum=1)
     align = checked_int('align', align, minimum=1)
@@ -58,12 +58,12 @@ def tile_starts(length: int, tile: int, overlap: int, align: int = 1) -> list[in
 
 
 def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
-    """Weights of the tiles along an axis: smooth, and at every position with a sum of exactly 1.
+    """Weights of the tiles along an axis: smooth, with a sum of exactly 1 at every position.
 
-    A tile's weight is highest in its middle (a Hann window), shared with the tiles that overlap.
+    Each tile's weight is a Hann window over the sum of all windows at that position.
 
     Args:
-        starts: of T tiles, rising from 0, without gaps between tiles.
+        starts: of T tiles, increasing from 0, without gaps between tiles.
         tile: length of a tile.
 
     Returns:
@@ -75,7 +75,7 @@ def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
     for place in places:
         total[place] += window
     shares = np.stack([np.rint(window / total[place] * _QUANTA) for place in places])
-    left = np.full(len(total), _QUANTA, float)  # by rounding; it goes to the largest share
+    left = np.full(len(total), _QUANTA, float)  # left by rounding; goes to the largest share
     largest = np.zeros(len(total))
     for place, share in zip(places, shares, strict=True):
         left[place] -= share
@@ -89,7 +89,7 @@ def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles over an image of a given size, which is continued where it does not fit them.
+    """Tiles over an image of a given size, which is padded where they do not fit.
 
     Args:
         height, width: H, W of the image, ≥ 1.
@@ -106,7 +106,7 @@ class Tiling:
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Height and width that the tiles cover together, ≥ H, W."""
+        """Height and width that the tiles cover together, ≥ H and ≥ W."""
         return (
             padded_length(self.height, self.tile[0], self.align),
             padded_length(self.width, self.tile[1], self.align),
@@ -126,7 +126,7 @@ class Tiling:
         return len(rows) * len(columns)
 
     def pad(self, image: np.ndarray) -> np.ndarray:
-        """Continue ``(H, W, C)`` below and to the right by its mirror image; itself if it fits."""
+        """Mirror ``(H, W, C)`` below and to the right until the tiles fit; itself if they do."""
         below, right = self.padded[0] - self.height, self.padded[1] - self.width
         if not (below or right):
             return image
@@ -147,16 +147,16 @@ def add_change(
 ) -> None:
     """Add ``change(image + difference)``, computed on tiles and blended, to ``difference``.
 
-    Beside its arguments it holds one row of tiles and one batch, however many tiles there are:
-    rows of the image that no later tile reads are finished and written back at once.
+    Besides the arguments, memory holds one row of tiles and one batch, however many tiles there
+    are: rows of the image that no later tile reads are written back at once.
 
     Args:
         image: padded, ``(H, W, C)``, uint8 or float32; not changed.
         difference: padded, ``(H, W, C)`` float32; changed in place.
         change: tiles ``(B, h, w, C)`` float32 → what to add to each, of the same shape.
-        tiling: that both were padded by.
-        batch: the most tiles to hand over at once, ≥ 1.
-        on_tiles: told the number of tiles after each batch.
+        tiling: that padded both.
+        batch: tiles per call of ``change``, ≥ 1.
+        on_tiles: called with the number of tiles after each batch.
     """
     rows, columns = tiling.starts
     (height, width), channels = tiling.tile, image.shape[2]

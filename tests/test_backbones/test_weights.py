@@ -134,7 +134,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match='is a URL: download it'):
         load_backbone(backbone, 'https://example.org/a.pth')
     (tmp_path / 'image.pth').write_bytes(b'\x89PNG\r\n\x1a\n' * 20)
-    with pytest.raises(ValueError, match='no checkpoint'):
+    with pytest.raises(ValueError, match='not a checkpoint'):
         load_backbone(backbone, tmp_path / 'image.pth')
     torch.save(dict(state_dict=dict(epoch=3)), tmp_path / 'empty.pth')
     with pytest.raises(ValueError, match='holds no tensors, but state_dict'):

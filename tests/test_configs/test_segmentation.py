@@ -203,7 +203,7 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     (report,) = (line for line in log.read_text().splitlines() if 'a.pth: filled' in line)
     names = {name.removeprefix('backbone.') for name in before if name.startswith('backbone.')}
     if kind == 'VisionTransformer':
-        assert report.endswith('(100.0 %); 2 in the file without a place: ln2.weight, ln2.bias')
+        assert report.endswith('(100.0 %); 2 not in the network: ln2.weight, ln2.bias')
         assert names == pretrained.keys() - {'ln2.weight', 'ln2.bias'}
         # 4² patches of 8² become 8²: as plain torch would resize them
         token, grid = pretrained['pos_embed'].split([1, 16], dim=1)
@@ -308,7 +308,7 @@ class TestRefusals:
     def test_another_prefix(self, refuse, tmp_path):
         state = save_pretrained(tmp_path / 'a.pth', 'VisionTransformer')
         torch.save({f'encoder.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
-        refuse(VIT, r'filled 0 of 52 .*without a place: encoder\.cls_token')
+        refuse(VIT, r'filled 0 of 52 .*not in the network: encoder\.cls_token')
 
     def test_the_tool_refuses_without_a_checkpoint(self, monkeypatch, capsys):
         monkeypatch.delenv('PRETRAINED', raising=False)

@@ -375,7 +375,7 @@ def test_refuses_a_checkpoint_without_config(convert, tmp_path, capsys):
     [
         (dict(img_size=48), ['pos_embed is (1, 17, 16)', '(1, 37, 16)']),
         (dict(arch=dict(ARCH, num_layers=3)), ['12 missing in the file', 'layers.2']),
-        (dict(arch=dict(ARCH, num_layers=1)), ['12 in the file without a place', 'layers.1']),
+        (dict(arch=dict(ARCH, num_layers=1)), ['12 not in the network', 'layers.1']),
         (dict(arch=dict(ARCH, embed_dims=32)), ['cls_token is (1, 1, 16)', '(1, 1, 32)']),
         (CONVNEXT, ['another network than ConvNeXt', 'downsample_layers.0.0', 'cls_token']),
     ],
@@ -392,7 +392,7 @@ def test_refuses_a_wrong_prefix(convert, run, tmp_path, capsys):
     state = {k.replace('backbone.', 'encoder.'): v for k, v in file['state_dict'].items()}
     torch.save(dict(meta=file['meta'], state_dict=state), tmp_path / 'a.pth')
     argv = [tmp_path / 'a.pth', tmp_path / 'b.pth']
-    refused(convert, capsys, argv, 'without a place', 'encoder.cls_token')
+    refused(convert, capsys, argv, 'not in the network', 'encoder.cls_token')
 
 
 def test_refuses_timm_models_of_another_kind_or_size(convert, run, tmp_path, capsys, monkeypatch):

@@ -194,7 +194,7 @@ def test_a_truncated_file_in_the_old_form_is_damaged(tmp_path, share):
 def test_the_reason_is_not_torchs_advice(tmp_path):
     path = tmp_path / 'text.pth'
     path.write_text('weights of yesterday')
-    with pytest.raises(ValueError, match='damaged, incomplete or no checkpoint') as raised:
+    with pytest.raises(ValueError, match='damaged, incomplete or not a checkpoint') as raised:
         load_checkpoint_safely(path)
     assert 'weights_only' not in str(raised.value)
 
@@ -210,7 +210,7 @@ def test_truncated_file(tmp_path, runner_checkpoint, share, mmap):
     data = runner_checkpoint.read_bytes()
     path = tmp_path / 'half.pth'
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ValueError, match=r'half\.pth is damaged, incomplete or no checkpoint'):
+    with pytest.raises(ValueError, match=r'half\.pth is damaged, incomplete or not a checkpoint'):
         load_checkpoint_safely(path, mmap=mmap)
 
 
@@ -227,13 +227,13 @@ def test_truncated_file(tmp_path, runner_checkpoint, share, mmap):
 )
 def test_other_files(tmp_path, data):
     (tmp_path / 'other').write_bytes(data)
-    with pytest.raises(ValueError, match=r'other is (damaged|no checkpoint)'):
+    with pytest.raises(ValueError, match=r'other is (damaged|not a checkpoint)'):
         load_checkpoint_safely(tmp_path / 'other')
 
 
 def test_no_dict(tmp_path):
     torch.save(torch.zeros(2), tmp_path / 'tensor.pth')
-    with pytest.raises(ValueError, match='it holds a Tensor where a dict'):
+    with pytest.raises(ValueError, match='it holds a Tensor, but must hold a dict'):
         load_checkpoint_safely(tmp_path / 'tensor.pth')
 
 

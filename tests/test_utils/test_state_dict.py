@@ -31,8 +31,7 @@ def test_each_kind_of_difference_is_counted_and_named(network):
     assert fit == Fit(4, ['0.bias'], ['2.weight'], [unfit])
     assert fit.share == 0.5
     differences = (
-        '1 missing in the file: 0.bias; 1 in the file without a place: 2.weight; '
-        f'1 do not fit: {unfit}'
+        f'1 missing in the file: 0.bias; 1 not in the network: 2.weight; 1 do not fit: {unfit}'
     )
     assert fit.differences == differences
     assert str(fit) == f'filled 2 of 4 tensors (50.0 %); {differences}'
@@ -51,4 +50,4 @@ def test_what_is_no_tensor_of_the_shape_does_not_fit(network, value):
 
 def test_many_names_are_shortened(network):
     differences = fit_of(network, {str(n): torch.zeros(1) for n in range(9)}).differences
-    assert differences.endswith('9 in the file without a place: 0, 1, 2, 3, 4, 5, ...')
+    assert differences.endswith('9 not in the network: 0, 1, 2, 3, 4, 5, ...')
