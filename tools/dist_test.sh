@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests with one process per GPU: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of test.py]
+# Test with one process per GPU: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of test.py]
 # Several nodes, on each: NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash tools/dist_test.sh ...
 # Without a GPU the processes run on the CPU.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains with one process per GPU: bash tools/dist_train.sh CONFIG GPUS [arguments of train.py]
+# Train with one process per GPU: bash tools/dist_train.sh CONFIG GPUS [arguments of train.py]
 # Several nodes, on each: NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash tools/dist_train.sh ...
 # Without a GPU the processes train on the CPU.
 set -euo pipefail

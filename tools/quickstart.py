@@ -1,6 +1,6 @@
-"""Pretrain a small network by energy restoration in a few minutes, and look at what it restores.
+"""Pretrain a small network by energy restoration in a few minutes, and see what it restores.
 
-python tools/quickstart.py                 # photographs inside scikit-image and scikit-learn
+python tools/quickstart.py                 # photographs from scikit-image and scikit-learn
 python tools/quickstart.py --data FOLDER   # your own images
 """
 
@@ -34,12 +34,12 @@ CONFIG = CONFIG_FOLDER / 'energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
 SHORT_SIDE = 320  # pixels, of a photograph before it is cut into tiles
 TRAIN_TILE = 128  # side in pixels
 HELD_OUT_TILE = 80  # fits a quarter of a square photograph
-WHOLE_IMAGES_FROM = 40  # images: with as many, every tenth is held out; with fewer, a part of each
-MAX_IMAGES = 500  # of a folder, evenly spread: enough for minutes of training
+WHOLE_IMAGES_FROM = 40  # from this many on, every tenth image is held out; else a part of each
+MAX_IMAGES = 500  # of a folder, evenly spread: enough for a few minutes of training
 
 
 def sample_photographs() -> dict[str, np.ndarray]:
-    """Colour photographs inside scikit-image and scikit-learn, ``(H, W, 3)`` uint8 RGB."""
+    """Colour photographs from scikit-image and scikit-learn, ``(H, W, 3)`` uint8 RGB."""
     names = ('astronaut', 'chelsea', 'coffee', 'rocket', 'hubble_deep_field', 'retina')
     photographs = {name: getattr(skimage.data, name)() for name in names}
     for name in ('china', 'flower'):
@@ -48,7 +48,7 @@ def sample_photographs() -> dict[str, np.ndarray]:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """RGB, upright, its short side at most ``SHORT_SIDE``."""
+    """Convert to RGB, upright, with a short side of at most ``SHORT_SIDE``."""
     image = ImageOps.exif_transpose(image).convert('RGB')
     scale = SHORT_SIDE / min(image.size)
     size = [max(1, round(side * scale)) for side in image.size]
@@ -56,7 +56,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def tiles(image: Image.Image, side: int, stride: int) -> list[Image.Image]:
-    """Squares of an image; an image smaller than one is its own tile."""
+    """Cut an image into squares; a smaller image is a single tile."""
     width, height = image.size
     boxes = [
         (x, y, min(x + side, width), min(y + side, height))
@@ -72,7 +72,7 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
     Args:
         images: name → pixels ``(H, W, 3)`` uint8 RGB, or the path of a file.
         folder: gets the sub-folders ``train`` and ``held_out``.
-        console: for the progress, and for the names of the files that cannot be read.
+        console: for the progress bar, and for the names of files that cannot be read.
 
     Raises:
         ValueError: no image could be read.
@@ -101,7 +101,7 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
             side = TRAIN_TILE if part == 'train' else HELD_OUT_TILE
             for tile in tiles(pixels, side, side // 2):
                 file = folder / part / f'{number:04d}_{Path(name).stem}_{count:03d}.png'
-                tile.save(file, icc_profile=None)  # libpng warns at every read of an odd one
+                tile.save(file, icc_profile=None)  # libpng warns about an odd one at every read
                 count += 1
     if unreadable:
         console.print(f'{unreadable} of {len(images)} images could not be read')
@@ -118,7 +118,7 @@ def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
     config.val_dataloader.dataset.data_root = str(folder)
     config.test_dataloader.dataset.data_root = str(folder)
     config.merge_from_dict(options)
-    # An epoch has as many samples whether the folder holds eight images or five hundred.
+    # An epoch has the same number of samples for eight images as for five hundred.
     count = len(find_images(folder / 'train'))
     repeats = max(1, round(config.samples_per_epoch / count))
     config.train_dataloader.dataset.setdefault('repeats', repeats)
@@ -126,7 +126,7 @@ def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
 
 
 class ProgressHook(Hook):
-    """Move a bar with the time left; print what each epoch has reached on the held-out tiles."""
+    """Show a progress bar, and print the gain on the held-out tiles after each epoch."""
 
     def __init__(self, progress: Progress):
         self.progress = progress
@@ -148,9 +148,9 @@ class ProgressHook(Hook):
 
 
 def most_detailed(files: list[Path], count: int) -> list[int]:
-    """Of each photograph the tile with the most contrast; indices of ``count`` of them.
+    """Indices of ``count`` tiles, each the one with the most contrast in its photograph.
 
-    Flat sky shows little. With fewer photographs than ``count`` some come again.
+    A flat sky shows little. With fewer photographs than ``count``, some repeat.
     """
     best = {}
     for index, file in enumerate(files):
@@ -162,7 +162,7 @@ def most_detailed(files: list[Path], count: int) -> list[int]:
 
 
 def example_chains(model: nn.Module, loaders: dict[str, DataLoader], each: int) -> list[Chain]:
-    """A few chains to draw of each corruption, of other photographs as far as there are enough."""
+    """``each`` chains per corruption to draw, from different photographs if there are enough."""
     datasets = {name: loader.dataset for name, loader in loaders.items()}
     first = next(iter(datasets.values()))
     files = [Path(first.get_data_info(i)['img_path']) for i in range(len(first))]
@@ -181,7 +181,7 @@ COLUMNS = ('corruption', 'corrupted', 'restored', 'gain', 'SSIM corrupted', 'SSI
 
 
 def show(metrics: dict, console: Console) -> None:
-    """Prints the table of the corruptions."""
+    """Print a table with a row per corruption."""
     rows = []
     for name, values in metrics.items():
         before, after = values['restoration/psnr_corrupted'], values['restoration/psnr']
@@ -197,7 +197,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', help='folder of images; sample photographs by default')
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
     parser.add_argument(
-        '--resume', action='store_true', help='go on with an interrupted run in the work dir'
+        '--resume', action='store_true', help='continue an interrupted run in the work dir'
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
@@ -220,9 +220,9 @@ def main(argv: list[str] | None = None) -> int:
             if len(images) < WHOLE_IMAGES_FROM:
                 console.print(
                     f'{len(images)} {"image is" if len(images) == 1 else "images are"} too few to '
-                    'hold any out: the figures will be of a quarter of each, and say little of '
-                    f'other images. From {WHOLE_IMAGES_FROM} on every tenth is held out; a few '
-                    'hundred are a sensible number.',
+                    'hold any out: the metrics will be measured on a quarter of each, and say '
+                    f'little about other images. From {WHOLE_IMAGES_FROM} images on, every tenth '
+                    'is held out; a few hundred are a sensible number.',
                     soft_wrap=True,
                 )
         else:
@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f'quickstart.py: {error}', file=sys.stderr)
         return 2
-    config.log_level = 'WARNING'  # the bar tells enough; figures go to vis_data/
+    config.log_level = 'WARNING'  # the bar is enough; metrics go to vis_data/
     runner = build_runner(config, local_rank=0)
     columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]
     try:
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
             runner.register_hook(ProgressHook(progress))
             runner.train()
     except KeyboardInterrupt:
-        console.print('Interrupted. With --resume it goes on after the last whole epoch.')
+        console.print('Interrupted. --resume continues after the last whole epoch.')
         return 130
     model = runner.model.eval()
     loaders = loaders_per_corruption(config.val_dataloader)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains on a slurm cluster:
+# Train on a slurm cluster:
 #   GPUS=16 GPUS_PER_NODE=8 bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [train.py arguments]
-# SRUN_ARGS is handed to srun, CPUS_PER_TASK must leave room for the loader's workers.
+# SRUN_ARGS is passed to srun; CPUS_PER_TASK must leave room for the data-loading workers.
 set -euo pipefail
 
 if (($# < 4)); then

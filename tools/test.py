@@ -1,4 +1,4 @@
-"""Runs a config's test set through a checkpoint and prints its metrics.
+"""Test a checkpoint on the test set of a config, and print the metrics.
 
 python tools/test.py CONFIG CHECKPOINT
 """
@@ -6,7 +6,7 @@ python tools/test.py CONFIG CHECKPOINT
 import argparse
 from collections.abc import Sequence
 
-# importing mmebm registers its parts, also for a config that forgets custom_imports
+# importing mmebm registers its parts, even for a config without custom_imports
 from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import OneLineParser, one_line_errors
 from mmebm.cli.launch import (
@@ -21,7 +21,7 @@ from mmebm.cli.run_check import check_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(description='Test a checkpoint.')
+    parser = OneLineParser(description='Test a checkpoint on the test set of a config.')
     parser.add_argument('config', help='the config file')
     parser.add_argument('checkpoint', help='the checkpoint file')
     add_common_arguments(parser)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if cfg.get('test_dataloader') is None:
             raise ValueError(
                 f'{args.config} has no test set: set test_dataloader, test_cfg and test_evaluator '
-                '(for example to the ones of the validation)'
+                '(for example to those of validation)'
             )
         check_checkpoint(cfg)
         check_config(cfg)

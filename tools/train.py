@@ -1,7 +1,7 @@
-"""Trains what a config describes.
+"""Train the model of a config.
 
     python tools/train.py CONFIG --work-dir work_dirs/first
-    python tools/train.py CONFIG --resume        # go on from the last checkpoint in the work dir
+    python tools/train.py CONFIG --resume        # continue from the last checkpoint in the work dir
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64
 
 Several GPUs: tools/dist_train.sh, tools/slurm_train.sh.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-# importing mmebm registers its parts, also for a config that forgets custom_imports
+# importing mmebm registers its parts, even for a config without custom_imports
 from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import OneLineParser, one_line_errors
 from mmebm.cli.launch import (
@@ -29,32 +29,32 @@ from mmebm.engine.hooks import check_pretrained_backbone
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(description='Train what a config describes.')
+    parser = OneLineParser(description='Train the model of a config.')
     parser.add_argument('config', help='the config file')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='PATH',
-        help='go on from this checkpoint; without PATH (or with "auto") from the last one in the '
-        'work dir, or from the start if there is none',
+        help='continue from this checkpoint; without PATH (or with "auto") from the last one in '
+        'the work dir, or from the start if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='skip the validation')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the real batch size over the config's base_batch_size",
+        help='multiply the learning rate by the batch size over base_batch_size of the config',
     )
     add_common_arguments(parser)
     return parser
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    """Writes the arguments of this tool into the config.
+    """Write the arguments of this tool into the config.
 
     Raises:
-        ValueError: the config lacks what an argument asks for.
+        ValueError: the config lacks what an argument needs.
     """
     if args.resume is not None:
         cfg.resume = True
@@ -64,7 +64,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
         replaced = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
         if wrapper.split('.')[-1] not in replaced:
             raise ValueError(f'--amp replaces an OptimWrapper, but the config has {wrapper}')
-        # with its scope, which is not the default one of a config of MMSegmentation
+        # with its scope, because MMSegmentation's configs have another default scope
         cfg.optim_wrapper.type = 'mmpretrain.MixedPrecisionOptimWrapper'
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None

@@ -235,11 +235,11 @@ def test_what_is_left_is_told_at_the_speed_so_far(tmp_path):
 
     stages = [stage('mae', 'pretraining', 10, seconds=3600.0), stage('mae', 'finetune', 2)]
     assert tool.what_is_left(stages) == (
-        '1 of 2 trainings left, 0.0 h and 1 trainings of which none has run yet'
+        '1 of 2 training runs left, about 0.0 h without 1 of a kind that has not run yet'
     )
     stages[1:] = [stage('mae', 'pretraining', 20), tool.Stage('ours', 'pretraining', 5)]
-    assert tool.what_is_left(stages) == '2 of 3 trainings left, about 2.5 h at the speed so far'
-    assert tool.what_is_left(stages[:1]) == '0 of 1 trainings left'
+    assert tool.what_is_left(stages) == '2 of 3 training runs left, about 2.5 h at the speed so far'
+    assert tool.what_is_left(stages[:1]) == '0 of 1 training runs left'
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     ]  # fmt: skip
     before = dict(os.environ)
     assert tool.main([*arguments, '--plan']) == 0
-    assert capsys.readouterr().out.startswith('2 of 2 trainings left')
+    assert capsys.readouterr().out.startswith('2 of 2 training runs left')
     assert trained == []
 
     assert tool.main(arguments) == 0
@@ -304,7 +304,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert tool.main(arguments) == 0
     assert len(trained) == 2
     assert read(tmp_path) == measured
-    assert capsys.readouterr().out.startswith('0 of 2 trainings left')
+    assert capsys.readouterr().out.startswith('0 of 2 training runs left')
     arguments[arguments.index('12')] = '24'  # another width: not the run that is there
     assert tool.main(arguments) == 2
     assert 'holds a run with other options: name another --work-dir' in capsys.readouterr().err

@@ -37,4 +37,4 @@ def test_a_row_for_each_precision_and_n(tool, tmp_path):
 def test_one_batch_size_gives_no_line(tool, capsys):
     with pytest.raises(SystemExit):
         tool.main(['--batch-sizes', '4'])
-    assert '--batch-sizes takes two different numbers or more' in capsys.readouterr().err
+    assert '--batch-sizes needs at least two different numbers' in capsys.readouterr().err

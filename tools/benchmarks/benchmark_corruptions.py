@@ -1,11 +1,11 @@
-"""Measure what a loader's worker spends on an image, beside MMPretrain's MAE pipeline.
+"""Measure what a worker spends on an image, compared with MMPretrain's MAE pipeline.
 
-Every line is a whole pipeline: LoadImageFromFile, RandomResizedCrop to 224² (bicubic, Pillow),
+Every row is a whole pipeline: LoadImageFromFile, RandomResizedCrop to 224² (bicubic, Pillow),
 RandomFlip, the corruption (MAE: none), PackInputs. Two costs, in CPU time of one thread:
 
 - transforms: the pipelines take turns, image by image, and get the same crops;
-- worker: all that the worker of a DataLoader does (collate and send batches of 32 as well), the
-  pipelines taking turns by rounds. Its images per second, and the KB of images sent per image.
+- worker: all that the worker of a DataLoader does, including collating and sending batches of 32;
+  the pipelines take turns by rounds. Also its images per second, and the KB sent per image.
 
 python tools/benchmarks/benchmark_corruptions.py FOLDER
 python tools/benchmarks/benchmark_corruptions.py FOLDER --repeats 10 --output costs.md
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
-import mmebm  # noqa: F401  isort: skip  first, since it imports MMPretrain without its warnings
+import mmebm  # noqa: F401  isort: skip  first, because it imports MMPretrain without warnings
 import cv2
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ BATCHES = 4  # of each pipeline in a round
 
 
 def pipeline_of(corruption: BaseCorruption | None) -> list[BaseTransform]:
-    """The configs' pipeline; without a corruption it is that of MMPretrain's MAE."""
+    """The pipeline of our configs; without a corruption, that of MMPretrain's MAE."""
     crop = dict(crop_ratio_range=(0.2, 1.0), backend='pillow', interpolation='bicubic')
     augmentation = [LoadImageFromFile(), RandomResizedCrop(224, **crop), RandomFlip(0.5)]
     if corruption is None:
@@ -84,7 +84,7 @@ def pipeline_of(corruption: BaseCorruption | None) -> list[BaseTransform]:
 
 
 def datasets_of(folder: Path) -> dict[str, CustomDataset]:
-    """MAE's dataset and one per corruption, as their configs have them."""
+    """MAE's dataset and one per corruption, as in their configs."""
     mae = CustomDataset(
         str(folder), with_label=False, extensions=EXTENSIONS, pipeline=pipeline_of(None)
     )
@@ -101,7 +101,7 @@ def measure_transforms(datasets: dict[str, CustomDataset], repeats: int) -> dict
 
     Args:
         datasets: Datasets of the same images.
-        repeats: How often each image is read, cropped anew and corrupted.
+        repeats: How often each image is read, cropped and corrupted, ≥ 1.
 
     Returns:
         Mean CPU milliseconds per image.
@@ -122,12 +122,12 @@ def measure_transforms(datasets: dict[str, CustomDataset], repeats: int) -> dict
 
 
 def _collate_and_stamp(samples: list) -> dict:
-    # The CPU time of the worker's process, all its threads, before it makes a batch.
+    # CPU time of the worker process, all threads, just before it collates.
     return dict(stamp=process_time(), **default_collate(samples))
 
 
 def measure_worker(dataset: Dataset) -> tuple[float, float]:
-    """Time the one worker of a loader.
+    """Time a loader with one worker.
 
     Returns:
         CPU milliseconds and bytes of images sent, per image.
@@ -147,13 +147,13 @@ def measure_worker(dataset: Dataset) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print the table and write it as markdown."""
+    """Measure, print the table and write it as Markdown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('folder', type=Path, help='folder of JPEG images, searched at any depth')
-    parser.add_argument('--repeats', type=int, default=5, help='crops of each image, and rounds')
-    parser.add_argument('--output', type=Path, help='markdown file to write')
+    parser.add_argument('--repeats', type=int, default=5, help='crops per image, and rounds')
+    parser.add_argument('--output', type=Path, help='Markdown file to write')
     args = parser.parse_args(argv)
     if args.repeats < 1:
         parser.error(f'--repeats must be >= 1, got {args.repeats}')

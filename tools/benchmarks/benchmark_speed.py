@@ -1,15 +1,14 @@
-"""Time a training step: the paper's Listing 1, ours, a supervised step, and MMPretrain's MAE, BEiT
-and SimMIM.
+"""Time training steps: ours, the paper's Listing 1, supervised, MMPretrain's MAE, BEiT and SimMIM.
 
 python tools/benchmarks/benchmark_speed.py --out work_dirs/speed
 python tools/benchmarks/benchmark_speed.py --models vit-small --batch-size 8 --precisions float32
 
-The steps alternate in one process, so that what slows the machine slows all of them. Each is a
-whole step: forward, derivatives and update, on random images that lie on the device. A step of N
-descents needs at least 2 N times the work of a supervised one (the floor): a forward pass F, the
-input's gradient F, and 4 F to differentiate both, against 3 F. By this count, and with F counted by
-PyTorch, each step is also compared with large matrix products in the same run: the share of the
-device's speed that it reaches.
+The steps alternate in one process, so that other load on the machine slows all of them alike. Each
+is a whole step: forward, derivatives and update, on random images on the device. A step with N
+descent steps needs at least 2 N times the work of a supervised one (the floor): each descent step
+takes a forward pass F, the input's gradient F, and 4 F to differentiate both, against 3 F in all.
+With this count, and F counted by PyTorch, each step is also compared with large matrix products in
+the same run, which gives the share of the device's speed that it reaches.
 """
 
 import argparse
@@ -90,7 +89,7 @@ class Bench:
         return torch.randn(self.batch, 3, size, size, device=self.device)
 
     def steps(self) -> dict[str, Callable[[], tuple[nn.Module, Callable[[], Tensor]]]]:
-        """Name → what makes a network and a function that returns its loss."""
+        """Name → function that makes a network and a function that computes its loss."""
         found = {
             SUPERVISED: self.supervised,
             LISTING_1: self.listing_1,
@@ -132,7 +131,7 @@ class Bench:
 
         def loss() -> Tensor:
             x, total = images, 0
-            with sdpa_kernel(SDPBackend.MATH):  # without it PyTorch refuses
+            with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
                 for _ in range(self.num_steps):
                     x = x.detach().requires_grad_()
                     energy = model.head(model.backbone(x))
@@ -167,7 +166,7 @@ class Bench:
         return model, lambda: model(images, [], mode='loss')['loss']
 
     def beit(self) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """With a tokenizer of random weights: its time does not depend on them."""
+        """With random weights in the tokenizer, which do not change its time."""
         backbone = dict(
             type='BEiTPretrainViT',
             arch=self.backbone['arch'],
@@ -204,7 +203,7 @@ class Bench:
 
 
 def whole_step(make: Callable, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
-    """From a maker of a loss to one step of training; the last loss is returned."""
+    """A training step that returns its loss, from an entry of :meth:`Bench.steps`."""
     model, loss = make()
     model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -227,7 +226,7 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> Callable[[], Ten
 
 
 def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]:
-    """Rows of the table of a backbone."""
+    """Measure all steps on a backbone; return the rows of its table."""
     device = torch.device(args.device)
     bench = Bench(name, args)
     steps, losses = {}, {}
@@ -289,10 +288,10 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
 
 
 def check_losses(losses: dict[tuple[str, str], float]) -> None:
-    """Ours must be Listing 1's loss in every mode, or the comparison means nothing.
+    """Check that our steps compute Listing 1's loss; else the comparison means nothing.
 
     Raises:
-        RuntimeError: it is not.
+        RuntimeError: a loss differs.
     """
     for (kind, precision), loss in losses.items():
         expected = losses.get((LISTING_1, precision))
@@ -303,7 +302,7 @@ def check_losses(losses: dict[tuple[str, str], float]) -> None:
             )
 
 
-# Headings of a table, which is of one model and one precision.
+# Headings of a table; each table has one model and one precision.
 COLUMNS = (
     'step', 'images/s', 'ms (quartiles)', '× supervised', '× floor', '× Listing 1',
     'speed-up on float32', 'of product', 'peak MB', 'of Listing 1',
@@ -311,9 +310,9 @@ COLUMNS = (
 # those that fit on a terminal of 80 columns
 SHOWN = tuple(c for c in COLUMNS if c not in ('speed-up on float32', 'of product'))
 LEGEND = (
-    '× : time, relative to another step of this precision, the floor being 2 N supervised steps; '
-    "speed-up on float32: on Listing 1's in float32; of product: share of the speed of matrix "
-    f'products of {SIDE}²; peak MB: allocated during a step, and the share of Listing 1'
+    '×: time relative to another step of the same precision (floor: 2 N supervised steps); '
+    'speed-up on float32: over Listing 1 in float32; of product: share of the speed of '
+    f'{SIDE}² matrix products; peak MB: allocated during a step; of Listing 1: relative to its MB'
 )
 
 
@@ -347,7 +346,7 @@ def tables(rows: list[dict]) -> dict[str, list[list[str]]]:
 
 
 def write(rows: list[dict], title: str, folder: Path) -> None:
-    """speed.csv, speed.json, speed.md and speed.png."""
+    """Write speed.csv, speed.json, speed.md and speed.png."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(rows, folder / 'speed.csv')
     (folder / 'speed.json').write_text(json.dumps(dict(title=title, rows=rows), indent=1) + '\n')
@@ -381,7 +380,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     kinds = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', *OTHERS)
     parser.add_argument('--models', nargs='+', choices=BACKBONES, default=['vit-small'])
     parser.add_argument('--steps', nargs='+', choices=kinds, default=kinds, metavar='STEP',
-                        help=f'of {"; ".join(kinds)}')  # fmt: skip
+                        help=f'any of {"; ".join(kinds)}')  # fmt: skip
     parser.add_argument('--precisions', nargs='+', choices=['float32', 'bfloat16', 'float16'],
                         default=['float32', 'bfloat16'])  # fmt: skip
     parser.add_argument('--device', default='cuda' if gpu else 'cpu')
@@ -400,11 +399,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
-    MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per initialised tensor
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # else it logs every initialised tensor
     quiet_torch()
     device = torch.device(args.device)
     if device.type == 'cpu':
-        keep_freed_memory()  # as tools/train.py does; it serves all steps alike
+        keep_freed_memory()  # as tools/train.py does; all steps profit
     threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
     title = (
         f'{device_name(device)}{threads}; torch {torch.__version__}; batch {args.batch_size}, '

@@ -1,11 +1,11 @@
-"""Try energy restoration on every backbone there is, and write the table ``docs/backbones.md``.
+"""Try energy restoration on every backbone, and write the tables of ``docs/backbones.md``.
 
 python tools/benchmarks/check_backbones.py                          all of them
-python tools/benchmarks/check_backbones.py --only 'Swin|convnext'   renew some rows
+python tools/benchmarks/check_backbones.py --only 'Swin|convnext'   update some rows
 
 The backbones are those in MMPretrain's registry, and one of each of timm's main families. Each is
-built with random weights and tried in a process of its own, so that one that crashes, hangs or
-needs too much memory costs its own row only. The rows are kept in a JSON file beside the page.
+built with random weights and tried in a process of its own, so that a crash, a hang or a lack of
+memory affects only its own row. The rows are kept in a JSON file beside the page.
 """
 
 import argparse
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def versions(device: str) -> dict:
-    """What the figures belong to."""
+    """Hardware and versions that the results belong to."""
     name = device_name(device) + (', one thread' if device == 'cpu' else '')
     return dict(
         device=name,
@@ -54,7 +54,7 @@ def versions(device: str) -> dict:
 
 
 def tables(rows: list[dict], measured_with: dict) -> str:
-    """What the page says between its marks."""
+    """The text between the marks of the page."""
     text = [MEASURED.format(**measured_with)]
     for library in ('MMPretrain', 'timm'):
         own = [row for row in rows if row['library'] == library]
@@ -70,12 +70,18 @@ def tables(rows: list[dict], measured_with: dict) -> str:
 
 
 def write_page(path: Path, rows: list[dict], measured_with: dict) -> None:
-    """Renew the part between the marks; what stands around them stays."""
+    """Replace the part between the marks of the page, and keep the rest.
+
+    Raises:
+        ValueError: the page lacks a mark.
+    """
     before, after = '', ''
     if path.exists():
         old = path.read_text()
         if old.count(BEGIN) != 1 or old.count(END) != 1:
-            raise ValueError(f'{path} needs the lines {BEGIN} and {END}, for the tables between')
+            raise ValueError(
+                f'{path} needs the lines {BEGIN} and {END}, once each, around the tables'
+            )
         before, after = old.split(BEGIN)[0], old.split(END)[1]
     path.write_text(f'{before}{BEGIN}\n{tables(rows, measured_with)}{END}{after}')
 
@@ -140,7 +146,7 @@ def bad_cells(row: dict) -> list[str]:
 
 
 def shortened(names: list[str], most: int = 3) -> str:
-    """Names with their numbers as ``*``, the most frequent first."""
+    """Names with ``*`` for numbers, most frequent first."""
     patterns = Counter(re.sub(r'\d+', '*', n.removeprefix('timm_model.')) for n in names)
     shown = [f'`{p}`' + (f' × {n}' if n > 1 else '') for p, n in patterns.most_common(most)]
     shown += ['…'] if len(patterns) > most else []
@@ -170,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         if kept['measured_with'] != measured_with:
             parser.error(
                 f'{store} was measured with {kept["measured_with"]}, this is {measured_with}: '
-                'renew all rows, or write elsewhere with --out'
+                'update all rows, or write elsewhere with --out'
             )
         rows = {(row['library'], row['name']): row for row in kept['rows']}
 
@@ -183,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
             row = check_backbone_in_process(**case, device=args.device)
             rows[row['library'], row['name']] = row
             console.print(summary(row), highlight=False, markup=False, soft_wrap=True)
-            # after each, so that an interrupted run leaves what it has
+            # after each row, so that an interrupted run keeps its results
             ordered = [rows[k] for c in everything if (k := (c['library'], c['name'])) in rows]
             stored = dict(measured_with=measured_with, rows=ordered)
             store.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')

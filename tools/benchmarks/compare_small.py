@@ -1,13 +1,13 @@
-"""Compare ways to pretrain on a folder of small images, on equal terms: one command.
+"""Compare pretraining methods on a folder of small images, on equal terms.
 
 python tools/benchmarks/compare_small.py data/cifar10
 python tools/benchmarks/compare_small.py data/cifar10 --methods scratch mae --seeds 0 1 2
-python tools/benchmarks/compare_small.py data/cifar10 --plan    # what is left, and for how long
+python tools/benchmarks/compare_small.py data/cifar10 --plan    # what is left to run
 
 Every method has the same backbone, position embedding, augmentation, batch, precision, finetuning
 and probes. Learning rates and layer decay are chosen for each method from the same grid, on a
-validation split of the training images; test images are looked at once, with what was chosen. What
-has run already is not run again; an interrupted run goes on.
+validation split of the training images; test images are used once, with the chosen values.
+Finished runs are not repeated, and an interrupted run continues.
 """
 
 import argparse
@@ -56,7 +56,7 @@ NEIGHBOURS = 20
 
 
 class Stage(NamedTuple):
-    """One training: ``kind`` is 'pretraining' or 'finetune'; folder is None if not yet chosen."""
+    """One training run: ``kind`` is 'pretraining' or 'finetune'; no folder if not yet chosen."""
 
     method: str
     kind: str
@@ -76,20 +76,20 @@ class Stage(NamedTuple):
 
 
 def pretraining_configs() -> dict[str, Path]:
-    """Method → its config, for each in configs/small whose backbone finetuning can take."""
+    """Method → config, for every config in configs/small whose backbone can be finetuned."""
     names = {path.stem.split('_')[0]: path for path in sorted(CONFIGS.glob('*_vit-micro-*.py'))}
     return {k: v for k, v in names.items() if k not in ('finetune', 'linear', SCRATCH)}
 
 
 def finetuning_config(method: str) -> Path:
-    """The config that finetunes the backbone of a method; BEiT's is one of its own."""
+    """The config that finetunes the backbone of a method; BEiT has its own."""
     backbone = 'beit' if method == 'beit' else 'vit'
     (path,) = CONFIGS.glob(f'finetune_{backbone}-micro-*.py')
     return path
 
 
 def shorten(config: Config, epochs: int) -> None:
-    """Run for ``epochs`` ≥ 2, warm-up included."""
+    """Set the length to ``epochs`` ≥ 2, warm-up included."""
     warm_up, decay = config.param_scheduler
     warm_up.end = decay.begin = min(warm_up.end, max(1, epochs // 5))
     decay.end = epochs
@@ -98,10 +98,10 @@ def shorten(config: Config, epochs: int) -> None:
 
 
 def resize(config: Config, width: int, depth: int) -> None:
-    """Give the backbone ``width`` channels and ``depth`` layers, and fit what is behind it.
+    """Give the backbone ``width`` channels and ``depth`` layers, and adapt neck and head.
 
     Raises:
-        ValueError: the heads of its attention cannot share the width evenly.
+        ValueError: the width is not a multiple of the number of attention heads.
     """
     arch = config.model.backbone.arch
     if width % arch.num_heads:
@@ -117,7 +117,7 @@ def resize(config: Config, width: int, depth: int) -> None:
 
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables that configs read, while the context is open."""
+    """Set environment variables that configs read, within the context."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -136,7 +136,7 @@ def stage_config(
     layer_decay: float | None = None,
     **variables: str,
 ) -> Config:
-    """A config of this comparison: its length, learning rate and backbone; trains only."""
+    """A config with this comparison's length, learning rate and backbone, without validation."""
     with environment(variables):
         config = Config.fromfile(path)
     shorten(config, epochs)
@@ -155,7 +155,7 @@ def stage_config(
         config.train_dataloader.update(
             num_workers=args.workers, persistent_workers=args.workers > 0
         )
-    # Whatever is measured is measured below, alike for all; no test image is seen while training.
+    # All is measured below, in the same way for every method; training sees no test image.
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
     return config
 
@@ -240,7 +240,7 @@ def accuracy(config: Config, checkpoint: Path, split: str, files: dict[str, Path
 def layer_features(
     extractor: FeatureExtractor, config: Config, split: str, files: dict[str, Path]
 ) -> tuple[Tensor, Tensor]:
-    """The mean over the patches behind every layer, ``(layers, images, D)``, and the labels."""
+    """The mean over the patches after every layer, ``(layers, images, D)``, and the labels."""
     backbone, found = extractor.model.backbone, []
     hooks = [
         layer.register_forward_hook(
@@ -264,14 +264,14 @@ def layer_features(
 def frozen_accuracy(
     config: Config, checkpoint: Path | None, seed: int, split: str, files: dict[str, Path]
 ) -> dict[str, list[float]]:
-    """Accuracies in % of a linear probe and of nearest neighbours, behind every layer.
+    """Accuracies in % of a linear probe and of nearest neighbours, after every layer.
 
     The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1).
 
     Args:
-        config: that of finetuning.
+        config: the finetuning config.
         checkpoint: of pretraining; None takes random weights.
-        seed: of random weights.
+        seed: of the random weights.
         split: ``'val'`` or ``'test'``.
         files: see :func:`split_training_images`.
 
@@ -297,14 +297,14 @@ def frozen_accuracy(
 
 
 def train(config: Config, stage: Stage) -> None:
-    """Train a config in a process of its own, unless it has been; an interrupted one goes on.
+    """Train a config in a process of its own, unless it is done; an interrupted run continues.
 
     Raises:
         RuntimeError: the training failed; its output is in the folder.
         ValueError: the folder holds a run with other options.
     """
     folder = stage.folder
-    # Beside the folder, since the runner writes its own inside. JSON, as pretty_text is slow.
+    # Next to the folder: the runner writes its own files inside. JSON: pretty_text is slow.
     file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
     config.work_dir = str(folder)
     text = json.dumps(config.to_dict(), indent=1)
@@ -338,7 +338,7 @@ def children_cpu_seconds() -> float:
 
 
 def seconds_spent(folder: Path | None) -> tuple[float, float]:
-    """Wall time and CPU time of all attempts of a stage."""
+    """Wall time and CPU time of all attempts at a stage, in seconds."""
     if folder is None or not (folder / 'seconds.txt').exists():
         return 0.0, 0.0
     lines = (folder / 'seconds.txt').read_text().splitlines()
@@ -347,7 +347,7 @@ def seconds_spent(folder: Path | None) -> tuple[float, float]:
 
 
 def remembered(file: Path, measure) -> dict:
-    """What ``measure()`` returns, from a file if it was measured before."""
+    """The result of ``measure()``, read from a file if it was measured before."""
     if not file.exists():
         result = measure()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -356,7 +356,7 @@ def remembered(file: Path, measure) -> dict:
 
 
 class Comparison:
-    """The trainings and measurements of one command line, in ``work_dir``.
+    """The training runs and measurements of one command line, in ``work_dir``.
 
     Attributes:
         rows: of results.csv, a dict per measurement.
@@ -379,7 +379,7 @@ class Comparison:
         return Stage(method, 'pretraining', epochs, folder)
 
     def finetuning(self, start: Stage | None, seed: int, lr: float, layer_decay: float) -> Stage:
-        """Where a backbone is finetuned; ``start`` None is from scratch."""
+        """The stage that finetunes a backbone, or trains from scratch if ``start`` is None."""
         epochs = self.args.epochs
         method = start.method if start else SCRATCH
         base = start.folder if start else self.work_dir / SCRATCH / f'seed{seed}' / 'random'
@@ -408,14 +408,14 @@ class Comparison:
         if start is None:
             del config.default_hooks['pretrained_backbone']
         elif config.default_hooks.get('position_embedding'):
-            # The same embedding for all: the one auto-encoder that sorts would bring zeros.
+            # The same embedding for all: the sorting auto-encoder would bring zeros.
             config.default_hooks.position_embedding.priority = 'LOWEST'
         return config
 
     def finetune(
         self, start: Stage | None, seed: int, lr: float, layer_decay: float, split: str
     ) -> dict:
-        """Finetune and measure; the row."""
+        """Finetune and measure; return the row."""
         config = self.classifier_config(start, seed, lr, layer_decay)
         stage = self.finetuning(start, seed, lr, layer_decay)
         train(config, stage)
@@ -429,7 +429,7 @@ class Comparison:
         )  # fmt: skip
 
     def frozen(self, start: Stage | None, seed: int, split: str) -> list[dict]:
-        """Probe and nearest neighbours behind every layer; the rows."""
+        """Measure probe and nearest neighbours after every layer; return the rows."""
         config = self.classifier_config(start, seed, lr=0.0, layer_decay=1.0)
         base = start.folder if start else self.work_dir / SCRATCH / f'seed{seed}' / 'random'
         found = remembered(
@@ -469,19 +469,19 @@ class Comparison:
         )
 
     def starts(self, method: str) -> list[tuple[int, float]]:
-        """What is pretrained for the choice: epochs and learning rate."""
+        """Epochs and learning rates of pretraining to choose from."""
         if method == SCRATCH:
             return [(0, 0.0)]
         return [(self.args.pretraining_epochs[0], lr) for lr in self.args.pretraining_lrs]
 
     def grid(self) -> list[tuple[float, float]]:
-        """Learning rate and layer decay of finetuning."""
+        """Learning rates and layer decays of finetuning to choose from."""
         if 'finetune' not in self.args.protocols:
             return []
         return [(lr, d) for lr in self.args.lrs for d in self.args.layer_decays]
 
     def choose(self, method: str) -> dict[str, dict]:
-        """Try the grid with the first seed, on the validation split; the best row per protocol.
+        """Try the grid with the first seed on the validation split; return the best rows.
 
         The first protocol chooses the learning rate of pretraining.
         """
@@ -495,7 +495,7 @@ class Comparison:
         return choose(tried, self.args.protocols)
 
     def final(self, method: str, seed: int, epochs: int, chosen: dict[str, dict]) -> None:
-        """Train with what was chosen, and look at the test images."""
+        """Train with the chosen values, and measure on the test images."""
         start = None
         if method != SCRATCH:
             lr = next(iter(chosen.values()))['pretraining_lr']
@@ -513,7 +513,7 @@ class Comparison:
         return [0] if method == SCRATCH else self.args.pretraining_epochs
 
     def plan(self) -> list[Stage]:
-        """Every training of this command, in order, as far as it is known yet."""
+        """Every training run of this command, in order, as far as known yet."""
         args, stages = self.args, []
         for method in args.methods:
             for epochs, lr in self.starts(method):
@@ -525,7 +525,7 @@ class Comparison:
         for method in args.methods:
             for seed, epochs in self.runs(method):
                 if (seed, epochs) == (args.seeds[0], self.lengths(method)[0]):
-                    continue  # among those above
+                    continue  # in the list already
                 folders = [None, None]
                 base = self.work_dir / method / f'seed{seed}'
                 if method != SCRATCH:
@@ -545,7 +545,7 @@ class Comparison:
 
 
 def choose(rows: list[dict], protocols: list[str]) -> dict[str, dict]:
-    """The row of highest validation accuracy per protocol, of one learning rate of pretraining.
+    """The row with the highest validation accuracy per protocol, at one pretraining learning rate.
 
     The first protocol chooses the learning rate of pretraining; ties go to the earlier row.
     """
@@ -558,10 +558,10 @@ def choose(rows: list[dict], protocols: list[str]) -> dict[str, dict]:
 
 
 def what_is_left(stages: list[Stage]) -> str:
-    """A sentence: how many trainings are left, and for about how long at the speed so far.
+    """A sentence: how many training runs are left, and about how long they take.
 
-    A training takes as long per epoch as the same kind of the same method did; where none has run,
-    as the mean of the other methods.
+    The time per epoch is that of the same kind and method, or the mean of the other methods if none
+    has run.
     """
     left = [stage for stage in stages if not stage.done]
     speeds = defaultdict(list)
@@ -570,7 +570,7 @@ def what_is_left(stages: list[Stage]) -> str:
             per_epoch = seconds_spent(stage.folder)[0] / stage.epochs
             speeds[stage.kind, stage.method].append(per_epoch)
             speeds[stage.kind, None].append(per_epoch)
-    sentence = f'{len(left)} of {len(stages)} trainings left'
+    sentence = f'{len(left)} of {len(stages)} training runs left'
     if not left:
         return sentence
     hours, unknown = 0.0, 0
@@ -579,7 +579,7 @@ def what_is_left(stages: list[Stage]) -> str:
         hours += stage.epochs * mean(found) / 3600 if found else 0
         unknown += not found
     if unknown:
-        return f'{sentence}, {hours:.1f} h and {unknown} trainings of which none has run yet'
+        return f'{sentence}, about {hours:.1f} h without {unknown} of a kind that has not run yet'
     return f'{sentence}, about {hours:.1f} h at the speed so far'
 
 
@@ -595,7 +595,7 @@ def mean_and_error(values: list[float]) -> str:
 
 
 def report(rows: list[dict], work_dir: Path) -> str:
-    """Write results.csv, results.md and results.png; returns the table of the test images."""
+    """Write results.csv, results.md and results.png; return the table of the test images."""
     write_csv(rows, work_dir / 'results.csv')
     tested = [row for row in rows if row['split'] == 'test']
     found, cpu = defaultdict(list), defaultdict(list)
@@ -672,22 +672,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--pretraining-epochs', nargs='+', type=int, default=[40],
         help='one run per length, each with its own schedule; the first one makes the choices',
     )  # fmt: skip
-    parser.add_argument('--epochs', type=int, default=40, help='of finetuning')
+    parser.add_argument('--epochs', type=int, default=40, help='epochs of finetuning')
     parser.add_argument('--pretraining-lrs', nargs='+', type=float, default=[1e-3, 3e-3])
     parser.add_argument('--lrs', nargs='+', type=float, default=[1e-3, 3e-3], help='of finetuning')
     parser.add_argument('--layer-decays', nargs='+', type=float, default=[0.75, 1.0])
     parser.add_argument(
-        '--val-share', type=float, default=0.1, help='of the training images, for the choices'
+        '--val-share', type=float, default=0.1, help='share of the training images for the choices'
     )
     parser.add_argument('--split-seed', type=int, default=0)
     parser.add_argument(
-        '--labels-per-class', type=int, help='all but the validation split by default'
+        '--labels-per-class', type=int, help='defaults to all outside the validation split'
     )
     parser.add_argument('--width', type=int, help="the backbone's channels (192)")
     parser.add_argument('--depth', type=int, help="the backbone's layers (6)")
     parser.add_argument('--num-steps', type=int, help='N of the energy methods (2)')
-    parser.add_argument('--workers', type=int, help='processes that load images')
-    parser.add_argument('--plan', action='store_true', help='say what is left, and run nothing')
+    parser.add_argument('--workers', type=int, help='data-loading processes')
+    parser.add_argument('--plan', action='store_true', help='only print what is left to run')
     args = parser.parse_args(argv)
     for name, least in (('pretraining_epochs', 2), ('epochs', 2), ('labels_per_class', 1),
                         ('width', 1), ('depth', 1), ('num_steps', 0), ('workers', 0)):  # fmt: skip
@@ -709,7 +709,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
-    MMLogger.get_instance('mmengine', log_level='WARNING')  # not a line per variable of a config
+    MMLogger.get_instance(
+        'mmengine', log_level='WARNING'
+    )  # else it logs every variable of a config
     try:
         comparison = Comparison(args)
         console.print(what_is_left(comparison.plan()), soft_wrap=True)
@@ -722,7 +724,7 @@ def main(argv: list[str] | None = None) -> int:
             best = ', '.join(f'{p} {r["accuracy"]:.1f} %' for p, r in chosen[method].items())
             console.print(f'{method}, validation: {best}', soft_wrap=True)
             console.print(what_is_left(comparison.plan()), soft_wrap=True)
-        for method in args.methods:  # with all choices made, the test images
+        for method in args.methods:  # test images only after all choices
             for seed, epochs in comparison.runs(method):
                 comparison.final(method, seed, epochs, chosen[method])
                 table = report(comparison.rows, comparison.work_dir)

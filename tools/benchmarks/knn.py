@@ -1,8 +1,8 @@
-"""How good are frozen features? Weighted k-nearest-neighbour classification of labelled images.
+"""Evaluate frozen features by weighted k-nearest-neighbour classification of labelled images.
 
-    knn.py CHECKPOINT DATA_ROOT            # network as in the checkpoint's own config
-    knn.py CONFIG CHECKPOINT DATA_ROOT     # network of a config, such as a finetuning
-    knn.py CONFIG DATA_ROOT                # a random network of a config
+    knn.py CHECKPOINT DATA_ROOT            # network of the config in the checkpoint
+    knn.py CONFIG CHECKPOINT DATA_ROOT     # network of a config, such as a finetuning config
+    knn.py CONFIG DATA_ROOT                # network of a config, with random weights
     knn.py CHECKPOINT DATA_ROOT --random   # both
 
 DATA_ROOT holds a sub-folder per class in train/ and in test/ or val/.
@@ -38,18 +38,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--k', nargs='+', type=int, default=[20], help='neighbours (default: 20)')
     parser.add_argument('--temperature', type=float, default=0.07, help='default: 0.07')
     parser.add_argument(
-        '--random', action='store_true', help='the same network with random weights as well'
+        '--random', action='store_true', help='also evaluate the same network with random weights'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the random weights')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random weights')
     parser.add_argument(
-        '--image-size', type=int, help="in pixels; defaults to the backbone's, else 224"
+        '--image-size', type=int, help="side in pixels; defaults to the backbone's, else 224"
     )
     parser.add_argument(
-        '--max-images', type=int, help='of each part, spread evenly over the classes (default: all)'
+        '--max-images', type=int, help='per part, spread evenly over the classes (default: all)'
     )
     parser.add_argument('--batch-size', type=int, default=128)
-    parser.add_argument('--workers', type=int, default=4, help='processes that read images')
-    parser.add_argument('--half', action='store_true', help='keep the features in float16')
+    parser.add_argument('--workers', type=int, default=4, help='data-loading processes')
+    parser.add_argument('--half', action='store_true', help='store the features in float16')
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
     args = parser.parse_args(argv)
     if len(args.paths) not in (2, 3):
@@ -72,10 +72,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def part(data_root: Path, *names: str) -> Path:
-    """The first of these sub-folders that there is.
+    """The first of these sub-folders that exists.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: none exists.
     """
     found = next((data_root / name for name in names if (data_root / name).is_dir()), None)
     if found is None:
@@ -84,7 +84,7 @@ def part(data_root: Path, *names: str) -> Path:
 
 
 def bars(progress: Progress) -> Callable[[str, int, int], None]:
-    """Moves a bar for each part of the work, which is added when the work on it begins."""
+    """Show a progress bar for each stage, added when the stage begins."""
     tasks = {}
 
     def move(what: str, done: int, total: int) -> None:
@@ -98,7 +98,7 @@ def bars(progress: Progress) -> Callable[[str, int, int], None]:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
-    MMLogger.get_instance('knn', log_level='WARNING')  # not a line for each initialised tensor
+    MMLogger.get_instance('knn', log_level='WARNING')  # else it logs every initialised tensor
     quiet_torch()
     weights = {} if args.checkpoint is None else {Path(args.checkpoint).name: args.checkpoint}
     if args.random or not weights:
@@ -146,8 +146,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     for images in (result.train, result.test):
         if unreadable := images.unreadable_images():
-            print(f'{len(unreadable)} images of {images.img_prefix} could not be read, others took '
-                  'their place', file=sys.stderr)  # fmt: skip
+            print(f'{len(unreadable)} images of {images.img_prefix} could not be read and were '
+                  'replaced by others', file=sys.stderr)  # fmt: skip
     return 0
 
 

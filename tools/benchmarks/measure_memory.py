@@ -1,11 +1,11 @@
-"""Peak memory of a training step by backbone, precision, batch size and N, beside Listing 1.
+"""Measure peak memory of our training step and of Listing 1, by backbone, precision and batch size.
 
     python tools/benchmarks/measure_memory.py --out work_dirs/memory
     python tools/benchmarks/measure_memory.py --models vit-small --batch-sizes 1 2 4 --num-steps 2
 
-Counts what PyTorch allocates beyond the weights and AdamW's state; the gradients are in it. Memory
-does not depend on the speed: a busy machine measures the same. A straight line through the batch
-sizes, ``fixed + per image · B``, gives other ones.
+Counts what PyTorch allocates beyond the weights and AdamW's state, gradients included. Other load
+on the machine does not matter. A straight line through the batch sizes, ``fixed + per image · B``,
+predicts other batch sizes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ KINDS = (LISTING_1, 'ours')
 
 
 class SharedBench(Bench):
-    """All its steps train one network, whose optimizer has its state after the first step."""
+    """Steps that share one network, so that the optimizer's state exists after the first step."""
 
     model = None
 
@@ -39,7 +39,7 @@ class SharedBench(Bench):
 
 
 def measure(name: str, args: argparse.Namespace) -> list[dict]:
-    """A row per precision and N of a backbone; memory in MB (2**20 bytes)."""
+    """One row per precision and N of a backbone; memory in MB (2**20 bytes)."""
     sizes = argparse.Namespace(
         device=args.device, image_size=args.image_size, batch_size=1, num_steps=1
     )
@@ -74,7 +74,7 @@ def measure(name: str, args: argparse.Namespace) -> list[dict]:
 
 
 def write(rows: list[dict], title: str, folder: Path) -> None:
-    """memory.csv with all, memory.md with what a reader needs."""
+    """Write memory.csv with all columns, and memory.md with the main ones."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(rows, folder / 'memory.csv')
     batches = [key.removeprefix('ours, batch ') for key in rows[0] if 'ours, batch' in key]
@@ -107,7 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/memory'))
     args = parser.parse_args(argv)
     if min(*args.batch_sizes, *args.num_steps) < 1 or len(set(args.batch_sizes)) < 2:
-        parser.error('--batch-sizes takes two different numbers or more, all numbers are ≥ 1')
+        parser.error(
+            '--batch-sizes needs at least two different numbers, and all numbers must be ≥ 1'
+        )
     MMLogger.get_instance('mmengine', log_level='WARNING')
     quiet_torch()
     title = f'{device_name(args.device)}; torch {torch.__version__}; {args.image_size}²; MB'

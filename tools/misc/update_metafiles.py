@@ -1,9 +1,9 @@
-"""Lists every config in the metafile of its folder, and every metafile in model-index.yml.
+"""List every config in the metafile of its folder, and every metafile in model-index.yml.
 
     python tools/misc/update_metafiles.py
 
-For those who add a config. What is written follows from the names of the configs; the head of a
-metafile, above ``Models:``, is kept as it is found.
+Run it after adding a config. The entries follow from the names of the configs; the head of a
+metafile, above ``Models:``, is kept.
 """
 
 import re
@@ -23,14 +23,14 @@ Collections:
 
 
 def model(path: Path, collection: str) -> str:
-    """The entry of a config, in YAML; a length of training or a dataset it cannot tell is left out.
+    """The YAML entry of a config, with training length and dataset if its name tells them.
 
     Raises:
         ValueError: the name does not tell the batch size.
     """
     batch = re.search(r'_(\d+)xb(\d+)-', path.stem)
     if batch is None:
-        raise ValueError(f'{path} tells no batch size: its name has no part like _8xb32-')
+        raise ValueError(f'the name of {path} must tell the batch size, as in _8xb32-')
     epochs = re.search(r'-(\d+)e_', path.stem)
     iterations = re.search(r'-(\d+)k_', path.stem)
     data = next((DATA[name] for name in DATA if f'_{name}' in path.stem), None)

@@ -1,4 +1,4 @@
-"""Convert a checkpoint: ours to a clean file for MMPretrain or to timm, or timm's to ours.
+"""Convert a checkpoint: a run's to a clean file for MMPretrain or timm, or timm's to MMPretrain.
 
 convert_checkpoint.py CHECKPOINT OUT.pth
 convert_checkpoint.py CHECKPOINT OUT.safetensors --to timm --model NAME
@@ -27,13 +27,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         dest='source',
         choices=libraries,
         default='mmpretrain',
-        help='whose file CHECKPOINT is: mmpretrain for one of our runs (default), or timm',
+        help='library that CHECKPOINT is from: mmpretrain (default, also our runs), or timm',
     )
     parser.add_argument(
-        '--to', dest='target', choices=libraries, default='mmpretrain', help='whose file OUT is'
+        '--to',
+        dest='target',
+        choices=libraries,
+        default='mmpretrain',
+        help='library that OUT is for; defaults to mmpretrain',
     )
     parser.add_argument(
-        '--model', metavar='NAME', help="timm's name; without it --to timm lists those that fit"
+        '--model',
+        metavar='NAME',
+        help="timm's name; without it, --to timm lists the names that fit",
     )
     parser.add_argument(
         '--model-kwargs',
@@ -43,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='further arguments of timm.create_model, for sizes that no name has',
     )
-    parser.add_argument('--config', help='of the run; the one in the checkpoint by default')
+    parser.add_argument('--config', help='config of the run; defaults to the one in the checkpoint')
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     args = parser.parse_args(argv)
     if args.source == args.target == 'timm':

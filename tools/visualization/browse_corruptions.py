@@ -1,4 +1,4 @@
-"""Draw what the loader of a config delivers: pairs of clean and corrupted images.
+"""Draw pairs of clean and corrupted images from the loader of a config.
 
 python tools/visualization/browse_corruptions.py CONFIG
 python tools/visualization/browse_corruptions.py CONFIG --split val --num 24 --output pairs.png
@@ -64,17 +64,17 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
 def load_pair(
     dataset: BaseDataset, index: int, preprocessor: dict | None = None
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Take one item of the dataset apart.
+    """Load one item of a dataset as a pair of images.
 
     Args:
         dataset: Dataset with a corruption in its pipeline.
-        index: Which item.
+        index: Number of the item.
         preprocessor: Config of the model's data preprocessor. It adds the noise of
             ``GaussianNoise(on_device=True)``.
 
     Returns:
-        The clean and the corrupted image, (H, W, 3) in units of pixels, in the loader's channel
-        order, and the corruption's name.
+        The clean and the corrupted image, (H, W, 3) in pixel units, in the loader's channel order,
+        and the corruption's name.
 
     Raises:
         ValueError: If the item holds no corrupted image.
@@ -101,8 +101,8 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
     """Draw pairs side by side; titles name the corruptions.
 
     Args:
-        pairs: Clean and corrupted image, (H, W, 3) RGB, and a name. Values outside 0..255, as noise
-            has them, are clipped for display only.
+        pairs: Clean and corrupted image, (H, W, 3) RGB, and a name. Values outside 0..255, as
+            from noise, are clipped for display only.
     """
     columns = min(len(pairs), PAIRS_PER_ROW)
     rows = ceil(len(pairs) / columns)
@@ -123,7 +123,7 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build the dataset of the config, take some of its items and draw them."""
+    """Build the dataset of the config, and draw some of its items."""
     args = parse_args(argv)
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:

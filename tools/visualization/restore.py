@@ -20,7 +20,7 @@ from mmebm.cli.pictures import (
     draw_each,
     report,
 )
-from mmebm.corruptions import MixedCorruption
+from mmebm.corruptions import BaseCorruption, MixedCorruption
 from mmebm.utils.tables import print_table
 from mmebm.visualization import Chain, to_uint8
 
@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         default='config',
         help='a registered corruption, such as GaussianNoise; "none" takes the images as corrupted '
-        'already. Defaults to the one that the network was validated with',
+        'already. Defaults to the corruption that the network was validated with',
     )
     parser.add_argument(
         '--corruption-options',
@@ -44,9 +44,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='its options, such as patch_size=16 ratio=0.5',
+        help='options of the corruption, such as patch_size=16 ratio=0.5',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruption')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the corruption')
     args = parser.parse_args(argv)
     check_common_arguments(parser, args)
     if args.corruption_options and args.corruption in ('config', 'none'):
@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def chosen_corruption(name: str, options: dict) -> MixedCorruption | str | None:
+def chosen_corruption(name: str, options: dict) -> BaseCorruption | str | None:
     """The corruption to apply, None for none, ``'config'`` for the network's own."""
     if name == 'config':
         return name
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         means = (np.mean([c.psnr[i] for c in chains]) for i in (0, -1))
         rows.append([f'mean of {len(chains)}', '', *(f'{mean:.2f}' for mean in means), *3 * ['']])
     if chains:
-        title = 'PSNR in dB; the energy E is low for images like those trained on'
+        title = 'PSNR in dB; the energy E is low for images like those of the training set'
         print_table(console, COLUMNS, rows, title, left=2)
     return report(args, len(images), unreadable, console)
 
