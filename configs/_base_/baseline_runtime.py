@@ -1,4 +1,4 @@
-# default_runtime.py without the picture of restoration chains, which only the energy has.
+# default_runtime.py without the pictures of restoration chains, which need an energy.
 _base_ = './default_runtime.py'
 
 custom_hooks = [

@@ -1,4 +1,4 @@
-# What every run shares: MMPretrain's defaults, plus our hooks.
+# Shared by all runs: MMPretrain's defaults, plus our hooks.
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmebm'], allow_failed_imports=False)
 
@@ -6,7 +6,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # max_keep_ckpts > 1: the newest checkpoint survives a run that is killed while it saves.
+    # max_keep_ckpts > 1: if a run is killed while it saves, an earlier checkpoint is left.
     checkpoint=dict(
         type='CheckpointHook',
         interval=1,

@@ -1,5 +1,5 @@
-# What runs of classifiers share. The last epoch counts, not the best: there is no third part of the
-# data to choose on.
+# Shared by classification runs. The last epoch counts, not the best: there is no third split to choose
+# on.
 _base_ = './default_runtime.py'
 
 default_hooks = dict(checkpoint=dict(save_best=None, rule=None))

@@ -14,4 +14,4 @@ default_hooks = dict(
 custom_hooks = [dict(type='mmpretrain.FiniteLossHook')]
 visualizer = dict(type='SegLocalVisualizer')
 log_processor = dict(by_epoch=False)
-sync_bn = 'torch'  # batch norm over all GPUs of a distributed run: two images each are too few
+sync_bn = 'torch'  # batch norm over all GPUs: two images per GPU are too few

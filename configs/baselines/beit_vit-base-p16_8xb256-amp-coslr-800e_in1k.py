@@ -1,7 +1,7 @@
 """MMPretrain's BEiT.
 
 MMPretrain's recipe for 300 epochs, batch size 2048, on our dataset without labels, for 800 epochs.
-The tokenizer's weights are downloaded; without a network name a file:
+The tokenizer's weights are downloaded. To use a local file instead:
 --cfg-options model.target_generator.init_cfg.checkpoint=PATH
 
 bash tools/dist_train.sh configs/baselines/beit_vit-base-p16_8xb256-amp-coslr-800e_in1k.py 8

@@ -19,4 +19,4 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='default_collate'),
 )
 optim_wrapper = dict(type='MixedPrecisionOptimWrapper')
-resume = False  # MMPretrain's MAE resumes unasked
+resume = False  # MMPretrain's MAE resumes by default

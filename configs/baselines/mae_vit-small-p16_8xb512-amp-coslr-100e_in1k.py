@@ -1,7 +1,7 @@
-"""MMPretrain's MAE with ViT-S, as many epochs as our method has in Tables 1 and 2.
+"""MMPretrain's MAE with ViT-S, for as many epochs as our method in Tables 1 and 2.
 
 MMPretrain's recipe, batch size 4096, on our dataset without labels.
-Ours: 10 % of the epochs as warm-up, in place of 40.
+Ours: 10 % of the epochs as warm-up, instead of 40 epochs.
 
 bash tools/dist_train.sh configs/baselines/mae_vit-small-p16_8xb512-amp-coslr-100e_in1k.py 8
 

@@ -1,4 +1,4 @@
-"""MMPretrain's SimMIM, with Swin-B at 192² as there.
+"""MMPretrain's SimMIM with Swin-B at 192².
 
 MMPretrain's recipe, batch size 2048, on our dataset without labels.
 

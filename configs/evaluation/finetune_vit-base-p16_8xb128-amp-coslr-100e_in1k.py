@@ -3,7 +3,7 @@
 PRETRAINED=FILE bash tools/dist_train.sh configs/evaluation/finetune_vit-base-p16_8xb128-amp-coslr-100e_in1k.py 8 --work-dir work_dirs/ROW/finetuning
 
 Any checkpoint of energy restoration, sorting, MAE or an auto-encoder of this repository, or a bare
-backbone; the log says how much of it was filled. BEiT's network is another: finetune_beit-base.
+backbone; the log says how many tensors it filled. For BEiT's network use finetune_beit-base.
 
 Paper: Table 3, ViT-B; recipe of Table A.
 Expect 83.1 and 83.5 after 200 and 800 epochs of "Mixed", 83.1 after 400 of MAE (paper, top-1 in %). Not yet measured here.

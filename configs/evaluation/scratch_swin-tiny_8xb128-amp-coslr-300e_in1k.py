@@ -17,7 +17,7 @@ _base_ = [
     '../_base_/schedules/adamw_bs1024_300e_finetune.py',
     '../_base_/evaluation_runtime.py',
 ]
-# No weight decay on tables of biases by relative position.
+# No weight decay on the relative position bias tables.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
 )

@@ -3,7 +3,7 @@
 bash tools/dist_train.sh configs/mixed/energy-mixed_swin-tiny_8xb32-amp-coslr-200e_in1k.py 8
 
 Ours: the tasks of Table 3, since the paper names none here. No weight decay on the
-biases by relative position, as in Swin.
+relative position biases, as in Swin.
 
 Paper: Table 6, column "PT 200E + FT 100E"; Swin-T, 200 epochs.
 Expect, after finetuning for 100 epochs: 82.2 % top-1 (paper). Not yet measured here.

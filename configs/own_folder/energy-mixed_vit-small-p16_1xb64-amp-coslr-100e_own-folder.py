@@ -2,9 +2,9 @@
 
 DATA_ROOT=/path/to/images python tools/train.py configs/own_folder/energy-mixed_vit-small-p16_1xb64-amp-coslr-100e_own-folder.py
 
-No row of the paper: its mixed corruptions with a ViT-S. All images below the folder are trained on;
-the first 16 are also what it is validated on, so these figures are not held out. Name another folder with
-val_dataloader.dataset.data_root if you have one.
+No row of the paper: its mixed corruptions with a ViT-S. Trains on all images below the folder.
+The first 16 of them also serve for validation, so these metrics are not held out; to use another folder,
+set val_dataloader.dataset.data_root.
 """
 
 _base_ = [

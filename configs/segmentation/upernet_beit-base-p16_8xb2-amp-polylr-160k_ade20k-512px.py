@@ -3,7 +3,7 @@
 PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_beit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 A checkpoint of MMPretrain's BEiT, whose network has layer scales and, in place of the position
-embedding, biases by relative position; they are resized from 14² to 32² patches.
+embedding, relative position biases; they are resized from 14² to 32² patches.
 
 Ours: the recipe of the other methods.
 

@@ -3,10 +3,10 @@
 PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_convnext-tiny_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 A checkpoint of a pretrained or finetuned ConvNeXt-T; the norms of the first three stages, which it
-does not have, start fresh, and the log lists them.
+does not have, keep their initial values, and the log lists them.
 
-Ours: MMSegmentation's recipe for ConvNeXt-T, but that the learning rate decays by layer (0.9 for each
-of MMPretrain's eight depths) where MMSegmentation's decays by stage.
+Ours: MMSegmentation's recipe for ConvNeXt-T, except that the learning rate decays by layer (0.9 for
+each of MMPretrain's eight depths) instead of by stage.
 
 Paper: no row (Table 7 has ViT-B). Not yet measured here.
 """

@@ -3,7 +3,7 @@
 PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_swin-tiny_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
 A checkpoint of a pretrained or finetuned Swin-T; the norms of the first three stages, which it does
-not have, start fresh, and the log lists them.
+not have, keep their initial values, and the log lists them.
 
 Ours: MMSegmentation's recipe for Swin-T (no layer-wise decay, tested on whole images), in mixed
 precision, and without weight decay on all biases.

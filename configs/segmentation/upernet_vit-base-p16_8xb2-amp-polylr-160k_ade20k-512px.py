@@ -2,10 +2,9 @@
 
 PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
-Any checkpoint that finetune_vit-base takes, or what it finetuned; the log says how much of it was
-filled. The position embedding is resized from 14² to 32² patches.
+Any checkpoint that finetune_vit-base takes or writes; the log says how many tensors it filled. The position embedding is resized from 14² to 32² patches.
 
-Ours, since the paper names neither decoder nor recipe: UperNet, by MMSegmentation's recipe for MAE, the
+Ours, because the paper names neither decoder nor recipe: UperNet with MMSegmentation's recipe for MAE, the
 best of Table 7: blocks 4, 6, 8 and 12, rescaled to a pyramid, layer-wise decay 0.65,
 drop path 0.1, tested in windows of 512 every 341 pixels. No layer scale, which was not pretrained.
 

@@ -2,12 +2,12 @@
 
 DATA_ROOT=FOLDER PRETRAINED=FILE python tools/train.py configs/segmentation/upernet_vit-micro-p4_1xb2-amp-polylr-300_ade20k-128px.py --work-dir work_dirs/ROW/segmentation
 
-For a look within minutes on a CPU, at a folder of a few images: docs/segmentation.md.
+For a first try within minutes on a CPU, on a folder of a few images: docs/segmentation.md.
 
-Ours: everything as for ViT-B, but the sizes, ten times the learning rate, 40 iterations of warm-up, and a
+Ours: as for ViT-B, except for the sizes, ten times the learning rate, 40 iterations of warm-up, and a
 pyramid of strides 2 to 16.
 
-Paper: no row; the small twin of Table 7. Not yet measured here on all of ADE20K.
+Paper: no row; the small version of Table 7. Not yet measured here on all of ADE20K.
 """
 
 _base_ = './upernet_vit-base-p16_8xb2-amp-polylr-160k_ade20k-512px.py'

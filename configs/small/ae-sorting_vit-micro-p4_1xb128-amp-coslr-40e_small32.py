@@ -1,4 +1,4 @@
-"""An auto-encoder that predicts the position of each patch of 32² images: the small twin of Table 2's
+"""An auto-encoder that predicts the position of each patch of 32² images: the small version of Table 2's
 row.
 
 DATA_ROOT=data/cifar10 python tools/train.py \

@@ -1,4 +1,4 @@
-"""An auto-encoder for super-resolution 4× of 32² images: the small twin of Table 2's row.
+"""An auto-encoder for super-resolution 4× of 32² images: the small version of Table 2's row.
 
 4 pixels are one patch, as 16 are at 224².
 

@@ -1,7 +1,7 @@
 """MMPretrain's BEiT on 32² images.
 
-The tokenizer, trained on other images and much larger ones, answers one token per 8² pixels; for one
-per patch of 4² it is shown the image at 64². Its weights are downloaded; without a network name a file:
+The tokenizer, trained on other and much larger images, gives one token per 8² pixels; to get one per
+patch of 4², it sees the image at 64². Its weights are downloaded. To use a local file instead:
 --cfg-options model.target_generator.init_cfg.checkpoint=PATH
 Ours: the schedule of all methods on small images; 38 % of the patches masked, as at 224².
 
@@ -66,7 +66,7 @@ two_sizes = dict(
     second_size=8 * 32 // 4,
     interpolation='bicubic',
     second_interpolation='lanczos',
-    scale=(1.0, 1.0),  # the crop was before
+    scale=(1.0, 1.0),  # cropped already
     ratio=(1.0, 1.0),
 )
 mask = dict(type='BEiTMaskGenerator', input_size=(8, 8), num_masking_patches=24, min_num_patches=4)

@@ -1,4 +1,4 @@
-"""Denoising on 32² images: the small twin of Table 2's row.
+"""Denoising on 32² images: the small version of Table 2's row.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-denoising_vit-micro-p4_1xb128-amp-coslr-40e_small32.py

@@ -1,4 +1,4 @@
-"""Masking 50 % of the 4×4 squares of a grid on 32² images: the small twin of Table 1's "Gridded" rows.
+"""Masking 50 % of the 4×4 squares of a grid on 32² images: the small version of Table 1's "Gridded" rows.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-gridded4-50_vit-micro-p4_1xb128-amp-coslr-40e_small32.py

@@ -1,5 +1,5 @@
 """One of masking, super-resolution, denoising and colorization per image, on a ConvNeXt for 32² images:
-the small twin of Table 6's pretraining.
+the small version of Table 6's pretraining.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-mixed_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py

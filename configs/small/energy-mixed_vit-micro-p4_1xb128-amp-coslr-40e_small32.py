@@ -1,5 +1,5 @@
 """One of masking, super-resolution, denoising and colorization per image, on 32² images: the small
-twin of Table 3's rows.
+version of Table 3's rows.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-mixed_vit-micro-p4_1xb128-amp-coslr-40e_small32.py

@@ -1,4 +1,4 @@
-"""Patch sorting on 32² images: the small twin of Table 2's row.
+"""Patch sorting on 32² images: the small version of Table 2's row.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-sorting_vit-micro-p4_1xb128-amp-coslr-40e_small32.py
@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Ours: the edges are one pixel wide, or not masked, since two pixels on each side would blank
+# Ours: the edges are one pixel wide, or not masked, because two pixels on each side would blank
 # patches of 4² pixels. The step size: docs/step_size.md.
 model = dict(
     type='EnergySortingAlgorithm', step_size=300.0, edge_widths=(0, 1), patch_drop_ratio=0.5

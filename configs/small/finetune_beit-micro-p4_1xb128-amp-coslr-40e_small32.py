@@ -3,9 +3,9 @@
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
     configs/small/finetune_beit-micro-p4_1xb128-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/finetuning
 
-BEiT's network has layer scales and biases by relative position; otherwise as finetune_vit-micro.
+BEiT's network has layer scales and relative position biases; otherwise as finetune_vit-micro.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = './finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'

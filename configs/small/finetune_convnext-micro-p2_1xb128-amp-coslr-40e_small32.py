@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
 
 A checkpoint of energy-mixed_convnext-micro-p2.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [

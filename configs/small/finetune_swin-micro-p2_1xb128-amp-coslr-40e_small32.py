@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
 
 A checkpoint of energy-mixed_swin-micro-p2 or of simmim_swin-micro.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [
@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small_finetune.py',
     '../_base_/pretrained_runtime.py',
 ]
-# No weight decay on tables of biases by relative position.
+# No weight decay on the relative position bias tables.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
 )

@@ -3,9 +3,9 @@
 DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
     configs/small/linear_beit-micro-p4_1xb512-amp-coslr-40e_small32.py --work-dir work_dirs/ROW/linear
 
-BEiT's network has layer scales and biases by relative position; otherwise as linear_vit-micro.
+BEiT's network has layer scales and relative position biases; otherwise as linear_vit-micro.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = './linear_vit-micro-p4_1xb512-amp-coslr-40e_small32.py'

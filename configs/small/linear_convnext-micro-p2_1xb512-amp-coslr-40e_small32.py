@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
 
 Any checkpoint that finetune_convnext-micro-p2 takes.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [
@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/schedules/sgd_bs512_40e_small_linear.py',
     '../_base_/pretrained_runtime.py',
 ]
-# ConvNeXt leaves its last norm free where its stages are frozen
+# ConvNeXt does not freeze its last norm with its stages
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'backbone.norm3': dict(lr_mult=0.0, decay_mult=0.0)})
 )

@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 PRETRAINED=FILE python tools/train.py \
 
 Any checkpoint that finetune_vit-micro takes.
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [

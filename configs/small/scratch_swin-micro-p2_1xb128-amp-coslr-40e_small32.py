@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 
 Without layer-wise decay: --cfg-options optim_wrapper.paramwise_cfg.layer_decay_rate=1.0
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [
@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/schedules/adamw_bs128_40e_small_finetune.py',
     '../_base_/evaluation_runtime.py',
 ]
-# No weight decay on tables of biases by relative position.
+# No weight decay on the relative position bias tables.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
 )

@@ -5,7 +5,7 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 
 Without layer-wise decay: --cfg-options optim_wrapper.paramwise_cfg.layer_decay_rate=1.0
 
-Paper: no row; the small twin of configs/evaluation. Not yet measured here.
+Paper: no row; the small version of configs/evaluation. Not yet measured here.
 """
 
 _base_ = [

@@ -1,7 +1,7 @@
 """MMPretrain's SimMIM on 32² images.
 
-SimMIM is for Swin there: this one has three stages of 16², 8² and 4² tokens, 2.6 M parameters. Ours:
-the schedule of all methods on small images; masks of 4² pixels in place of 32² of 192².
+MMPretrain's SimMIM needs a Swin: this one has three stages of 16², 8² and 4² tokens, 2.6 M parameters. Ours:
+the schedule of all methods on small images; masks of 4² pixels, where images of 192² have 32².
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/simmim_swin-micro-p2_1xb128-amp-coslr-40e_small32.py

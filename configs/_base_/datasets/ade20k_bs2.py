@@ -1,6 +1,6 @@
 # ADE20K, 150 classes, crops of 512²: 8 GPUs × 2 images. DATA_ROOT/{images,annotations}/{training,
-# validation}, as in ADEChallengeData2016.zip. ADE20KDataset counts classes from 0 on: 0 in an annotation
-# is none of the 150 and is ignored.
+# validation}, as in ADEChallengeData2016.zip. ADE20KDataset numbers classes from 0: a 0 in an
+# annotation is none of the 150 and is ignored.
 data_root = '{{$DATA_ROOT:data/ade/ADEChallengeData2016}}'
 
 train_pipeline = [
@@ -15,7 +15,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: the metric is of the whole annotation
+    dict(type='LoadAnnotations'),  # after Resize: the metric needs annotations at full size
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

@@ -1,6 +1,6 @@
 # ImageNet-1K with labels, in class sub-folders: 8 GPUs × 128 images (Table A: batch size 1024).
-# RandAug (9, 0.5) is Table A's. Ours, since the paper is silent: RandomErasing as in MAE's code, whose
-# recipe Table A otherwise is, and ImageNet's usual crops.
+# RandAug (9, 0.5) is Table A's. Ours (the paper does not say): RandomErasing as in MAE's code, which
+# Table A follows otherwise, and ImageNet's usual crops.
 data_root = 'data/imagenet/'
 
 train_pipeline = [

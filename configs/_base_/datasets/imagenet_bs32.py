@@ -1,4 +1,4 @@
-# ImageNet-1K without its labels: 8 GPUs × 32 images (Table A: batch size 256).
+# ImageNet-1K without labels: 8 GPUs × 32 images (Table A: batch size 256).
 # A config puts its corruption between the two parts of a pipeline:
 #   pipeline=[*_base_.train_augmentation, corruption, _base_.pack]
 data_root = 'data/imagenet/'

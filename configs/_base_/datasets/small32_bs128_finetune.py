@@ -1,5 +1,5 @@
 # Labelled images of 32² in class sub-folders, such as CIFAR-10: DATA_ROOT/{train,test}/CLASS/IMAGE.
-# NUM_CLASSES=... where there are not ten. Fewer labels: a file of lines "CLASS/IMAGE LABEL",
+# NUM_CLASSES=... if there are not ten. Fewer labels: a file of lines "CLASS/IMAGE LABEL",
 #   --cfg-options train_dataloader.dataset.ann_file=FILE   (relative to DATA_ROOT)
 # Ours: crops as in pretraining, and RandAug of half Table A's magnitude.
 data_root = '{{$DATA_ROOT:data/cifar10}}'

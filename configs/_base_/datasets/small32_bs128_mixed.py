@@ -1,7 +1,7 @@
 # Images of 32², one of masking, super-resolution, denoising and colorization per image.
 _base_ = './small32_bs128.py'
 
-# Ours: the masks and the scale that the small twins of the single tasks have.
+# Ours: the masks and the scale of the small configs with a single task.
 corruption = dict(
     type='MixedCorruption',
     corruptions=[

@@ -1,5 +1,6 @@
-# Positions of patches with the ViT for 32² images; the decoder as in ae_vit-micro-p4_32.py. Ours:
-# k = 0 and 1 masked pixels, 50 % each, since k = 2 leaves nothing of a patch of 4².
+# An auto-encoder with the ViT for 32² images that predicts the position of each patch; the decoder is
+# that of ae_vit-micro-p4_32.py. Ours: k = 0 and 1 masked pixels, 50 % each, because k = 2 leaves
+# nothing of a patch of 4².
 _base_ = './ae-sorting_vit-small-p16.py'
 
 model = dict(

@@ -1,7 +1,7 @@
 # An auto-encoder with ViT-S/16 at 224²: "an auto-encoder architecture as in He et al. (2022)"
-# (section 3.1). Decoder: MAE's, and its initialisation. Ours, since the paper is silent: squared
-# error of the normalised pixels themselves (MAE's norm_pix normalises each patch, and then nothing
-# is learnt of its mean, which is what super-resolution leaves), over all of them.
+# (section 3.1). Decoder: MAE's, and its initialisation. Ours (the paper does not say): squared
+# error over all pixels, without norm_pix (MAE's normalisation of each patch, with which nothing is
+# learnt of a patch's mean, all that super-resolution leaves).
 model = dict(
     type='RestorationAutoEncoder',
     backbone=dict(

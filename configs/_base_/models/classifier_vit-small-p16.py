@@ -1,6 +1,6 @@
 # ViT-S/16 at 224² with a linear classifier, for finetuning (Table A). The backbone ends as in
-# pretraining: averaged over the patches and normalised once. Ours, since Table A is silent: the small
-# start of the classifier is MAE's.
+# pretraining: averaged over the patches and normalised once. Ours (Table A does not say): the
+# classifier's small initial weights, as in MAE.
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -1,6 +1,6 @@
 # Swin-T at 224² and its energy. Its features end as published and as in finetuning: normalised, then
 # averaged over the positions, which the head does. No drop path (Table A), which MMPretrain's Swin has
-# unless told otherwise.
+# by default.
 _base_ = './energy_vit-small-p16.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# A linear classifier on the frozen small ConvNeXt: batch normalisation without parameters, one layer.
+# A linear classifier on the frozen small ConvNeXt: batch norm without parameters, then one layer.
 _base_ = './classifier_convnext-micro_32.py'
 
 model = dict(

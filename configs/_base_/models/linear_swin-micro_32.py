@@ -1,5 +1,5 @@
-# A linear classifier on the frozen small Swin: averaged, batch normalisation without parameters, one
-# layer.
+# A linear classifier on the frozen small Swin: averaged features, batch norm without parameters,
+# then one layer.
 _base_ = './classifier_swin-micro_32.py'
 
 model = dict(

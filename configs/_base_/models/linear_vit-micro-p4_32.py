@@ -1,4 +1,4 @@
-# A linear classifier on the frozen small ViT: batch normalisation without parameters, one layer.
+# A linear classifier on the frozen small ViT: batch norm without parameters, then one layer.
 _base_ = './classifier_vit-micro-p4_32.py'
 
 model = dict(

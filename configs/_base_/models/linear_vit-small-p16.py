@@ -1,5 +1,5 @@
-# A linear classifier on the frozen ViT-S/16, as MAE: batch normalisation without parameters, then
-# one layer. Ours: the features are the average over the patches, which is what was pretrained; MAE
+# A linear classifier on the frozen ViT-S/16, as in MAE: batch norm without parameters, then one
+# layer. Ours: the features are the average over the patches, which is what was pretrained; MAE
 # takes the class token.
 _base_ = './classifier_vit-small-p16.py'
 

@@ -1,6 +1,6 @@
 # Table A, finetuning column, 100 epochs.
-# Ours, since the paper is silent: what MAE does, whose recipe Table A otherwise is: the "base" learning
-# rate scaled by batch / 256, 5 epochs of warm-up, no weight decay on norms, biases and tokens.
+# Ours (the paper does not say), as in MAE, which Table A follows otherwise: the "base" learning rate is
+# scaled by batch / 256, with 5 epochs of warm-up, and no weight decay on norms, biases and tokens.
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     constructor='LearningRateDecayOptimWrapperConstructor',
@@ -11,7 +11,7 @@ optim_wrapper = dict(
         layer_decay_rate=0.75,
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        flat_decay_mult=0.0,  # BEiT's layer scales and its biases of another name
+        flat_decay_mult=0.0,  # BEiT's layer scales, and biases with other names
         custom_keys=dict(pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)),
     ),
 )

@@ -1,6 +1,6 @@
 # 40 epochs on small images. Ours: ten times Table A's learning rate, for a small network and few
-# iterations. The position embedding of a ViT stays what it starts as, the sin-cos one, for every method
-# (as MAE has it); finetuning trains it.
+# iterations. The position embedding of a ViT stays at its sin-cos start for every method (as in MAE);
+# finetuning trains it.
 _base_ = './adamw_bs256_100e.py'
 
 optim_wrapper = dict(

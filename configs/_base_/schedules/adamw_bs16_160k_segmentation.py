@@ -1,4 +1,4 @@
-# 160,000 iterations of 16 images. Ours, since the paper is silent: MMSegmentation's recipe for MAE and
+# 160,000 iterations of 16 images. Ours (the paper does not say): MMSegmentation's recipe for MAE and
 # BEiT with UperNet. No weight decay on norms, biases and tokens, as in our finetuning.
 optim_wrapper = dict(
     type='mmpretrain.MixedPrecisionOptimWrapper',

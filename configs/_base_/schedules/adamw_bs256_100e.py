@@ -1,7 +1,7 @@
 # Table A, pretraining column, 100 epochs.
-# Ours, since the paper is silent: the linear scaling rule, 10 % of the epochs as warm-up (40 at the
-# most, MAE's number), no weight decay on norms, biases, embeddings and the step size (as MAE), and
-# ten times the learning rate for log α (docs/step_size.md).
+# Ours (the paper does not say): the linear scaling rule, 10 % of the epochs as warm-up (at most 40, as
+# in MAE), no weight decay on norms, biases, embeddings (as in MAE) and the step size, and ten times
+# the learning rate for log α (docs/step_size.md).
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     optimizer=dict(
