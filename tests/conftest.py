@@ -1,4 +1,4 @@
-"""What makes a run of MMEngine inside the tests quick, and undoes what it leaves."""
+"""Make runs of MMEngine inside the tests quick, and undo their side effects."""
 
 import contextlib
 import gc
@@ -22,7 +22,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first, so that no worker is left with them while another is idle."""
+    """Run files with slow tests first, so that no worker idles while another finishes them."""
     slow = {item.path for item in items if item.get_closest_marker('slow')}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -35,7 +35,7 @@ def pytest_collection_finish():
 
 @pytest.fixture
 def tool_process(monkeypatch):
-    """Run ``main`` of a training tool in this process, and undo what it sets for its own."""
+    """Run ``main`` of a training tool in this process, and undo its side effects."""
     from mmengine.runner import CheckpointLoader
 
     monkeypatch.setenv('LOCAL_RANK', '0')

@@ -1,4 +1,4 @@
-"""What tests of derivatives share."""
+"""Shared by tests of derivatives."""
 
 import torch
 

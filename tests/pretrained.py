@@ -9,7 +9,7 @@ import mmebm  # noqa: F401  registers what the configs below name
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 METHODS = ('energy', 'mae', 'beit', 'bare')
-# other networks than ViT, each with 16 channels behind it; their images have 32²
+# networks other than ViT, each with 16 output channels, for images of 32²
 CONVNEXT = dict(
     type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]), stem_patch_size=2
 )
@@ -24,7 +24,7 @@ SWIN = dict(
 
 
 def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: int = 8):
-    """A pretraining model with random, but nowhere zero, weights."""
+    """A pretraining model with random weights, none of them zero."""
     size = dict(arch=arch, img_size=img_size, patch_size=patch_size)
     dims = arch['embed_dims']
     config = {
@@ -101,7 +101,7 @@ def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: in
 
 
 def save_pretrained(method: str, path: Path, **size) -> dict[str, torch.Tensor]:
-    """Write a checkpoint; returns the tensors of its backbone."""
+    """Write a checkpoint; return the tensors of its backbone."""
     model = build_pretraining(method, **size)
     state = model.state_dict()
     if method == 'bare':
@@ -126,7 +126,7 @@ def build_finetuning(method: str, img_size: int = 32, arch=ARCH) -> torch.nn.Mod
 
 
 def expected_start(method: str, pretrained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """By name, the tensors that finetuning must start from: all that both networks have."""
+    """The tensors that finetuning must start from, by name: all that both networks have."""
     expected = {
         name: value
         for name, value in pretrained.items()

@@ -66,7 +66,7 @@ def test_version_comes_from_the_path_that_import_takes(tmp_path):
     (tmp_path / 'mmcv').mkdir()
     (tmp_path / 'mmcv' / '__init__.py').write_text('raise RuntimeError("imported")')
     (tmp_path / 'mmcv' / 'version.py').write_text('__version__ = "1.2.3"')
-    (tmp_path / 'mmpretrain').mkdir()  # a stray folder is no package, but would be imported
+    (tmp_path / 'mmpretrain').mkdir()  # a bare folder is not a package, but would be imported
     script = 'import sys; sys.path.insert(0, sys.argv[1]); import mmebm'
     done = subprocess.run(
         [sys.executable, '-c', script, str(tmp_path)], capture_output=True, text=True, timeout=3600

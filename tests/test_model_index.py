@@ -1,4 +1,4 @@
-"""Every config is in a metafile, MMPretrain's hub finds it, and the package carries it along."""
+"""Every config is in a metafile, MMPretrain's hub finds it, and the package contains it."""
 
 import runpy
 import subprocess
@@ -42,7 +42,7 @@ def test_the_metafiles_are_up_to_date():
 
 
 def test_the_hub_has_every_config():
-    found = set(list_models())  # fails where a name is MMPretrain's already
+    found = set(list_models())  # fails if MMPretrain already has one of the names
     for entry in entries():
         assert entry['Name'] in found
         config = ModelHub._models_dict[entry['Name']].config
@@ -63,7 +63,7 @@ def test_get_model(name, kind):
 
 
 def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
-    """What a wheel is made of, laid out as OpenMIM and the hub look for it."""
+    """The contents of a wheel, laid out as OpenMIM and the hub expect."""
     command = [sys.executable, 'setup.py', '-q', 'egg_info', '-e', str(tmp_path)]
     command += ['build_py', '-d', str(tmp_path / 'lib')]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -1,7 +1,7 @@
-"""Checkpoints written before the package was laid out anew still load, and give what they gave.
+"""Checkpoints written before the new layout of the package still load, with the same results.
 
-``tests/data/*_0.1.pth`` were written by version 0.1: weights, and the config as text. The numbers
-below were computed by it.
+``tests/data/*_0.1.pth`` were written by version 0.1: weights, and the config as text. It also
+computed the numbers below.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The examples of the README run as they stand there, and what the docs name exists."""
+"""The examples of the README run verbatim, and what the docs name exists."""
 
 import re
 from functools import partial

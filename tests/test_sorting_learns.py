@@ -1,6 +1,6 @@
-"""On real images, a short run sorts held-out ones: the whole way through the runner.
+"""A short run on real images sorts held-out ones, through the whole runner.
 
-Skipped where the CIFAR-10 subset is not there. Figures and times: docs/step_size.md.
+Skipped without the CIFAR-10 subset. Results and times: docs/step_size.md.
 """
 
 import tarfile
@@ -21,7 +21,7 @@ CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f'{ARCHIVE} is not there')
 def test_twice_chance_on_held_out_images(tmp_path):
     with tarfile.open(ARCHIVE) as archive:
-        for member in archive:  # one by one, since going back means unpacking from the start
+        for member in archive:  # in order, because going back means unpacking from the start
             kept = '02468' if '/train/' in member.name else '0'
             if member.name.removesuffix('.jpg').endswith(tuple(kept)):
                 archive.extract(member, tmp_path, filter='data')

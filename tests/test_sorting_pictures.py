@@ -9,7 +9,7 @@ from mmebm.visualization import draw_chains, to_chains
 from tests.test_models.test_energy_sorting import build, images
 
 
-def test_patches_stand_where_they_are_told():
+def test_patches_are_drawn_at_their_positions():
     image = torch.arange(24.0).reshape(1, 1, 4, 6)  # 2 × 3 patches of 2 × 2 pixels
     positions = torch.tensor([[5, 0, 1, 2, 3, 4]])  # the first patch goes last, the others move up
     placed = place_patches(image, positions, (2, 3))
@@ -26,7 +26,7 @@ def test_patches_stand_where_they_are_told():
 
 def test_each_position_gets_one_patch_at_the_least_distance():
     true = torch.tensor([[0.0], [1.0], [2.0]])
-    # of the second image two want position 1: the one that loses less gives way
+    # two patches of the second image want position 1: the one that loses less gives way
     embedding = torch.tensor([[[2.1], [0.2], [0.9]], [[1.0], [1.3], [0.0]]])
     assert assign_positions(embedding, true).tolist() == [[2, 0, 1], [1, 2, 0]]
 
@@ -53,7 +53,7 @@ def test_chains_show_the_shuffled_image_and_what_the_descent_makes_of_it():
 
 
 def test_a_sorted_chain_says_so():
-    """A zero head and a shuffle that is none: all patches are right, at every step."""
+    """With a zero head and no shuffle, all patches are right at every step."""
     model = build(head_std=0.0)
     model.disorder = lambda x, noise: (x, torch.arange(16).expand(len(x), -1))
     chain, _ = to_chains(model, images(2, torch.float32))

@@ -15,7 +15,7 @@ def chain(colours, clean=None, size=10):
     return Chain(images, np.arange(len(images), dtype=float), clean=clean, title='Blur')
 
 
-def test_psnr_is_the_usual_one():
+def test_psnr_of_known_errors():
     rng = np.random.default_rng(0)
     images, clean = rng.uniform(0, 255, (2, 5, 4, 3)), rng.uniform(0, 255, (5, 4, 3))
     expected = [peak_signal_noise_ratio(clean, image, data_range=255) for image in images]
@@ -49,7 +49,7 @@ def test_pixels_are_rounded_and_clipped_for_display_only():
 
 
 def place_of(colour, drawing):
-    """Left edge and top of the area of one colour, in shares of the drawing."""
+    """Left and top edge of the area of one colour, as shares of the drawing."""
     rows, columns = np.nonzero((drawing == colour).all(-1))
     return columns.min() / drawing.shape[1], rows.min() / drawing.shape[0]
 
@@ -74,7 +74,7 @@ def test_chains_stand_below_or_beside_each_other():
 
 
 def test_without_an_original_the_captions_have_no_psnr():
-    """The same pictures with an original have more ink below them: one line more each."""
+    """With an original, each picture has one more line of text below it."""
     without = draw_chains([chain([GREEN, BLUE])])
     with_one = draw_chains([chain([GREEN, BLUE], clean=RED)])
     assert without.shape[1] * 3 == with_one.shape[1] * 2

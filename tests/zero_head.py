@@ -26,8 +26,8 @@ def save_network(path, backbone=VIT, zero=True, to_rgb=True, **options) -> None:
 
     Args:
         path: the file.
-        backbone: with 16 channels behind it.
-        zero: whether the head is.
+        backbone: config, with 16 output channels.
+        zero: whether the head is zero.
         to_rgb: of the data preprocessor.
         **options: of the algorithm.
     """

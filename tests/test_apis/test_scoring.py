@@ -1,4 +1,4 @@
-"""Scores of images, each against a computation of its own."""
+"""Scores of images, each against an independent computation."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_scores_of_every_size_are_finite_and_damaged_files_are_named(network, ph
         assert max(each.thumbnail.shape[:2]) == 160
 
 
-def test_a_score_that_is_not_asked_for_or_cannot_be_had_is_nan(network, photos):
+def test_a_score_not_requested_or_not_computable_is_nan(network, photos):
     (only,), _ = score_images(network, photos[:1], corruptions=0)
     assert np.isnan(only.restoration)
     assert np.isnan(only.knn)
@@ -96,7 +96,7 @@ def test_an_image_is_scored_at_up_to_twice_the_networks_size():
     assert size(100, 200, 50) == (50, 100)
 
 
-def test_corruptions_of_a_mixture_come_in_turn():
+def test_corruptions_of_a_mixture_take_turns():
     mixture = dict(
         type='MixedCorruption',
         corruptions=[dict(type='Colorization'), dict(type='SuperResolution', scale=2)],
@@ -121,7 +121,7 @@ def test_heat_is_where_the_change_is():
 def test_knn_distance_against_all_pairs():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(12, 5)).astype(np.float32)
-    features[3] = features[7]  # a copy is a neighbour; oneself is not
+    features[3] = features[7]  # a copy is a neighbour; the image itself is not
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     distances = 1 - unit @ unit.T
     np.fill_diagonal(distances, np.inf)

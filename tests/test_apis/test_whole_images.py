@@ -119,7 +119,7 @@ def test_cmyk_loses_its_profile(untrained, tmp_path):
 
 @pytest.mark.parametrize('to_rgb', [True, False])
 def test_one_tile_is_restored_as_by_the_inferencer(tmp_path, to_rgb):
-    """The chain of a 16² image is the algorithm's own: same normalisation, channels, steps."""
+    """A 16² image is restored as by the algorithm: same normalisation, channels, steps."""
     whole = restorer(tmp_path / 'a.pth', zero=False, to_rgb=to_rgb, num_steps=2)
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     difference, energies = whole(image)
@@ -162,7 +162,7 @@ def pixel_energy(images):
 @pytest.mark.parametrize('any_size', [False, True])
 @pytest.mark.parametrize('size', [(40, 61), (7, 9)])
 def test_position_independent_descent_has_no_seams(random, any_size, size, monkeypatch):
-    """Tiles of 16², or the image as a whole: the same, and the step does not shrink with size."""
+    """Tiles of 16² and the whole image give the same; the step does not shrink with size."""
     monkeypatch.setattr(random.model, 'energy', pixel_energy)
     monkeypatch.setattr(random, 'any_size', any_size)
     monkeypatch.setattr(random, '_align', 32 if any_size else 4)
@@ -205,7 +205,7 @@ def test_mask_changes_only_masked_pixels(random, untrained):
     result = restoration.start.pixels + restoration.difference
     np.testing.assert_array_equal(result[~mask], picture.pixels[~mask])
     assert np.abs(restoration.difference[mask]).max() > 0.1
-    # an untrained network leaves what the training calls blank, here RGB 10 20 30
+    # an untrained network leaves the blank pixels of its training, here RGB 10 20 30
     restoration = restore_image(untrained, picture, Damage(mask=mask))
     assert (restoration.start.pixels[mask] == (30, 20, 10)).all()
 
@@ -282,12 +282,12 @@ def test_figures_in_bands_are_those_of_the_whole(size):
 
 
 def write_bomb(path):
-    # a header that promises 40000 × 40000 pixels, as a few bytes can
+    # a few bytes whose header promises 40000 × 40000 pixels
     data = bytearray(b'P6 40000 40000 255\n')
     path.write_bytes(bytes(data) + b'\0' * 100)
 
 
-def test_what_is_no_single_picture_is_refused(tmp_path):
+def test_files_that_are_not_a_single_picture_are_refused(tmp_path):
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(b'no picture')
     with pytest.raises(UnreadableImageError, match='cannot be read'):
@@ -312,7 +312,7 @@ def test_what_is_no_single_picture_is_refused(tmp_path):
 
 
 def test_memory_beside_the_image_does_not_grow_with_the_tiles(untrained):
-    """Arrays of a twice as high image: the image's own and the difference, nothing per tile."""
+    """An image twice as high takes memory for itself and the difference, not for its tiles."""
     import tracemalloc
 
     def peak(height):

@@ -95,7 +95,7 @@ def test_some_blocks_and_a_frozen_one():
     [('ViT', 'layers.*'), ('timm ViT', 'timm_model.blocks.*'), ('timm ViT', 'timm_model')],
 )
 def test_sorting_drops_patches_before_a_recomputed_layer(name, pattern):
-    """A hook on a layer runs once, and the embedding descended on may lie inside of a block."""
+    """A hook on a layer runs once, even if the sorted embedding is used inside a block."""
     results = []
     for recompute in ((), [pattern]):
         config, channels = BACKBONES[name]
@@ -250,7 +250,7 @@ def test_attention_has_a_second_derivative_without_any_context():
 
 
 def test_autocast_of_the_first_run_is_restored():
-    """Autocast in the value only: the derivatives are taken outside of it, as is usual."""
+    """Autocast in the forward pass only; the derivatives are computed outside, as usual."""
     torch.manual_seed(0)
     block = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
     x = torch.randn(4, 8, requires_grad=True)
@@ -309,7 +309,7 @@ def test_the_random_numbers_of_a_gpu_are_drawn_again():
 
 
 class Square(torch.autograd.Function):
-    """Like reversible layers: differentiates inside its backward, and keeps no graph of that."""
+    """Like reversible layers: differentiates inside its backward, without keeping a graph."""
 
     @staticmethod
     def forward(ctx, x):
@@ -358,7 +358,7 @@ def test_batch_norm_in_training_mode_is_refused():
     model = nn.ModuleList([nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), nn.Linear(3, 3)])
     with pytest.raises(ValueError, match=r"'0\.1' is a batch norm in training mode"):
         checkpoint_activations(model, ['*'])
-    assert checkpoint_activations(model, ['1']) == ['1']  # it lies elsewhere
+    assert checkpoint_activations(model, ['1']) == ['1']  # the batch norm is elsewhere
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_bfloat16_is_near():
 @pytest.mark.parametrize(
     ('function', 'length', 'matrices'), [(reference, 40, 4), (attention, 40, 0), (attention, 16, 1)]
 )
-def test_keeps_a_matrix_of_all_pairs_only_where_it_is_small(
+def test_keeps_a_matrix_of_all_pairs_only_if_it_is_small(
     function, length, matrices, keep, monkeypatch
 ):
     monkeypatch.setattr(module, '_KEEP', 4)
@@ -99,7 +99,7 @@ def test_keeps_a_matrix_of_all_pairs_only_where_it_is_small(
     assert found >= matrices if function is reference else found == matrices
 
 
-def test_takes_the_place_of_torch_for_whoever_calls_it():
+def test_replaces_torchs_attention_for_every_caller():
     tensors = inputs()
     with TwiceDifferentiableFunctions():
         out = F.scaled_dot_product_attention(*tensors, scale=0.3)
@@ -111,7 +111,7 @@ def test_takes_the_place_of_torch_for_whoever_calls_it():
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(out, reference(*tensors, scale=0.3))
     out = F.scaled_dot_product_attention(*tensors)
-    assert 'mmebm' not in type(out.grad_fn).__name__  # over with the block
+    assert 'mmebm' not in type(out.grad_fn).__name__  # not outside the context
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The compiled step: the numbers of the plain one, and what is said where it cannot be had."""
+"""The compiled step equals the plain one, and the log says why if compiling fails."""
 
 import functools
 
@@ -57,7 +57,7 @@ def gradient_norm(gradients):
 
 @pytest.fixture
 def traced(monkeypatch):
-    """The graph that is compiled, run as it is: generating code for it takes a minute."""
+    """Run the graph without compiling it: generating code takes a minute."""
     monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
 
 
@@ -102,7 +102,7 @@ def test_other_backbones_are_compiled_too(name, traced):
 
 @needs_compiler
 def test_the_step_never_waits_for_a_number():
-    """On a GPU, reading one stops the processor until the device is done."""
+    """On a GPU, reading a number blocks the CPU until the device is done."""
 
     class NoNumbers(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -136,7 +136,7 @@ def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
 
 @needs_compiler
 @pytest.mark.parametrize('error', ['Unsupported', 'FailOnRecompileLimitHit'])
-def test_falls_back_once_where_compiling_fails(error, said):
+def test_falls_back_once_if_compiling_fails(error, said):
     model = build_algorithm()
     compiled = CompiledDifferentiation(model)
 
@@ -162,7 +162,7 @@ def test_falls_back_once_where_compiling_fails(error, said):
 
 @pytest.mark.slow
 @needs_compiler
-def test_falls_back_without_a_compiler_of_c(monkeypatch, said):
+def test_falls_back_without_a_c_compiler(monkeypatch, said):
     import torch._inductor.config
 
     expected = run(False, num_steps=1)[1]

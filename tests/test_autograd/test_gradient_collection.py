@@ -4,7 +4,7 @@ import torch
 from mmebm.autograd import GradientCollector
 from mmebm.autograd.gradient_collection import added_gradients
 
-NOTHING = torch.zeros(1)  # what a partial loss that has no x is differentiated at
+NOTHING = torch.zeros(1)  # the x of a partial loss that has none
 
 
 def partial_loss(loss):
@@ -56,7 +56,9 @@ def test_gradients_that_autograd_hands_out_in_the_same_memory():
     token, position, other = (
         torch.randn(1, n, 2, dtype=torch.float64, requires_grad=True) for n in (1, 4, 3)
     )
-    image = torch.randn(1, 3, 2, dtype=torch.float64)  # for two the sum over them would be a copy
+    image = torch.randn(
+        1, 3, 2, dtype=torch.float64
+    )  # with two images the sum over them would be a copy
 
     def loss():
         tokens = torch.cat([token.expand(len(image), -1, -1), image], 1) + position
@@ -98,7 +100,7 @@ def test_loss_scale_follows_the_run_and_cancels():
 
 
 def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
-    """A float16 gradient of 1e-9 rounds to zero; with the scale it arrives."""
+    """A float16 gradient of 1e-9 rounds to zero; with the scale it survives."""
     weight = torch.ones((), requires_grad=True)
 
     def loss():

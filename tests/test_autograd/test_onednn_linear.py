@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: which ones, and that nothing but the speed differs."""
+"""Linear layers by oneDNN: which ones, and that only the speed differs."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def inputs(shape=(7, 5), dtype=torch.float32, bias=True):
 
 
 def products_in_graph(tensors, autocast=False):
-    """How often a compiled graph calls oneDNN; its output equals PyTorch's."""
+    """How often a compiled graph calls oneDNN; checks its output against PyTorch's."""
     targets = []
 
     def backend(graph, _):

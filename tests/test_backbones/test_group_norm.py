@@ -1,4 +1,4 @@
-"""Energies of single images: with batch norm there are none, with group norm there are."""
+"""Batch norm couples the energies of a batch; group norm gives each image its own."""
 
 import copy
 import logging
@@ -37,7 +37,7 @@ def build(config, channels):
     model = EnergyRestorationAlgorithm(config, dict(type='EnergyHead', in_channels=channels))
     model.init_weights()
     nn.init.normal_(model.head.fc.weight)
-    for module in model.modules():  # drop path: not what is tested
+    for module in model.modules():  # drop path is not tested here
         if 'Drop' in type(module).__name__:
             module.p = module.drop_prob = 0.0
     return model.double().train()
@@ -48,7 +48,7 @@ def images(batch):
 
 
 def gradients(model, x):
-    """Of the first image: of the energy of all, as descended on, and of its own energy."""
+    """Of the first image: of the energy of the batch, as in the descent, and of its own energy."""
     x = x.requires_grad_()
     energies = model.energy(x)
     (of_all,) = torch.autograd.grad(energies.sum(), x, retain_graph=True)

@@ -1,4 +1,4 @@
-"""Patch drop-out in restoration against an independent reference, plain torch, float64."""
+"""Patch dropout in restoration against an independent reference, plain torch, float64."""
 
 import copy
 
@@ -53,7 +53,7 @@ def timm_energy(model, x):
 
 
 def kept_pixels(x):
-    """The pixels of the kept patches, (B, K, C, 8, 8), cut out one by one."""
+    """The pixels of the kept patches, cut out one by one: (B, K, C, 8, 8)."""
     rows = []
     for image, kept in zip(x, KEPT, strict=True):
         corners = [(SIDE * (int(k) // 4), SIDE * (int(k) % 4)) for k in kept]
@@ -62,7 +62,7 @@ def kept_pixels(x):
 
 
 def reference(energy, model, corrupted, clean, num_steps):
-    """Listing 1 on the kept patches; the step of an average over K patches is K / L as long."""
+    """Listing 1 on the kept patches; an energy averaged over K patches takes K / L of the step."""
     x, losses = corrupted, []
     step_size = model.log_step_size.exp() * KEPT.shape[1] / PATCHES
     with sdpa_kernel(SDPBackend.MATH):

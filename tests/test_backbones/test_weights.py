@@ -33,7 +33,7 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
     assert len(expected) == full
     for name, value in expected.items():
         assert torch.equal(loaded[name], value), name
-    # MAE and BEiT normalise the tokens, finetuning their average
+    # MAE and BEiT normalise the tokens, finetuning normalises their average
     assert filled.missing == ([] if full == total else ['ln2.weight', 'ln2.bias'])
     for name in filled.missing:
         assert name not in pretrained
@@ -101,7 +101,7 @@ def test_the_limit_is_ninety_percent(tmp_path, dropped, fits):
         (dict(ARCH, embed_dims=32), r'do not fit: size mismatch for cls_token'),
         (dict(ARCH, feedforward_channels=64), r'6 do not fit: .*layers\.0\.ffn'),
         (dict(ARCH, num_layers=1), r'filled 18 of 30 .*layers\.1\.attn\.qkv\.weight'),
-        # every tensor filled, and yet not the network that was pretrained
+        # fills every tensor, but is not the pretrained network
         (dict(ARCH, num_layers=3), r'12 of the 42 .* no place .*layers\.2\.attn\.qkv\.weight'),
     ],
 )
@@ -154,7 +154,7 @@ def test_counters_do_not_count(tmp_path):
 
 
 @pytest.mark.parametrize('extra', [0, 3])
-def test_biases_by_relative_position_are_resized(extra):
+def test_relative_position_biases_are_resized(extra):
     """With nearly twice as many offsets, every second one is an old one, and none is lost."""
     table = torch.randn(27 * 27 + extra, 2, dtype=torch.float64)
     resized = resize_relative_position_bias(table, 53 * 53 + extra)
@@ -166,7 +166,7 @@ def test_biases_by_relative_position_are_resized(extra):
     assert torch.corrcoef(torch.stack([between.flatten(), neighbours.flatten()]))[0, 1] > 0.8
 
 
-def test_a_table_of_no_square_is_refused():
+def test_a_table_that_is_not_square_is_refused():
     with pytest.raises(ValueError, match='a table of 50 biases cannot be resized to 228'):
         resize_relative_position_bias(torch.zeros(50, 2), 228)
 

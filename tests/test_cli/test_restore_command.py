@@ -49,7 +49,7 @@ def test_only_damaged_files(checkpoint, photos, tmp_path):
     assert main(['restore', checkpoint, str(photos / 'broken.jpg'), '--out', str(tmp_path)]) == 1
 
 
-def test_what_is_there_is_not_done_again(checkpoint, photos, tmp_path, capsys):
+def test_finished_images_are_skipped(checkpoint, photos, tmp_path, capsys):
     out = tmp_path / 'out'
     argv = ['restore', checkpoint, str(photos), '--out', str(out)]
     assert main(argv) == 0

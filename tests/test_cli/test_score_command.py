@@ -61,7 +61,7 @@ def test_table_and_page(folder, capsys):
     assert not re.search('https?://', page)
 
 
-def test_the_default_rank_is_by_neighbours(folder):
+def test_the_default_ranking_is_by_neighbours(folder):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
     assert main([*argv, '--corruptions', '0']) == 0
     with open(folder / 'out/scores.csv', newline='') as file:
@@ -107,12 +107,12 @@ def ranked_images(values):
     ]
 
 
-def test_the_strangest_comes_first_and_what_is_not_finite_before_it():
+def test_the_strangest_image_comes_first_after_those_without_a_finite_score():
     names = [image.name for image in rank(ranked_images([1, 3, np.nan, 2]), 'energy')]
     assert names == ['2', '1', '3', '0']
 
 
-def test_no_image_stands_at_both_ends():
+def test_no_image_is_at_both_ends():
     page = Parsed(score_page(ranked_images([1, 2, 3]), dict(energy='E'), 'energy', top=2))
     assert len([1 for tag, _ in page.tags if tag == 'figure']) == 3
 

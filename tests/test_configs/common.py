@@ -1,4 +1,4 @@
-"""Every config, read once; and what their tests share."""
+"""Every config, read once; shared by the tests of configs."""
 
 import re
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ def types(node):
 
 
 def structure(path: str) -> tuple:
-    """The classes that make up a run. Configs that share them differ in numbers and pipelines."""
+    """The classes of a run. Configs that share them differ in numbers and pipelines only."""
     config = _read(path)
     keys = ('model', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
     parts = [types(config.get(key)) for key in (*keys, 'val_evaluator')]
@@ -56,10 +56,10 @@ def structure(path: str) -> tuple:
 
 
 def one_of_each(paths: list[str]) -> list[str]:
-    """The first config of each method, network and schedule, by the name.
+    """The first config of each method, network and schedule, by name.
 
-    Tests compare their :func:`structure` with those of the others; reading them all takes seconds,
-    which collecting tests should not.
+    A test compares their :func:`structure` with those of all others; reading those here would slow
+    down the collection of tests by seconds.
     """
     first = {}
     for path in paths:
@@ -73,7 +73,7 @@ def one_of_each(paths: list[str]) -> list[str]:
 @contextmanager
 def without_memory():
     """Build networks of any size: shapes without numbers."""
-    linspace = torch.linspace  # Swin and ConvNeXt read numbers out of it while they are built
+    linspace = torch.linspace  # Swin and ConvNeXt read its values while they are built
     with (
         patch('torch.linspace', lambda *args, **options: linspace(*args, device='cpu', **options)),
         torch.device('meta'),
@@ -93,7 +93,7 @@ class StartHook(Hook):
 
 
 def train(config: Config) -> tuple[Runner, dict, dict]:
-    """Train as the config says; returns the runner, the weights before and after."""
+    """Train as configured; return the runner, and the weights before and after."""
     runner, start = Runner.from_cfg(config), StartHook()
     runner.register_hook(start)
     runner.train()

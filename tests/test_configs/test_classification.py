@@ -1,4 +1,4 @@
-"""Every config of finetuning and linear probing: full size, recipe; one iteration for each kind."""
+"""Every finetuning and probing config: full size, recipe; one iteration of each kind."""
 
 import re
 from pathlib import Path
@@ -24,8 +24,8 @@ SMALL = [path for path in CLASSIFICATION if 'configs/small' in path]
 FULL = [path for path in CLASSIFICATION if path not in SMALL]
 TRAINED = one_of_each(SMALL) + one_of_each(FULL)
 PRETRAINED = [path for path in CLASSIFICATION if 'scratch_' not in path]
-# parameters in millions; ViT's also for BEiT, which has layer scales and tables of biases for
-# position embeddings
+# parameters in millions; ViT's also for BEiT, which has layer scales, and relative position biases
+# instead of position embeddings
 MILLIONS = {
     'vit-small': 22.1,
     'vit-base': 86.6,
@@ -97,7 +97,7 @@ def reduced(path, folder, tmp_path):
     for loader, part in ((config.train_dataloader, 'train'), (config.val_dataloader, 'val')):
         loader.update(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
         loader.dataset.data_root = str(folder)
-        if loader.dataset.type == 'ImageNet':  # its thousand classes are not all there
+        if loader.dataset.type == 'ImageNet':  # the folder does not have its thousand classes
             loader.dataset.ann_file = f'{part}.txt'
         for step in loader.dataset.pipeline:
             if step.type in ('RandomResizedCrop', 'ResizeEdge'):
@@ -122,7 +122,7 @@ def test_builds_at_full_size(path):
         assert model.backbone.num_layers == DEPTHS[size]
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     if 'linear_' in path:
-        # ConvNeXt leaves this norm free; the config gives it a learning rate of zero
+        # ConvNeXt does not freeze this norm; the config gives it a learning rate of zero
         free = {'backbone.norm3.weight', 'backbone.norm3.bias'} if 'convnext' in path else set()
         assert trained == {'head.fc.weight', 'head.fc.bias'} | free
     else:
@@ -222,7 +222,7 @@ def test_starts_from_pretrained_weights(path, folder, tmp_path):
     assert not torch.equal(after['head.fc.weight'], before['head.fc.weight'])
     for name, value in expected_start(first, pretrained).items():
         assert torch.equal(before[f'backbone.{name}'], value), name
-    # a linear probe leaves the backbone alone, finetuning does not
+    # a linear probe does not change the backbone, finetuning does
     changed = [k for k in before if 'backbone.' in k and not torch.equal(before[k], after[k])]
     if 'linear_' in path:
         assert changed == []

@@ -1,4 +1,4 @@
-"""Every pretraining config: its samples; one iteration at reduced size for each kind of them."""
+"""Every pretraining config: its samples; one iteration at reduced size of each kind."""
 
 import re
 
@@ -13,8 +13,8 @@ from .common import PRETRAINING, one_of_each, read, structure, train, without_me
 
 pytestmark = pytest.mark.slow  # all configs
 
-# The small ones of other methods take data and schedule from us, the large ones from MMPretrain;
-# small ViTs start at the sin-cos position embedding.
+# The small configs of other methods have our data and schedule, the large ones MMPretrain's; small
+# ViTs start with the sin-cos position embedding.
 OTHERS = (
     *('configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'),
     *('configs/small/energy-mixed_vit', 'configs/small/ae-denoising_vit'),
@@ -92,14 +92,14 @@ SMALL = {
     'BEiTPretrainViT': VIT,
     'BEiTV1Head': dict(embed_dims=16),
     'ConvNeXt': dict(arch=dict(depths=[1] * 4, channels=[8, 8, 8, 16])),
-    'DALL-E': dict(n_hid=8, n_blk_per_group=1, init_cfg=None),  # its weights need a network
+    'DALL-E': dict(n_hid=8, n_blk_per_group=1, init_cfg=None),  # its weights would be downloaded
 }
 
 
 def shrink(model: Config) -> None:
     """Make the network of a config small; its images and patches keep their size."""
     if 'compile_step' in model:
-        model.compile_step = False  # which takes a minute even so
+        model.compile_step = False  # compiling takes a minute at any size
     for part in ('backbone', 'neck', 'head', 'target_generator'):
         if model.get(part) is not None:
             model[part].update(SMALL.get(model[part].type, {}))

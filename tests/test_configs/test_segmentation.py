@@ -1,4 +1,4 @@
-"""Every config of segmentation: full size, recipe, what it starts from, and a few iterations."""
+"""Every segmentation config: full size, recipe, initial weights, and a few iterations."""
 
 import re
 
@@ -30,8 +30,8 @@ VIT, BEIT, MICRO, CONVNEXT, SWIN = (
     next(path for path in SEGMENTATION if f'_{name}' in path)
     for name in ('vit-base', 'beit-base', 'vit-micro', 'convnext', 'swin')
 )
-# parameters of the backbone in millions: a ViT's position embedding grows with the image, and a
-# ConvNeXt and a Swin have three norms more than as classifiers
+# parameters of the backbone in millions: a ViT's position embedding grows with the image, and
+# ConvNeXt and Swin have three more norms than as classifiers
 MILLIONS = {VIT: 86.4, BEIT: 86.2, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5}
 # backbones of a few thousand parameters: in pretraining, and what segmentation changes
 SMALL = {
@@ -63,7 +63,7 @@ def kind_of(path):
 
 
 def save_pretrained(path, kind, method='energy', **changes):
-    """A checkpoint as our runs write them; returns the tensors of its backbone."""
+    """Write a checkpoint as our runs do; return the tensors of its backbone."""
     torch.manual_seed(1)
     backbone = dict(type=kind, **SMALL[kind][0]) | changes
     channels = CHANNELS[kind][-1]
@@ -82,7 +82,7 @@ def save_pretrained(path, kind, method='energy', **changes):
 
 @pytest.fixture(autouse=True)
 def _scope():
-    """A runner of MMSegmentation leaves its scope to the process; other tests want MMPretrain's."""
+    """A runner of MMSegmentation leaves its scope in the process; other tests need MMPretrain's."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         yield
 
@@ -205,7 +205,7 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     if kind == 'VisionTransformer':
         assert report.endswith('(100.0 %); 2 not in the network: ln2.weight, ln2.bias')
         assert names == pretrained.keys() - {'ln2.weight', 'ln2.bias'}
-        # 4² patches of 8² become 8²: as plain torch would resize them
+        # 4² patches of 8² become 8², resized as by plain torch
         token, grid = pretrained['pos_embed'].split([1, 16], dim=1)
         grid = grid.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
         grid = torch.nn.functional.interpolate(grid, scale_factor=2, mode='bicubic')
@@ -219,8 +219,8 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
         names -= set(NEW_NORMS)
     for name in names:
         assert torch.equal(before[f'backbone.{name}'], pretrained[name]), name
-    # at the first learning rate, 1e-10, weights hardly move; but DistributedDataParallel needs that
-    # each has a gradient
+    # at the first learning rate, 1e-10, weights hardly move; but DistributedDataParallel needs a
+    # gradient for each
     state = runner.optim_wrapper.optimizer.state
     moments = {n: state[p]['exp_avg'].abs().max() for n, p in runner.model.named_parameters()}
     for part in ('backbone', 'decode_head', 'auxiliary_head'):

@@ -4,7 +4,7 @@ from mmpretrain.registry import TRANSFORMS
 
 import mmebm.corruptions  # noqa: F401  registers the corruptions
 
-# One of every kind, with the paper's numbers where it has some.
+# One of every kind, with the paper's numbers if it has any.
 EVERY_CORRUPTION = [
     dict(type='GriddedMask', patch_size=16, ratio=0.5),
     dict(type='RandomBlockMask', num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0)),
@@ -25,11 +25,11 @@ def build(config, **options):
 
 
 def name_of(config):
-    """Tell parametrised cases apart."""
+    """Id of a parametrised case."""
     return '-'.join(str(v) for k, v in config.items() if k != 'corruptions')
 
 
 @pytest.fixture
 def image():
-    """Return a seeded image (H, W, 3) uint8: not square, and not a multiple of anything."""
+    """A seeded image (H, W, 3) uint8, neither square nor a multiple of any patch size."""
     return np.random.default_rng(0).integers(0, 256, (45, 67, 3), dtype=np.uint8)

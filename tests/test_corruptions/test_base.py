@@ -77,7 +77,7 @@ def test_any_size(config, size):
 
 @pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
 def test_array_that_is_not_contiguous(config, image):
-    """Flips and crops deliver views with other strides."""
+    """Flips and crops return views with other strides."""
     corruption = build(config, seed=0)
     view, copy = image[:, ::-1], image[:, ::-1].copy()
     expected = corruption(dict(img=copy, sample_idx=0))['img'][0]
@@ -169,7 +169,7 @@ def test_seed_and_index_both_matter(config, image):
     assert not all(np.array_equal(draws[0], draw(0, index)) for index in range(1, 6))
 
 
-def test_seed_gives_the_same_corruptions_at_every_epoch():
+def test_seed_gives_the_same_corruptions_in_every_epoch():
     dataset = dataset_of(dict(**MIXTURE, seed=0), PACK)
     epochs = [[dataset[i] for i in order] for order in (range(12), range(12), range(11, -1, -1))]
     epochs[2].reverse()
@@ -205,7 +205,7 @@ def test_seed_is_checked(seed, error):
         build(dict(type='Colorization'), seed=seed)
 
 
-# --- a corruption of one's own
+# --- custom corruptions
 
 
 def test_own_corruption(salt_and_pepper, image):
@@ -261,7 +261,7 @@ def test_own_corruption_with_an_unsuitable_result(function, error, got, image):
         Own()(dict(img=image))
 
 
-# --- the rest
+# --- everything else
 
 
 def test_repr_builds_the_same_corruption():

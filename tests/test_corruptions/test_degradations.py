@@ -50,7 +50,7 @@ def test_super_resolution_is_constant_in_blocks(scale, size, antialias):
 
 @pytest.mark.parametrize('antialias', [True, False])
 def test_super_resolution_where_scale_does_not_divide(antialias):
-    """As for the image continued by its border pixels, then cut to size."""
+    """The same as padding the image with its border pixels, then cutting to size."""
     image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
     continued = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode='edge')
     expected = pixelate(continued, 4, antialias)[:9, :10]
@@ -71,7 +71,7 @@ def test_super_resolution_by_one_is_the_image(image):
 
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
 def test_super_resolution_antialias_is_pillows(scale):
-    """To one grey level, and mostly exactly where no value lies between two levels."""
+    """Within one grey level, and mostly exactly if no value lies between two levels."""
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     small = Image.fromarray(image).resize((224 // scale,) * 2, Image.Resampling.BICUBIC)
     difference = pixelate(image, scale, True)[::scale, ::scale] - np.asarray(small, float)
@@ -151,7 +151,7 @@ def test_noise_alone_is_standard_normal_after_normalisation():
     np.testing.assert_allclose(normalised.mean(axis=(0, 1)), 0, atol=0.02)
     np.testing.assert_allclose(normalised.var(axis=(0, 1)), 1, atol=0.03)
     correlation = np.corrcoef(normalised.reshape(-1, 3).T) - np.eye(3)
-    np.testing.assert_allclose(correlation, 0, atol=0.02)  # a number of its own for each value
+    np.testing.assert_allclose(correlation, 0, atol=0.02)  # each value has its own number
 
 
 def test_gamma_is_uniform_and_one_per_image():
@@ -212,7 +212,7 @@ def test_colorization_keeps_every_grey():
 
 
 def test_colorization_is_the_weighted_sum(image):
-    """Independently in float64; the two may round 0.5 apart."""
+    """Against float64; the two may round 0.5 differently."""
     corrupted = Colorization()(dict(img=image))['img'][0]
     expected = image @ np.array([0.114, 0.587, 0.299])  # BGR
     assert np.abs(corrupted - expected[..., None]).max() <= 0.5 + 1e-4

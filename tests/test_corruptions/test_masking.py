@@ -9,7 +9,7 @@ LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
 
 
 def cells_of(mask, patch_size):
-    """Return the grid of cells, after checking that each is wholly True or wholly False."""
+    """Return the grid of cells, after checking that each is all True or all False."""
     rows = range(0, mask.shape[0], patch_size)
     columns = range(0, mask.shape[1], patch_size)
     blocks = [[mask[y : y + patch_size, x : x + patch_size] for x in columns] for y in rows]
@@ -61,7 +61,7 @@ def test_gridded_cells_are_chosen_uniformly():
 
 
 def test_gridded_patch_larger_than_the_image(image):
-    """One cell, so half of it is rounded to none, and more to all."""
+    """There is one cell: a ratio of one half rounds to none, more to all."""
     np.testing.assert_array_equal(GriddedMask(500, 0.5)(dict(img=image))['img'][0], image)
     blank = GriddedMask(500, 0.6)(dict(img=image))['img'][0]
     assert (blank == [104, 116, 124]).all()
@@ -119,7 +119,7 @@ def expected_coverage(size, num_blocks, area_range, aspect_range):
 
 @pytest.mark.parametrize(('options', 'share'), [(SMALL, 0.68), (LARGE, 0.54)])
 def test_blank_share_of_random_small_and_large(options, share):
-    """Were the border hit as often as the middle, it would be 73 and 59 %."""
+    """If the border were hit as often as the middle, it would be 73 and 59 %."""
     rng = np.random.default_rng(0)
     masks = [block_mask(224, 224, *options.values(), rng) for _ in range(300)]
     assert np.mean(masks) == pytest.approx(expected_coverage(224, **options), abs=0.008)

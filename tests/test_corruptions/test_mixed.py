@@ -87,7 +87,7 @@ def test_configs_instances_and_classes(small):
     )
     mixture = TRANSFORMS.build(config)
     assert [type(c) for c in mixture.corruptions] == [Colorization, SuperResolution]
-    assert config.corruptions[0].type == 'mmpretrain.Colorization'  # the config is left alone
+    assert config.corruptions[0].type == 'mmpretrain.Colorization'  # the config is not modified
     noise = GaussianNoise((0.5, 0.5))
     assert MixedCorruption((noise,)).corruptions[0] is noise
 

@@ -2,6 +2,6 @@ import gc
 
 import mmebm.datasets  # noqa: F401  with all that it imports
 
-# MMEngine's datasets collect garbage when they are made; without what the imports left behind that
-# is quick.
+# MMEngine's datasets run the garbage collector when they are built; freezing the objects that the
+# imports created makes that quick.
 gc.freeze()

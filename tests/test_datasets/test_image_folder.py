@@ -215,7 +215,7 @@ def test_orientation_of_the_camera_is_applied(tmp_path, kind):
 
 @pytest.mark.parametrize('extension', IMAGE_EXTENSIONS)
 def test_every_extension_is_decoded(tmp_path, extension, warnings):
-    # The decoder goes by content: these two have no encoder of their own name.
+    # The decoder looks at the content: these two extensions have no encoder of their own.
     written_as = {'.jfif': '.jpg', '.pxm': '.ppm'}.get(extension, extension)
     path = tmp_path / f'1{extension}'
     image = np.asarray(picture())[..., ::-1]
@@ -313,7 +313,7 @@ def test_nothing_readable_is_an_error_that_says_so(folder, warnings):
     assert 'FileNotFoundError' in warnings[0]
 
 
-def test_mostly_unreadable_set_still_delivers(folder):
+def test_mostly_unreadable_set_still_loads(folder):
     for number in range(72):
         (folder / f'bad{number}.jpg').write_bytes(b'')
     dataset = ImageFolder(str(folder), pipeline=LOAD)  # 90 % bad
@@ -325,7 +325,7 @@ def test_mostly_unreadable_set_still_delivers(folder):
 
 
 def epochs(dataset, num_epochs=2, **options) -> list[dict]:
-    """What a loader delivers per epoch, by sample: draws and path."""
+    """Draws and path of each sample of a loader, per epoch."""
     loader = DataLoader(dataset, batch_size=3, shuffle=True, collate_fn=as_list, **options)
     delivered = []
     for epoch in range(num_epochs):
@@ -347,7 +347,7 @@ def test_draws_depend_on_seed_epoch_and_sample_only(folder):
     ):
         assert epochs(dataset(), **options) == reference
     draws = [tuple(draw[0]) for epoch in reference for draw in epoch.values()]
-    assert len(set(draws)) == 16  # no two samples, and no two epochs, alike
+    assert len(set(draws)) == 16  # no two samples, and no two epochs, have the same
 
     resumed = dataset()
     resumed.set_epoch(1, seed=7)
@@ -416,7 +416,7 @@ def test_running_workers_report_marks_and_see_epochs(folder, method, workers):
     bad = folder / 'bad.jpg'
     bad.write_bytes(b'')
     late = folder / 'a' / '1.jpg'
-    # As MMEngine's Runner does with a loader's config.
+    # As MMEngine's Runner builds it from the config of a loader.
     dataset = copy.deepcopy(ImageFolder(str(folder), pipeline=[*LOAD, RecordDraws()]))
     loader = DataLoader(
         dataset,

@@ -11,7 +11,7 @@ NAN, INF = float('nan'), float('inf')
 
 
 class Diverging(ToyModel):
-    """Returns the given figures (and, on request, a NaN gradient) from iteration 4 on."""
+    """Returns the given losses (and, on request, a NaN gradient) from iteration 4 on."""
 
     def __init__(self, nan_gradient=False, **figures):
         super().__init__()
@@ -46,7 +46,7 @@ def checkpoints(runner):
     ],
 )
 def test_run_stops_at_the_iteration_and_saves_nothing_of_it(make_runner, figures, where):
-    # By iterations, so that the checkpoint is due at the very iteration that fails.
+    # By iterations, so that the checkpoint is due at the iteration that fails.
     runner = make_runner(
         [FiniteLossHook()],
         model=Diverging(**figures),

@@ -1,4 +1,4 @@
-"""Learning rates and weight decays of literal parameters, of models that are no classifiers."""
+"""Learning rates and weight decays of named parameters, of models that are not classifiers."""
 
 import pytest
 from mmengine.optim import build_optim_wrapper
@@ -118,7 +118,7 @@ def test_frozen_parameters_are_left_out():
     assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
 
 
-def test_without_a_rate_all_learn_alike():
+def test_without_a_rate_all_have_the_same_learning_rate():
     groups = build(Segmentor('vit'), layer_decay_rate=1.0).optimizer.param_groups
     assert {group['lr'] for group in groups} == {LR}
 
@@ -165,7 +165,7 @@ def test_options_that_would_not_be_read_are_refused():
 
 
 @pytest.mark.parametrize('rate', [0, -0.5, 1.5])
-def test_rates_that_make_no_sense(rate):
+def test_impossible_rates(rate):
     with pytest.raises(ValueError, match=r'layer_decay_rate must lie in \(0, 1\], got'):
         build(Segmentor('vit'), layer_decay_rate=rate)
 

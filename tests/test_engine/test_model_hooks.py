@@ -1,4 +1,4 @@
-"""Hooks that look into the network: on a run of a tiny ViT with validation."""
+"""Hooks that use the network, on a run of a tiny ViT with validation."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_pictures_of_restoration_reach_every_backend(make_config, val):
     runner = Runner.from_cfg(make_config([hook], val=val))
     runner.train()
     drawn = sorted(path.name for path in Path(runner.log_dir).rglob('*.png'))
-    assert drawn == ['restoration_2.png', 'restoration_3.png']  # every second, and the last
+    assert drawn == ['restoration_2.png', 'restoration_3.png']  # every second one, and the last
     events = EventAccumulator(f'{runner.log_dir}/vis_data').Reload()
     assert [image.step for image in events.Images('restoration')] == [2, 3]
     assert runner.model.training is not val  # as the run left it

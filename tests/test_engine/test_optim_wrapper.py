@@ -39,7 +39,7 @@ def float32_losses():
 )
 def test_half_precision_stays_within_two_percent(float32_losses, options):
     half = losses(dict(type='MixedPrecisionOptimWrapper', **options))
-    assert float32_losses[-1] < 0.9 * float32_losses[0]  # there is something to follow
+    assert float32_losses[-1] < 0.9 * float32_losses[0]  # float32 learns something
     deviation = [abs(a - b) / b for a, b in zip(half, float32_losses, strict=True)]
     assert max(deviation) < 0.02
     assert half != float32_losses
@@ -66,8 +66,8 @@ def test_overflow_skips_the_step_and_lowers_the_scale():
         assert all(torch.isfinite(v).all() for v in model.state_dict().values())
         moves.append(any(not torch.equal(before[k], v) for k, v in model.state_dict().items()))
         before = {k: v.clone() for k, v in model.state_dict().items()}
-    assert not all(moves)  # the scale was too high for some steps, which were skipped
-    assert all(moves[-5:])  # and then it was low enough
+    assert not all(moves)  # the scale was too high for some steps, which are skipped
+    assert all(moves[-5:])  # and then low enough
     assert wrapper.loss_scaler.get_scale() < 2.0**26
 
 

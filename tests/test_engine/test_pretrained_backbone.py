@@ -113,7 +113,7 @@ def test_without_the_hook_training_starts_elsewhere(make_runner, tmp_path):
     assert not any(torch.equal(start.weights[k], v) for k, v in pretrained.items())
 
 
-def test_it_has_the_last_word_over_hooks_that_initialise(make_runner, tmp_path):
+def test_it_overrides_hooks_that_initialise(make_runner, tmp_path):
     pretrained = save_pretrained('energy', tmp_path / 'a.pth')
     sincos = dict(type='SinCosPositionEmbeddingHook')
     runner, start = make_runner(hook(tmp_path / 'a.pth'), custom_hooks=[sincos])
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_network_stops_the_run(make_runner, tmp_path):
     assert not hasattr(start, 'weights')
 
 
-def test_load_from_is_no_way_around(make_runner, tmp_path):
+def test_load_from_does_not_bypass_it(make_runner, tmp_path):
     save_pretrained('energy', tmp_path / 'a.pth')
     runner, _ = make_runner(hook('none'), load_from=str(tmp_path / 'a.pth'))
     with pytest.raises(ValueError, match='load_from is set'):
@@ -189,7 +189,7 @@ def test_a_tool_can_look_before_anything_is_built(tmp_path):
 
 
 class TestResumed:
-    """Without the tool, as with MIM: the hook checks for itself."""
+    """Without the tool, as with MIM: the hook itself checks."""
 
     @pytest.fixture
     def began_from_a(self, make_runner, tmp_path):
@@ -211,7 +211,7 @@ class TestResumed:
         assert start.iter == 2
 
     def test_a_new_run_does_not_overwrite_it(self, began_from_a, make_runner, tmp_path):
-        # 2 epochs: of the same name as the first run otherwise
+        # 2 epochs: otherwise it has the name of the first run
         runner, start = make_runner(hook(tmp_path / 'b.pth'), max_epochs=2)
         with pytest.raises(ValueError, match=r'a\.pth .* would be overwritten .*b\.pth'):
             runner.train()
@@ -235,7 +235,7 @@ class TestFingerprint:
             dict(x=x.bfloat16(), y=torch.tensor(True), z=torch.zeros(0)),
         ]
         assert len({of(state) for state in states}) == len(states)
-        # the same, whatever lies around them
+        # the same, whatever else is in the file
         assert of(dict(x=x, y=x)) == of(
             dict(
                 meta=dict(epoch=3),

@@ -95,7 +95,7 @@ class Unaware(BaseDataset):
         (lambda build: build(), dict(by_epoch=False, max_iters=3), 'counts iterations'),
     ],
 )
-def test_what_cannot_be_made_exact_is_said_once(
+def test_what_cannot_be_reproduced_is_logged_once(
     make_runner, image_folder, log_of, dataset, train_cfg, reason
 ):
     options = dict(train_cfg=train_cfg) if train_cfg else {}
@@ -105,7 +105,7 @@ def test_what_cannot_be_made_exact_is_said_once(
     assert log.count('Exact resuming is not available') == 1
     assert reason in log
     draws = [draw for draw in runner.model.seen if draw]
-    assert len(set(draws)) == len(draws)  # repetitions of an image are not alike
+    assert len(set(draws)) == len(draws)  # repetitions of an image differ
 
 
 def test_wrapper_without_repetitions_is_no_obstacle(make_runner, image_folder, log_of):

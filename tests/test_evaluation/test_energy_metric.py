@@ -31,12 +31,12 @@ def test_figures_per_corruption():
     assert metrics['energy/Mask/auroc'] == 0
     assert metrics['energy/Mask/clean'] == 1.5
     assert metrics['energy/Mask/corrupted'] == pytest.approx(0.35)
-    # 5 > all three; 0.5 and 0.2 above 0 only.
+    # 5 is above all three; 0.5 and 0.2 only above 0.
     assert metrics['energy/auroc'] == pytest.approx(5 / 9)
 
 
 def test_large_and_tiny_differences_are_ranked():
-    # Under a sigmoid in float32, these would all be 1 or 0.5.
+    # A float32 sigmoid would turn all of these into 1 or 0.5.
     assert evaluate([100.0, 200.0], [101.0, 201.0])['energy/auroc'] == 0.75
     assert evaluate([1e-9, 2e-9], [3e-9, 4e-9])['energy/auroc'] == 1
 

@@ -34,7 +34,7 @@ def test_agrees_with_scikit_learn(data, k, temperature, chunk):
     expected = reference.predict(queries.numpy())
     predicted = knn_predict(features, labels, queries, k, temperature, 5, chunk)
     assert (predicted.numpy() == expected).all()
-    assert len(set(predicted.tolist())) == 5  # not one answer for all
+    assert len(set(predicted.tolist())) == 5  # not the same answer for all
 
     distances, order = reference.kneighbors(queries.numpy())
     similarities, indices = nearest(features, queries, k, chunk)

@@ -29,13 +29,13 @@ def loader_config(folder, corruption):
 
 @pytest.fixture
 def folder(tmp_path):
-    for i in range(3):  # grey, so that taking the colour away changes nothing
+    for i in range(3):  # grey, so that removing the colour changes nothing
         Image.fromarray(np.full((16, 16, 3), 50 * (i + 1), np.uint8)).save(tmp_path / f'{i}.png')
     return tmp_path
 
 
 class Unchanged:
-    """Hands the corrupted images back as restored."""
+    """Returns the corrupted images as restored."""
 
     def val_step(self, batch):
         corrupted, clean = batch['inputs']
@@ -53,7 +53,7 @@ def test_one_loader_and_one_row_for_each_corruption(folder):
     metrics = metrics_per_corruption(Unchanged(), loaders)
     assert list(metrics) == ['GriddedMask', 'Colorization']
     assert metrics['Colorization']['restoration/psnr'] == np.inf
-    # all is masked by black pixels of the fill
+    # everything is masked with the black fill
     masked = metrics['GriddedMask']
     assert masked['restoration/psnr'] == masked['restoration/psnr_corrupted'] < 20
 

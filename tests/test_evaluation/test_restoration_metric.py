@@ -12,7 +12,7 @@ import mmebm.evaluation  # noqa: F401  registers the metric
 
 
 def sample(noise=10.0, residue=3.0, corruption=None, size=(24, 32), seed=0):
-    """A smooth image, one with noise of some σ, and one where a residue of it is left."""
+    """A smooth image, the same with noise of a given σ, and the same with part of that noise."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     rows = torch.linspace(40, 200, height)[:, None]
@@ -32,7 +32,7 @@ def evaluate(samples, **options):
 
 
 def reference_psnr(images, key):
-    """Independently: 20 log10(255 / RMSE) over the pixels of all images."""
+    """Independent reference: 20 log10(255 / RMSE) over the pixels of all images."""
     errors = [(one[key].double() - one['clean'].double()).numpy().ravel() for one in images]
     return 20 * math.log10(255 / math.sqrt(np.mean(np.concatenate(errors) ** 2)))
 

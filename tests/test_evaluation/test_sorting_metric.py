@@ -27,7 +27,7 @@ def test_shares_counted_by_hand():
     assert all(type(value) is float for value in metrics.values())
 
 
-def test_sorted_is_one_and_nothing_is_nothing():
+def test_sorted_images_score_one_and_no_images_give_nothing():
     assert evaluate(([0, 1, 2], [1, 2, 0]))['sorting/accuracy'] == 1
     assert METRICS.build(dict(type='SortingMetric')).compute_metrics([]) == {}
 

@@ -1,4 +1,4 @@
-"""Both auto-encoders against an independent reference: a transformer by hand, at float64."""
+"""Both auto-encoders against an independent reference: a hand-written transformer, float64."""
 
 import copy
 
@@ -128,7 +128,7 @@ def weights_of(model, without=()):
 
 def test_restoration_loss_and_every_gradient_equal_the_reference():
     model = build(RestorationAutoEncoder, PIXELS)
-    # MAE's token for masked patches, of which there are none: it must get zeros, not nothing,
+    # MAE's token for masked patches, of which there are none: its gradient must be zeros, not None,
     # or distributed training stops
     unused = 'neck.mask_token'
     weights = weights_of(model, without=[unused])
@@ -219,7 +219,7 @@ def test_permuting_the_patches_of_an_image_permutes_the_scores():
     torch.testing.assert_close(
         model.predict_positions(permuted(clean, order), every), scores[:, order]
     )
-    # an encoder that knows positions would give itself away here
+    # an encoder that knows positions would fail here
     model.backbone.pos_embed.data.normal_()
     scores = model.predict_positions(clean, every)
     assert not torch.allclose(

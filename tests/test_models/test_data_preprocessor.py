@@ -1,4 +1,4 @@
-"""Noise that the loader leaves to the data preprocessor."""
+"""Noise that the data preprocessor adds on the device."""
 
 import functools
 from pathlib import Path
@@ -65,11 +65,11 @@ def test_formula():
     assert torch.equal(result[1], before[1])
     epsilon = torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(2**32 - 1))
     torch.testing.assert_close(result[2], epsilon)
-    assert torch.equal(add_noise(images[2:], noise[2:]), result[2:])  # whatever the batch
+    assert torch.equal(add_noise(images[2:], noise[2:]), result[2:])  # independent of the batch
 
 
 def test_same_distribution_as_in_the_worker():
-    """Mean, variance and quantiles of the values, and γ's, over images of many seeds."""
+    """Mean, variance and quantiles of the values and of γ, over images of many seeds."""
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:] = 250
     pack = TRANSFORMS.build(dict(type='PackInputs'))

@@ -1,4 +1,4 @@
-"""Descent against closed forms and against autograd's own checks, in float64."""
+"""Descent against closed forms and autograd's own checks, in float64."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_first_entry_is_the_input_and_no_graph_is_kept(x):
     assert descend(half_square, x, 0.1, 0).shape == (1, 3, 2, 4)
 
 
-def test_works_where_gradients_are_switched_off(x):
+def test_works_with_gradients_disabled(x):
     expected = descend(half_square, x, 0.1, 2)
     with torch.no_grad():
         torch.testing.assert_close(descend(half_square, x, 0.1, 2), expected)
@@ -61,7 +61,7 @@ def test_energy_gradient_scales_inside(x):
     assert not gradient.requires_grad
 
 
-def test_the_input_is_left_alone(x):
+def test_the_input_is_not_modified(x):
     before = x.clone()
     descent_step(half_square, x, 0.1, create_graph=True)
     assert torch.equal(x, before)

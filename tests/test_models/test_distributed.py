@@ -1,4 +1,4 @@
-"""Two processes with half of the batch each end with the weights of one with all of it."""
+"""Two processes with half of the batch each end with the weights of one with the whole batch."""
 
 from functools import cache, partial
 from unittest.mock import patch
@@ -20,7 +20,7 @@ from tests.backbones import build_algorithm
 UPDATES, BATCH, SIDE, PATCHES = 2, 4, 32, 16
 SGD, ADAMW = partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=1e-3)
 SORTING = dict(type='EnergySortingAlgorithm')
-# name → options of train(); what a case shares with another one is not repeated
+# name → options of train()
 CASES = {
     'SGD': dict(optimizer=SGD),
     'AdamW and clipped gradients': dict(clip_grad=dict(max_norm=0.1)),
@@ -119,7 +119,7 @@ def work(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Weights that two processes end with; starting them takes longer than training."""
+    """Final weights of two processes, for all cases: starting them takes longer than training."""
     folder = tmp_path_factory.mktemp('weights')
     multiprocessing.set_forkserver_preload(['tests.backbones'])  # imports it once, not twice
     multiprocessing.start_processes(work, (str(folder),), nprocs=2, start_method='forkserver')
@@ -128,7 +128,7 @@ def folder(tmp_path_factory):
 
 @cache
 def one_process(name: str):
-    """Before, and after as many updates with all of the batch at once, by the plain step."""
+    """Weights before and after as many updates with the whole batch, by the plain step."""
     options = CASES[name] | dict(accumulate=1, compile_step=False)
     start = build(options.get('model'), options.get('precision')).state_dict()
     return start, train(**options)
@@ -145,7 +145,7 @@ def test_two_processes_equal_one(folder, name):
     model = CASES[name].get('model', {})
     assert ('log_step_size' in moved) == model.get('learnable_step_size', True)
     assert ('backbone.pos_embed' in moved) == ('type' not in model)
-    # halves round sums over the batch, so shares of it differ from the whole
+    # half precision rounds sums over the batch, so shares differ from the whole
     tolerance = {None: 1e-9, 'bfloat16': 0.03, 'float16': 0.01}[CASES[name].get('precision')]
     update, difference = (
         torch.cat([(a[key] - b[key]).flatten() for key in moved]).norm()

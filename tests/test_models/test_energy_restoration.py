@@ -54,7 +54,7 @@ def test_loss_and_every_gradient_equal_the_reference(name):
             parameter.grad, expected, rtol=1e-7, atol=1e-12, msg=lambda m, k=key: f'{k}: {m}'
         )
         reached += bool(expected.abs().sum() > 0)
-    assert reached > len(gradients) / 4  # of a ReLU network, most biases have no influence on ∇E
+    assert reached > len(gradients) / 4  # in a ReLU network, most biases do not influence ∇E
 
 
 @pytest.mark.parametrize('num_steps', [1, 3])
@@ -107,7 +107,7 @@ def test_a_small_step_lowers_the_energy():
     assert (after < before).all()
 
 
-def test_the_zero_head_leaves_images_alone_and_still_learns():
+def test_the_zero_head_leaves_images_unchanged_and_still_learns():
     model = build_algorithm(head_std=0.0).double()
     corrupted, clean = images()
     assert torch.equal(model.restore(corrupted)[-1], corrupted)
@@ -173,7 +173,7 @@ def test_a_neck_stands_between_backbone_and_head():
 
 
 class FusedAttention(torch.nn.Module):
-    """Attention through the fused kernel, whatever the context says."""
+    """Attention through the fused kernel, whatever the context."""
 
     def forward(self, x):
         q = x.flatten(2).mT[:, None].contiguous()  # (B, 1, L, 3)
@@ -191,7 +191,7 @@ class Once(torch.nn.Module):
 
 
 class Recomputing(torch.autograd.Function):
-    """Like reversible layers: differentiates inside its backward, and keeps no graph of that."""
+    """Like reversible layers: differentiates inside its backward, without keeping a graph."""
 
     @staticmethod
     def forward(ctx, x):
@@ -253,9 +253,9 @@ def test_the_hard_sigmoid_has_a_second_derivative_inside_the_loss(inplace):
     torch.nn.init.normal_(model.head.fc.weight)
     corrupted, clean = images(size=8)
     model([corrupted, clean], mode='loss')['loss'].backward()
-    with pytest.raises(RuntimeError, match='hardsigmoid_backward'):  # torch has none, still
+    with pytest.raises(RuntimeError, match='hardsigmoid_backward'):  # torch still has none
         reference(model, corrupted, clean, 2, F.smooth_l1_loss)
-    del model.backbone.gate  # a module, which torch lets no function replace
+    del model.backbone.gate  # torch does not let a function replace a module
     model.backbone.gate = lambda x: ((x + 3) / 6).clamp(0, 1)
     _, gradients = reference(model, corrupted, clean, 2, F.smooth_l1_loss)
     for name, parameter in model.named_parameters():
@@ -320,7 +320,7 @@ def test_inputs_without_a_corruption():
 
 
 def test_the_first_look_at_the_graph_leaves_no_trace():
-    """What resuming rests on: an iteration is the same as the first of a process or a later one."""
+    """Resuming relies on it: the first iteration of a process is like any other."""
     model = build_algorithm('ResNet').train()
     model.backbone.norm_eval = False
     model.backbone.train()

@@ -50,7 +50,7 @@ def images(batch=BATCH, dtype=torch.float64):
 
 @pytest.fixture
 def draws(monkeypatch):
-    """Fix what is drawn in training: order, kept patches and edge widths, each from a literal."""
+    """Fix the random draws of training: order, kept patches and edge widths."""
     generator = torch.Generator().manual_seed(2)
     order = torch.stack([torch.randperm(PATCHES, generator=generator) for _ in range(BATCH)])
     kept = torch.tensor([[0, 3, 4, 5, 9, 12, 14, 15], [1, 2, 3, 7, 8, 9, 10, 11]])
@@ -95,7 +95,7 @@ def reference(energy, model, x, order, kept, num_steps):
             embedding = embedding.detach().requires_grad_()
             score = energy(model, x, embedding, kept).sum()
             (gradient,) = torch.autograd.grad(score, embedding, create_graph=True)
-            # the energy averages over K of L patches, each of which so gets L / K of its gradient
+            # the energy averages over K of L patches, so each of them gets L / K of its gradient
             alpha = model.log_step_size.exp() * kept.shape[1] / PATCHES
             embedding = embedding - alpha * gradient
             errors = [(e[k] - true[k]) ** 2 for e, k in zip(embedding, kept, strict=True)]
@@ -122,7 +122,7 @@ def test_loss_and_every_gradient_equal_the_reference(name, num_steps, draws):
 
 
 def test_kept_patches_move_as_far_as_without_dropout():
-    """Of an energy that is a mean over tokens: α is trained on K patches and used on all L."""
+    """For an energy that is a mean over tokens: α is trained on K patches and used on all L."""
     torch.manual_seed(0)
     model = build(edge_widths=(0,), step_size=20.0, num_steps=1).double()
     scores = torch.randn(3, PATCHES, 32, dtype=torch.float64)
@@ -209,7 +209,7 @@ class TestDraws:
         torch.testing.assert_close(share, torch.full_like(share, 1 / 9), atol=0.02, rtol=0)
 
     @pytest.mark.parametrize(('length', 'ratio', 'kept'), [(16, 0.5, 8), (9, 0.5, 5), (16, 0, 16)])
-    def test_drop_out_keeps_exactly_its_share(self, length, ratio, kept):
+    def test_dropout_keeps_exactly_its_share(self, length, ratio, kept):
         patches = kept_patches(torch.rand(3000, length), ratio)
         assert patches.shape == (3000, kept)
         assert (patches.diff(dim=1) > 0).all()  # ascending, so all different
@@ -225,7 +225,7 @@ class TestDraws:
         one, two = (left.sub(share).abs() < 1e-6 for share in (36 / 64, 16 / 64))
         assert (one | two).all()
         assert one.double().mean() == pytest.approx(0.5, abs=0.02)
-        assert x.all()  # the caller's images are untouched
+        assert x.all()  # the caller's images are unchanged
 
     def test_edges_of_literal_patches(self):
         image = torch.arange(1.0, 41.0).reshape(1, 1, 5, 8)
@@ -254,7 +254,7 @@ def test_nearest_positions():
 @pytest.mark.parametrize('name', ENERGIES)
 class TestForwardWithPositions:
     def tokens(self, model, x, embedding):
-        """What enters the first transformer layer, seen from outside."""
+        """The input of the first transformer layer, recorded by a hook."""
         seen = []
         layer = first_transformer_layer(model.backbone)
         norm = layer.ln1 if hasattr(layer, 'ln1') else layer.norm1  # MMPretrain's name, timm's
@@ -444,7 +444,7 @@ class TestPrediction:
         for sample in model.predict(images(dtype=torch.float32)):
             assert torch.equal(sample.restored_positions, sample.shuffled_positions)
 
-    def test_an_image_is_shuffled_and_masked_alike_in_any_batch(self):
+    def test_an_image_is_shuffled_and_masked_the_same_in_any_batch(self):
         model, x = build(), images(3, torch.float32)
         together = model.predict(x, self.samples([7, 8, 9]))
         torch.rand(5)

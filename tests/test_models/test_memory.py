@@ -1,4 +1,4 @@
-"""Steps are differentiated one by one, so a longer chain needs no more memory."""
+"""Steps are differentiated one by one, so a longer chain does not need more memory."""
 
 import weakref
 
@@ -10,7 +10,7 @@ from tests.backbones import build_algorithm
 
 
 class PeakMemory(TorchDispatchMode):
-    """Bytes of all living storages that operations return, and their peak."""
+    """Bytes of all live storages that operations return, and their peak."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +57,7 @@ def test_peak_memory_does_not_grow_with_the_number_of_steps():
 
 
 def test_the_measure_sees_a_chain_that_keeps_its_graphs():
-    """The same, written as in Listing 1, grows: so the test above can fail."""
+    """Written as in Listing 1, it grows: so the test above can fail."""
 
     def listing_1(num_steps):
         model = build_algorithm()

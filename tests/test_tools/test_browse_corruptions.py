@@ -1,4 +1,4 @@
-"""Both tools on corruptions: the pictures of a config's loader, and the costs."""
+"""Both tools for corruptions: pictures from the loader of a config, and costs."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ train_dataloader = dict(
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder of five red images of 30 x 40 pixels."""
+    """A folder with five red images of 30 x 40 pixels."""
     folder = tmp_path / 'images'
     folder.mkdir()
     for i in range(5):
@@ -46,7 +46,7 @@ def config(tmp_path, folder):
     return str(path)
 
 
-def test_browse_draws_what_the_loader_delivers(config, tmp_path, capsys):
+def test_browse_draws_pairs_from_the_loader(config, tmp_path, capsys):
     output = tmp_path / 'new' / 'pairs.png'
     load_tool(BROWSE).main([config, '--num', '4', '--output', str(output)])
     assert '4 of 5 images of the train set' in capsys.readouterr().out

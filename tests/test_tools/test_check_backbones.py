@@ -139,7 +139,7 @@ def test_a_missing_second_derivative_stops_the_training_step(monkeypatch):
     assert 'has no second derivative' in row['error']['words']
 
 
-def test_crashes_hangs_and_memory_cost_one_row(monkeypatch):
+def test_crashes_hangs_and_memory_affect_one_row(monkeypatch):
     huge = dict(embed_dims=16384, num_layers=1, num_heads=2, feedforward_channels=64)
     monkeypatch.setattr(backbone_check, 'GIGABYTES', 1)
     row = check_backbone_in_process(**case(type='VisionTransformer', arch=huge))
@@ -186,7 +186,7 @@ def row_of(name, **error):
                 restoration=False, error=dict(stage='energy', type='E', words='a|b'))  # fmt: skip
 
 
-def test_a_second_run_renews_its_rows_and_keeps_text_and_other_rows(tool, tmp_path, monkeypatch):
+def test_a_second_run_updates_its_rows_and_keeps_text_and_other_rows(tool, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
         tool,

@@ -49,7 +49,7 @@ def images(tmp_path_factory):
 
 
 def in_this_process(command, stdout, stderr):
-    """What ``subprocess.call`` does with the command of a training, without importing all again."""
+    """Run the command of a training run in this process, without importing everything again."""
     python, script, *arguments = command
     assert (python, Path(script).name) == (sys.executable, 'train.py')
     with redirect_stdout(stdout), redirect_stderr(stdout):
@@ -121,7 +121,7 @@ def test_pretraining_is_on_equal_terms_and_of_full_length():
         assert config.train_dataloader.batch_size == mae.train_dataloader.batch_size
         pipeline = config.train_dataloader.dataset.pipeline
         assert pipeline[:3] == mae.train_dataloader.dataset.pipeline[:3]
-        # the same position embedding, fixed; these have none, or see to it themselves
+        # the same position embedding, fixed; these have none, or set it themselves
         assert config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed.lr_mult == 0
         by_itself = method in ('beit', 'mae', 'ae-sorting', 'energy-sorting')
         assert by_itself == (config.default_hooks.get('position_embedding') is None)
@@ -132,7 +132,7 @@ def test_pretraining_is_on_equal_terms_and_of_full_length():
 
 
 def test_finetuning_starts_every_method_at_the_same_embedding(images, tmp_path):
-    """The auto-encoder that sorts would bring zeros."""
+    """The sorting auto-encoder would bring zeros."""
     start = tool.Stage('ae-sorting', 'pretraining', 2, tmp_path / 'ae-sorting/seed0/pre_lr1')
     comparison = tool.Comparison(options(images, '--work-dir', str(tmp_path)))
     config = comparison.classifier_config(start, 0, 0.1, 0.75)
@@ -223,7 +223,7 @@ def test_report_averages_the_seeds_of_the_test_images(tmp_path):
     assert Image.open(tmp_path / 'results.png').size[0] > 500
 
 
-def test_what_is_left_is_told_at_the_speed_so_far(tmp_path):
+def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
     def stage(method, kind, epochs, seconds=None):
         folder = tmp_path / f'{method}-{kind}-{epochs}'
         found = tool.Stage(method, kind, epochs, folder)
@@ -258,7 +258,7 @@ def test_wrong_arguments_are_named(arguments, message, images, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_heads_must_share_the_width(images, tmp_path, capsys):
+def test_width_must_be_a_multiple_of_the_heads(images, tmp_path, capsys):
     arguments = ['--work-dir', str(tmp_path), '--width', '16', '--methods', 'scratch']
     assert tool.main([str(images), *arguments]) == 2
     assert '--width must be a multiple of the 3 heads, got 16' in capsys.readouterr().err
@@ -305,7 +305,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert len(trained) == 2
     assert read(tmp_path) == measured
     assert capsys.readouterr().out.startswith('0 of 2 training runs left')
-    arguments[arguments.index('12')] = '24'  # another width: not the run that is there
+    arguments[arguments.index('12')] = '24'  # another width: not the existing run
     assert tool.main(arguments) == 2
     assert 'holds a run with other options: name another --work-dir' in capsys.readouterr().err
 

@@ -63,7 +63,7 @@ def convert():
 
 
 def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """With weights that are nowhere zero, one or equal, so that every tensor tells."""
+    """With weights that are never zero, one or equal, so that every tensor matters."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -102,14 +102,14 @@ def images_for(backbone: dict, batch: int = 2) -> torch.Tensor:
 
 
 def created(out: str) -> torch.nn.Module:
-    """What the line of Python that the tool prints gives."""
+    """The network that the printed line of Python creates."""
     line = next(line for line in out.splitlines() if 'timm.create_model' in line)
     return eval(line, dict(timm=timm)).eval()
 
 
 @torch.no_grad()
 def features_of(backbone: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    backbone.eval()  # MMPretrain's returns None
+    backbone.eval()  # not chained: MMPretrain's returns None
     features = backbone(images)[-1]
     return features.mean((2, 3)) if features.dim() == 4 else features
 
@@ -227,7 +227,7 @@ def test_mmpretrain_loads_the_clean_file_by_init_cfg(convert, tmp_path, capsys):
     assert set(file) == {'meta', 'state_dict'}
     assert all(name.startswith('backbone.') for name in file['state_dict'])
     assert 'secret' not in file['meta']['cfg']
-    # the clean file is itself a source, without its config being named
+    # the clean file can itself be converted, without naming a config
     assert convert([str(out), str(tmp_path / 'a.safetensors'), '--to', 'timm', *VIT_TIMM]) == 0
 
 
@@ -436,8 +436,8 @@ def test_refuses_what_timm_does_not_compute(change, words, convert, tmp_path, ca
     refused(convert, capsys, argv, *words)
 
 
-def test_nothing_is_written_where_the_outputs_differ(convert, tmp_path, capsys):
-    # another activation has no tensors, so only the outputs tell
+def test_nothing_is_written_if_the_outputs_differ(convert, tmp_path, capsys):
+    # another activation has no tensors, so only the outputs differ
     relu = dict(AVERAGED, layer_cfgs=dict(act_cfg=dict(type='ReLU')))
     save_run(energy(relu, 16), tmp_path / 'a.pth')
     argv = [tmp_path / 'a.pth', tmp_path / 'a.safetensors', '--to', 'timm', *VIT_TIMM]
@@ -469,7 +469,7 @@ def test_arguments_that_do_not_go_together(convert, run, tmp_path):
 
 
 def test_original_names_of_swin_go_through_timms_own_filter(convert, tmp_path):
-    """Older files have the merge at the end of a stage, and buffers."""
+    """Older files have patch merging at the end of a stage, and buffers."""
     kwargs = dict(img_size=64, embed_dim=8, depths=[2, 2, 1, 1], num_heads=[1, 2, 2, 4])
     theirs = timm.create_model(SWIN_TIMM[1], num_classes=3, window_size=2, **kwargs)
     randomised(theirs)

@@ -37,7 +37,7 @@ def images(tmp_path_factory):
 
 
 def save_with_config(method, path):
-    """A checkpoint that carries the config of its run, as MMEngine writes it."""
+    """A checkpoint that holds the config of its run, as MMEngine writes it."""
     save_pretrained(method, path)
     size = dict(arch=ARCH, img_size=32, patch_size=8)
     kinds = {

@@ -73,7 +73,7 @@ def config_text(folder, **changes):
 def environment(monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
-    monkeypatch.setattr(Runner, '_log_env', lambda self, env_cfg: None)  # it asks compilers
+    monkeypatch.setattr(Runner, '_log_env', lambda self, env_cfg: None)  # it runs compilers
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_mistake_in_the_config_file(config, capsys, text, expected):
     assert all(part in line for part in expected), line
 
 
-def test_a_work_dir_that_cannot_be_made(config, capsys, monkeypatch):
+def test_a_work_dir_that_cannot_be_created(config, capsys, monkeypatch):
     line = line_of(train, capsys, config, '--work-dir', config / 'below' / 'a file')
     assert f'{config} is not a folder' in line
     monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) != config.parent)
@@ -234,7 +234,7 @@ def test_a_checkpoint_of_another_network(config, checkpoint, capsys):
     line = line_of(train, capsys, wider, '--resume', '--work-dir', checkpoint.parent)
     assert "VisionTransformer(arch={'embed_dims': 16" in line
     assert "'feedforward_channels': 32" in line
-    # another size of image, or another head, is still the same backbone
+    # with another image size or head it is still the same backbone
     line = 'model.backbone.img_size=16', 'train_dataloader.dataset.pipeline.1.scale=(16,16)'
     options = [*line, f'load_from={checkpoint}']
     train.main([str(config), *map(str, work_dir), '--cfg-options', *options])

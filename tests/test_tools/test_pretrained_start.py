@@ -65,7 +65,7 @@ def run(templates, tmp_path, monkeypatch, request):
     text = CONFIG.format(arch=ARCH, images=str(templates / 'images'))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
-    # yapf lays out the config five times per run, which takes longer than the training
+    # yapf formats the config five times per run, which takes longer than the training
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
     number = 0
@@ -104,7 +104,7 @@ def record(epoch, work_dir='work'):
 
 
 def forget(path):
-    """Make a checkpoint one of before there was a record."""
+    """Turn a checkpoint into one from before the record existed."""
     checkpoint = load_checkpoint_safely(path)
     del checkpoint['meta']['pretrained_backbone']
     torch.save(checkpoint, path)
@@ -115,13 +115,13 @@ def logs(folder):
 
 
 @pytest.mark.parametrize('again', ['a.pth', None])
-def test_a_resumed_run_goes_on(run, again):
+def test_a_resumed_run_continues(run, again):
     run('a.pth')
     assert load_checkpoint_safely('work/epoch_1.pth')['meta']['iter'] == 2
     assert record(1)['checkpoint'] == 'a.pth'
     run(again, '--resume', *TWO)
     assert load_checkpoint_safely('work/epoch_2.pth')['meta']['iter'] == 4
-    assert record(2) == record(1)  # also where the run that saved it was given none
+    assert record(2) == record(1)  # even if the run that saved it was given none
 
 
 def test_the_same_weights_in_another_place_and_format(run, tmp_path):
@@ -137,7 +137,7 @@ def test_the_same_weights_in_another_place_and_format(run, tmp_path):
     assert record(3) == record(1)
 
 
-def test_a_run_needs_its_own_checkpoint_no_more(run, refused, tmp_path):
+def test_a_resumed_run_no_longer_needs_the_file(run, refused, tmp_path):
     run('a.pth')
     (tmp_path / 'a.pth').unlink()
     assert 'gone.pth does not exist' in refused('gone.pth', '--resume', *TWO)
@@ -203,7 +203,7 @@ class TestWorkDirs:
         assert all(torch.equal(value, after[name]) for name, value in before.items())
         run('b.pth', work_dir='elsewhere')
 
-    def test_nor_by_one_that_is_resumed_from_another_place(self, run, refused):
+    def test_nor_by_a_run_resumed_from_another_place(self, run, refused):
         run('a.pth')
         run('b.pth', work_dir='elsewhere')
         for pretrained in ('b.pth', None):

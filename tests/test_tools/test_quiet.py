@@ -1,4 +1,4 @@
-"""What other libraries say and a user cannot act on does not appear on the terminal."""
+"""Messages of other libraries that a user cannot act on do not appear on the terminal."""
 
 import logging
 import subprocess
@@ -46,7 +46,7 @@ def test_one_message_of_the_compiler_is_dropped(monkeypatch):
 
 @pytest.mark.slow
 def test_import_is_silent_and_leaves_the_filters_of_warnings():
-    """Also where all warnings are shown; the user's own filters stay in front."""
+    """Even if all warnings are shown; the user's own filters stay in front."""
     script = (
         'import warnings, mmengine.model\n'
         "warnings.filterwarnings('always', 'mine')\n"

@@ -1,4 +1,4 @@
-"""A run killed in mid-epoch and resumed ends bit for bit like one that was not."""
+"""A run killed in mid-epoch and resumed is bit-identical to an uninterrupted one."""
 
 import json
 import os
@@ -46,7 +46,7 @@ default_hooks = dict(logger=dict(interval=1))
 
 
 def killed_training(config: Path, work_dir: Path, kill_at: int) -> int:
-    """Train in a process of its own that kills itself; returns its exit status."""
+    """Train in a process of its own that kills itself; return its exit status."""
     environment = dict(
         os.environ, KILL_AT=str(kill_at), PYTHONPATH=f'{config.parent}{os.pathsep}{ROOT}'
     )
@@ -56,7 +56,7 @@ def killed_training(config: Path, work_dir: Path, kill_at: int) -> int:
 
 
 def losses(work_dir: Path) -> dict[int, float]:
-    """Iteration → loss, the last word on each, of all runs in a work_dir."""
+    """Iteration → its last loss, over all runs in a work dir."""
     found = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():

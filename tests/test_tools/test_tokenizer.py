@@ -1,4 +1,4 @@
-"""BEiT's tokenizer: what tools/train.py does about its weights before it builds anything."""
+"""BEiT's tokenizer: how tools/train.py checks its weights before it builds anything."""
 
 from pathlib import Path
 from urllib.error import URLError

@@ -15,7 +15,7 @@ from tests.tools import FOREIGN, load_tool
 
 ROOT = Path(__file__).parents[2]
 
-# The smallest thing that trains: the model and the data are MMPretrain's
+# The smallest run: the model and the data are MMPretrain's
 CONFIG = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['tiny_parts'], allow_failed_imports=False)
@@ -232,7 +232,7 @@ def free_port():
 
 @pytest.mark.slow
 def test_two_nodes_train_and_one_process_resumes(config, tmp_path, monkeypatch, tool_process):
-    """tools/dist_train.sh as on two nodes without GPU, then tools/train.py on their checkpoint."""
+    """tools/dist_train.sh as on two nodes without GPUs, then tools/train.py on their checkpoint."""
     environment = dict(
         PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}',
         OMP_NUM_THREADS='1',
@@ -256,7 +256,7 @@ def test_two_nodes_train_and_one_process_resumes(config, tmp_path, monkeypatch, 
     assert (out / 'last_checkpoint').read_text().strip().endswith('epoch_2.pth')
     checkpoint = load_checkpoint_safely(out / 'epoch_2.pth')
     assert checkpoint['meta']['iter'] == 4  # 8 images, 2 × 2 each
-    # scaled by processes × batch / base, whatever is accumulated
+    # scaled by processes × batch / base; gradient accumulation does not matter
     (group,) = checkpoint['optimizer']['param_groups']
     assert group['lr'] == pytest.approx(0.01 * 2 * 2 / 16)
 
@@ -267,14 +267,14 @@ def test_two_nodes_train_and_one_process_resumes(config, tmp_path, monkeypatch, 
 
 
 class TestRanks:
-    """slurm and Open MPI tell their processes who they are in words of their own."""
+    """slurm and Open MPI set their own variables for rank and world size."""
 
     VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
     @pytest.fixture(autouse=True)
     def environment(self, monkeypatch):
         for name in (*self.VARIABLES, *sum(RANKS.values(), ())):
-            monkeypatch.setenv(name, '')  # so that what is set here does not stay
+            monkeypatch.setenv(name, '')  # so that what is set here is undone
             monkeypatch.delenv(name)
 
     def test_mpi(self, monkeypatch):
@@ -319,13 +319,13 @@ def test_test_runs_the_weights_of_the_checkpoint(config, tmp_path, capsys, tool_
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
-def test_scripts_say_how_they_are_used(script):
+def test_scripts_print_their_usage(script):
     done = run('bash', ROOT / 'tools' / script)
     assert done.returncode == 2
     assert done.stdout.startswith('usage: ')
 
 
-def test_slurm_script_hands_everything_to_srun(tmp_path):
+def test_slurm_script_passes_everything_to_srun(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "port $MASTER_PORT" "$@"\n')
     srun.chmod(0o755)

@@ -48,7 +48,7 @@ def pwned(tmp_path):
 
 @pytest.fixture(scope='module')
 def runner_checkpoint(tmp_path_factory):
-    """A checkpoint as a training run leaves it, with all that MMEngine keeps for resuming."""
+    """A checkpoint of a training run, with all that MMEngine keeps for resuming."""
     work_dir = tmp_path_factory.mktemp('run')
     runner = Runner(
         model=Toy(),
@@ -91,7 +91,7 @@ def test_malicious_pickle_is_refused_without_running(tmp_path, pwned):
     with pytest.raises(ValueError, match=r'bad\.pth is refused: .* names posix\.system'):
         load_checkpoint_safely(path)
     assert not pwned.exists()
-    torch.load(path, weights_only=False)  # the payload does work where it is let run
+    torch.load(path, weights_only=False)  # the payload works if it is allowed to run
     assert pwned.exists()
 
 
@@ -106,9 +106,9 @@ def test_malicious_pickle_in_the_old_layout_is_refused(tmp_path, pwned):
 def exploit_with_getattr(target) -> bytes:
     """Runs code through functions that MMEngine's loader allows: getattr and HistoryBuffer.
 
-    ``getattr.__self__`` is builtins, which has ``exec``. A HistoryBuffer that carries it as
-    ``array`` takes the place of numpy in the module of HistoryBuffer, whose constructor calls
-    ``np.array`` with what the file gives it.
+    ``getattr.__self__`` is builtins, which has ``exec``. A HistoryBuffer with it as ``array``
+    replaces numpy in the module of HistoryBuffer, whose constructor calls ``np.array`` with the
+    arguments in the file.
     """
     getattr_ = b'cbuiltins\ngetattr\n'
     buffer = b'cmmengine.logging.history_buffer\nHistoryBuffer\n'
@@ -143,7 +143,7 @@ def test_getattr_reaches_nothing_but_history_buffers(tmp_path, pwned):
     assert not pwned.exists()
 
 
-def test_what_others_allow_is_not_allowed_here(tmp_path):
+def test_globals_that_others_allow_are_refused(tmp_path):
     from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
     torch.save(dict(meta=Payload), tmp_path / 'class.pth')
@@ -152,7 +152,7 @@ def test_what_others_allow_is_not_allowed_here(tmp_path):
         add_safe_globals([Payload])
         with pytest.raises(ValueError, match=r'names \S+\.Payload'):
             load_checkpoint_safely(tmp_path / 'class.pth')
-        assert Payload in get_safe_globals()  # the list of the process is as it was
+        assert Payload in get_safe_globals()  # the list of the process is unchanged
     finally:
         clear_safe_globals()
         add_safe_globals(before)
@@ -231,13 +231,13 @@ def test_other_files(tmp_path, data):
         load_checkpoint_safely(tmp_path / 'other')
 
 
-def test_no_dict(tmp_path):
+def test_a_file_without_a_dict_is_refused(tmp_path):
     torch.save(torch.zeros(2), tmp_path / 'tensor.pth')
     with pytest.raises(ValueError, match='it holds a Tensor, but must hold a dict'):
         load_checkpoint_safely(tmp_path / 'tensor.pth')
 
 
-def test_safe_loader_takes_the_place_of_mmengines(tmp_path, pwned, monkeypatch, runner_checkpoint):
+def test_safe_loader_replaces_mmengines(tmp_path, pwned, monkeypatch, runner_checkpoint):
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
     register_safe_loader()
     torch.save(dict(meta=Payload(pwned)), tmp_path / 'bad.pth')

@@ -22,7 +22,7 @@ def test_checked_int_takes_numpy_integers():
 
 
 @pytest.mark.parametrize('value', [-0.1, 1.2, float('nan'), float('inf')])
-def test_checked_number_refuses_what_is_outside(value):
+def test_checked_number_refuses_values_out_of_bounds(value):
     with pytest.raises(ValueError, match=rf'ratio must be a finite number in 0..1, got {value}'):
         checked_number('ratio', value, 0, 1)
 
@@ -45,7 +45,7 @@ def test_checked_numbers_refuses_another_length(values):
 
 
 @pytest.mark.parametrize('values', ['12', 3, None, {1, 2}])
-def test_checked_numbers_refuses_what_is_no_sequence(values):
+def test_checked_numbers_refuses_other_types(values):
     with pytest.raises(TypeError, match=r'mean must be 2 numbers in 0\.\.9, got '):
         checked_numbers('mean', values, 2, 0, 9)
 

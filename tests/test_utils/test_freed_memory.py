@@ -1,4 +1,4 @@
-"""What the C library is told about freed memory."""
+"""How the C library is told to keep freed memory."""
 
 import logging
 from types import SimpleNamespace

@@ -28,7 +28,7 @@ def test_generators_continue_as_if_nothing_had_happened():
         np.random.seed(3)
         random.seed(3)
         torch.manual_seed(3)
-        # An odd number of Gaussians leaves one in the generators' caches.
+        # An odd number of Gaussians leaves one in a generator's cache.
         return np.random.randn(), random.gauss(0, 1)
 
     seeded()

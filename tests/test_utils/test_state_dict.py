@@ -1,4 +1,4 @@
-"""Whether tensors fit a network, and what the message says of those that do not."""
+"""Whether tensors fit a network, and the message about those that do not."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_each_kind_of_difference_is_counted_and_named(network):
 
 
 @pytest.mark.parametrize('value', ['text', {'deeper': torch.zeros(3)}, torch.zeros(3, 1)])
-def test_what_is_no_tensor_of_the_shape_does_not_fit(network, value):
+def test_values_of_another_shape_do_not_fit(network, value):
     fit = fit_of(network, {**network.state_dict(), '0.bias': value})
     assert len(fit.unfit) == 1
     assert fit.share == 0.75

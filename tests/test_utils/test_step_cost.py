@@ -10,7 +10,7 @@ def test_peak_memory_is_that_of_the_step():
     kept = []
 
     def step():
-        kept.append(torch.zeros(2**18))  # freed when nobody looks
+        kept.append(torch.zeros(2**18))  # freed outside of the measurement
         return (torch.zeros(2**20) + 1).sum()  # two tensors of 4 MiB at once
 
     for _ in range(2):

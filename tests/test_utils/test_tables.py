@@ -21,7 +21,7 @@ def rows(name):
     ]
 
 
-def test_one_line_per_row_where_it_fits():
+def test_one_line_per_row_if_it_fits():
     rows = [['a', '1.50', '2'], ['bc', '10.25', '']]
     assert text_table(('name', 'top-1', 'of five'), rows, 22) == (
         'name  top-1  of five\n'
@@ -70,7 +70,7 @@ def test_nothing_is_cut_or_broken_at_any_width(width, name):
     assert '…' not in printed
 
 
-def test_a_cell_per_line_where_nothing_else_fits():
+def test_one_cell_per_line_if_nothing_else_fits():
     columns, cells = ('name', *(f'step {n}' for n in range(1, 21))), [f'{n}.0%' for n in range(20)]
     lines = text_table(columns, [['a.jpg', *cells]], 80).splitlines()
     assert lines[0] == 'a.jpg'

@@ -1,7 +1,7 @@
 # A linear probe of small images, 40 epochs. Ours: SGD, because LARS at MAE's learning rate for this
-# batch size makes too little progress in so few iterations: on features of a random network (6,000 images of CIFAR-10) it
-# ended at 27.8 % top-1, at 32 times that learning rate at 39.4 %; SGD ended at 38.4, 39.6 and 41.1 %
-# with 0.02, 0.1 and 0.5.
+# batch size makes too little progress in so few iterations: on features of a random network (6,000
+# images of CIFAR-10) it ended at 27.8 % top-1, at 32 times that learning rate at 39.4 %; SGD ended at
+# 38.4, 39.6 and 41.1 % with 0.02, 0.1 and 0.5.
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     optimizer=dict(type='SGD', lr=0.5 * 512 / 512, momentum=0.9, weight_decay=0.0),
