@@ -40,8 +40,8 @@ def checkpoint_activations(backbone: nn.Module, patterns: Sequence[str]) -> list
         The names of the blocks.
 
     Raises:
-        TypeError: ``patterns`` is no sequence of strings.
-        ValueError: a pattern matches nothing, a block lies in another one, is no block (has no
+        TypeError: ``patterns`` is not a sequence of strings.
+        ValueError: a pattern matches nothing, a block lies in another one, is not a block (has no
             forward, or one that was replaced already), or has a batch norm that would update its
             statistics with each run.
     """
@@ -55,7 +55,7 @@ def checkpoint_activations(backbone: nn.Module, patterns: Sequence[str]) -> list
         found = {n: m for n, m in backbone.named_modules() if n and _matches(n, pattern)}
         if not found:
             raise ValueError(
-                f'recompute: {pattern!r} is no module of {type(backbone).__name__}, which has '
+                f'recompute: {pattern!r} is not a module of {type(backbone).__name__}, which has '
                 f'{_some_names(backbone)}'
             )
         blocks |= found

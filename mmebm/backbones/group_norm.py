@@ -31,7 +31,7 @@ def GroupNormBackbone(backbone: dict | nn.Module, num_groups: int = 32) -> nn.Mo
         The backbone itself, of its own class.
 
     Raises:
-        TypeError: ``num_groups`` is no integer.
+        TypeError: ``num_groups`` is not an integer.
         ValueError: it is below 1, or the backbone has no batch norm.
     """
     num_groups = checked_int('num_groups', num_groups, minimum=1)

@@ -22,7 +22,7 @@ def check_patch_drop_ratio(ratio: float) -> None:
     """Check the share of dropped patches.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is not in [0, 1).
     """
     checked_number('patch_drop_ratio', ratio, low=0, below=1)

@@ -96,8 +96,8 @@ def set_sincos_position_embedding(backbone: nn.Module) -> None:
     """Write the sin-cos embedding into a backbone; extra tokens get zeros, as in MoCo v3.
 
     Raises:
-        ValueError: the backbone has no absolute position embedding, or its channels are no multiple
-            of 4.
+        ValueError: the backbone has no absolute position embedding, or its channels are not a
+            multiple of 4.
     """
     found = find_position_embedding(backbone)
     patches = sincos_position_embedding(found.grid, found.value.shape[-1]).to(found.value)

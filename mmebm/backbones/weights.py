@@ -47,7 +47,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     a wrong file leaves a random network. Here both sides must agree: at least 90 % of the
     backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
     shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
-    transformers resize their position embeddings, BEiT's hands its shared bias on to each layer.
+    transformers resize their position embeddings, BEiT's copies its shared bias to each layer.
     Relative position biases are resized here, since MMPretrain's own way of doing so needs a
     function that SciPy no longer has.
 
@@ -122,7 +122,7 @@ def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dic
     resized = dict(tensors)
     for name in tensors:
         if own and name.endswith(suffix):
-            # BEiT's pretraining shares one table, which finetuning hands on to each layer
+            # BEiT's pretraining shares one table, which finetuning copies to each layer
             length = own.get(name, next(iter(own.values())))
             if length != len(tensors[name]):
                 resized[name] = resize_relative_position_bias(tensors[name], length)

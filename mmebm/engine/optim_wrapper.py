@@ -21,7 +21,7 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
     """MMEngine's ``AmpOptimWrapper``, also on the CPU, and in bfloat16 where that is supported.
 
     Args:
-        dtype: ``'bfloat16'``, ``'float16'``, or ``'float32'``, which is no mixed precision.
+        dtype: ``'bfloat16'``, ``'float16'``, or ``'float32'``, which is full precision.
             Defaults to bfloat16 if the device computes in it; else to float16 on a GPU and to
             float32 on a CPU, where bfloat16 would be several times slower.
         loss_scale: as for ``AmpOptimWrapper``; used with float16 only, since bfloat16 has the

@@ -101,11 +101,11 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
 
         Raises:
             ValueError: the head has ``norm_pix=True``: its predictions lack each patch's mean and
-                contrast, and so are no image.
+                contrast, so they are not images.
         """
         if self.head.norm_pix:
             raise ValueError(
-                'what a head with norm_pix=True predicts is no image: set head.norm_pix=False, or '
+                'a head with norm_pix=True does not predict images: set head.norm_pix=False, or '
                 'train without validation (tools/train.py --no-validate)'
             )
         return self.head.unpatchify(self.predict_patches(images)).float()
@@ -322,7 +322,7 @@ def check_encoder(backbone: nn.Module) -> PositionEmbedding:
         Where its position embedding is.
 
     Raises:
-        ValueError: it is no plain vision transformer, has no class token, or returns other
+        ValueError: it is not a plain vision transformer, has no class token, or returns other
             features.
     """
     found = find_position_embedding(backbone)

@@ -82,7 +82,7 @@ class ValidationChain(NamedTuple):
 class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     """A backbone ψ and a head h, fitted so that descending on ``E = h(ψ(·))`` restores something.
 
-    A subclass says what is descended on (pixels, position embeddings): its :meth:`loss` hands an
+    A subclass says what is descended on (pixels, position embeddings): its :meth:`loss` passes an
     energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chain` makes pictures.
 
     Args:

@@ -73,7 +73,7 @@ class EnergyHead(BaseModule):
             corruption worse (``docs/step_size.md`` has the measurement).
 
     Raises:
-        TypeError, ValueError: ``in_channels`` is no positive integer.
+        TypeError, ValueError: ``in_channels`` is not a positive integer.
     """
 
     def __init__(self, in_channels: int, init_cfg: dict | list | None = None):

@@ -15,7 +15,7 @@ def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> Non
     """Refuse widths of masked edges that leave no pixel of a patch.
 
     Raises:
-        TypeError: these are no integers, or there are none.
+        TypeError: they are not integers, or there are none.
         ValueError: one is negative, or too wide for the patches.
     """
     limit = (min(patch_size) - 1) // 2
@@ -99,7 +99,7 @@ def validation_noise(
         numbers = [sample.get('sample_idx') for sample in data_samples]
     if None in numbers:
         raise ValueError(
-            'sorting needs the sample_idx of each image, to shuffle it alike at every validation: '
+            'sorting needs the sample_idx of each image, to shuffle it the same way each time: '
             "PackInputs(meta_keys=('sample_idx', ...)) passes it on"
         )
     generators = (torch.Generator().manual_seed(derive_seeds(int(n))[2]) for n in numbers)

@@ -123,7 +123,7 @@ def _explain(path: Path, error: Exception) -> str:
 
 
 def _name_in_plain_pickle(path: Path) -> str | None:
-    """The first function that a pickle names, '' if it names none; None if it is no pickle.
+    """The first function that a pickle names, '' if it names none; None if not a pickle.
 
     Only reads opcodes. Those of the oldest protocols are letters, so a text may begin like a
     pickle: such a file counts only if it can be read to its end.

@@ -364,8 +364,8 @@ def test_batch_norm_in_training_mode_is_refused():
 @pytest.mark.parametrize(
     ('patterns', 'message'),
     [
-        (['blocks.*'], r"'blocks\.\*' is no module of VisionTransformer, which has .*layers\.0"),
-        (['layers.*', 'nothing'], "'nothing' is no module"),
+        (['blocks.*'], r"'blocks\.\*' is not a module of VisionTransformer, which has .*layers\.0"),
+        (['layers.*', 'nothing'], "'nothing' is not a module"),
         (['layers.0', 'layers.0.attn'], r"'layers\.0\.attn' lies in 'layers\.0'"),
         (['layers'], r"'layers' is a ModuleList, which computes nothing; .* 'layers\.\*'"),
     ],

@@ -198,7 +198,7 @@ class TestWorkDirs:
         error = refused('b.pth')
         assert 'the run in work began from PRETRAINED=a.pth (weights ' in error
         assert 'would be overwritten by one from PRETRAINED=b.pth' in error
-        assert '--work-dir, or go on with the old run with --resume' in error
+        assert '--work-dir, or continue the old run with --resume' in error
         after = load_checkpoint_safely('work/epoch_1.pth')['state_dict']
         assert all(torch.equal(value, after[name]) for name, value in before.items())
         run('b.pth', work_dir='elsewhere')

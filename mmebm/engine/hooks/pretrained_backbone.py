@@ -173,7 +173,7 @@ def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
     if other is not None and other['sha256'] != start['sha256']:
         raise ValueError(
             f'the run in {work_dir} began from {_described(other)} and would be overwritten by one '
-            f'from {_described(start)}: name another folder with --work-dir, or go on with the old '
+            f'from {_described(start)}: name another folder with --work-dir, or continue the old '
             'run with --resume and without PRETRAINED'
         )
 
