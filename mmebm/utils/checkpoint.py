@@ -161,9 +161,8 @@ def _harmless_globals() -> list[Callable]:
     # torch pickles a method as getattr(class, name); the real getattr reaches everything
     functions.append(_under_name(_history_buffer_method, 'builtins', 'getattr'))
     dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
-    functions.append(
-        codecs.encode
-    )  # pickles hold bytes as encoded text; torch 2.4 does not allow it by default
+    # pickles hold bytes as encoded text; torch 2.4 does not allow it by default
+    functions.append(codecs.encode)
     return [*functions, HistoryBuffer, np.ndarray, np.dtype, slice, *dtypes]
 
 

@@ -18,5 +18,5 @@ def keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
-        libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # glibc's maximum; larger blocks are returned
+        libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # glibc's maximum; larger ones are returned
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

@@ -403,7 +403,7 @@ def main(argv: list[str] | None = None) -> int:
     quiet_torch()
     device = torch.device(args.device)
     if device.type == 'cpu':
-        keep_freed_memory()  # as tools/train.py does; all steps profit
+        keep_freed_memory()  # as tools/train.py does; all steps benefit
     threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
     title = (
         f'{device_name(device)}{threads}; torch {torch.__version__}; batch {args.batch_size}, '

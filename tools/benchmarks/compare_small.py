@@ -709,9 +709,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     console = Console()
-    MMLogger.get_instance(
-        'mmengine', log_level='WARNING'
-    )  # else it logs every variable of a config
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # else it logs a config's variables
     try:
         comparison = Comparison(args)
         console.print(what_is_left(comparison.plan()), soft_wrap=True)
