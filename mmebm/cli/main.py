@@ -4,7 +4,6 @@ A sub-command imports what it needs when it runs.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from . import restore_command, score_command
@@ -35,9 +34,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from .errors import one_line_errors  # not for --help: it imports what trains
 
-    try:
-        with one_line_errors(f'mmebm {args.command}'):
-            return args.run(args)
-    except KeyboardInterrupt:
-        print('interrupted; the same command goes on where it stopped', file=sys.stderr)
-        return 130
+    with one_line_errors(f'mmebm {args.command}', 'the same command goes on where it stopped'):
+        return args.run(args)
