@@ -18,6 +18,11 @@ the configs in its model hub.
 """
 
 # ruff: noqa: E402
+import os
+
+# OpenCV reads it when it is imported; its own limit lets an image of some kB fill 3 GB. Pillow's.
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2 * 89_478_485))
+
 from ._compat import check_versions, installed_versions
 
 check_versions(installed_versions())  # before anything below fails on what is missing or too old
@@ -42,6 +47,7 @@ from .datasets import ImageFolder
 from .engine import (
     FiniteLossHook,
     LayerDecayOptimWrapperConstructor,
+    MissedValidationHook,
     MixedPrecisionOptimWrapper,
     PretrainedBackboneHook,
     ReproducibleEpochsHook,
@@ -79,6 +85,7 @@ __all__ = [
     'GroupNormBackbone',
     'ImageFolder',
     'LayerDecayOptimWrapperConstructor',
+    'MissedValidationHook',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
     'PositionDecoder',

@@ -80,7 +80,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
-    with one_line_errors(parser.prog):
+    with one_line_errors(parser.prog, '--resume goes on after the last checkpoint'):
         cfg = load_config(args)
         merge_arguments(cfg, args)
         if cfg.get('train_dataloader') is None:

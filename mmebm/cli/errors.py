@@ -10,9 +10,10 @@ the first iteration on, only our own checks count.
 import argparse
 import dis
 import logging
-import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 
-from .launch import RANKS, close_process_group
+from .launch import close_process_group, rank_on_machine
 
 MISTAKE = 2  # exit code, the same as argparse's
 WAIT = 15  # seconds after which the first process has ended, if it ends at all
@@ -46,6 +47,18 @@ _CHECKS = (
     ValueError,
 )
 
+# What torch says where another process of the run has been ended, and what it means.
+_FROM_OUTSIDE = {
+    r'DataLoader worker \(pid[^)]*\)+ (is killed by signal: \w+|exited unexpectedly)': (
+        'a process that loads images has been ended from outside, as the system does when memory '
+        'runs out: with fewer (train_dataloader.num_workers) or smaller batches, --resume goes on '
+        'after the last checkpoint'
+    ),
+    r'Connection (closed|reset) by peer': (
+        'another process of this run has ended; --resume goes on after the last checkpoint'
+    ),
+}
+
 
 class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line that suggests the nearest option."""
@@ -60,9 +73,15 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(MISTAKE)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as from a cluster or the system at its end; handled like Ctrl-C."""
+
+
 @contextmanager
-def one_line_errors(prog: str) -> Iterator[None]:
+def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
     """End the process with one line on stderr and exit code 2 for a mistake of the user.
+
+    Ctrl-C and SIGTERM also end in one line, with the exit codes that shells use: 130 and 143.
 
     The stack trace goes to the log file of the run, if there is one yet. Other errors pass through.
     Of several processes on a machine only the first prints. Another one prints if the launcher has
@@ -70,13 +89,21 @@ def one_line_errors(prog: str) -> Iterator[None]:
 
     Args:
         prog: name of the tool, at the start of the line.
+        go_on: how to continue an interrupted run; part of the line.
 
     Raises:
-        SystemExit: for a mistake of the user, with exit code 2.
+        SystemExit: for a mistake of the user (exit code 2), Ctrl-C (130) or SIGTERM (143).
     """
     before = set(MMLogger._instance_dict)
     try:
-        yield
+        with _sigterm_interrupts():
+            yield
+    except KeyboardInterrupt as stop:
+        if rank_on_machine() == '0':
+            what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
+            print(f'{prog}: {what}{go_on and f"; {go_on}"}', file=sys.stderr, flush=True)
+        _leave_process_group()
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except Exception as error:
         message = mistake(error)
         if message is None:
@@ -88,9 +115,29 @@ def one_line_errors(prog: str) -> Iterator[None]:
     if log is not None:
         message += f' (stack trace: {log})'
     _print(prog, message)
+    _leave_process_group()
+    sys.exit(MISTAKE)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where none can be handled
+        yield
+        return
+
+    def terminate(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave_process_group() -> None:
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
         close_process_group()  # else it may abort the process with another exit code
-    sys.exit(MISTAKE)
 
 
 def mistake(error: Exception) -> str | None:
@@ -104,6 +151,9 @@ def mistake(error: Exception) -> str | None:
         return None
     if re.match(r'Caught \w+ in DataLoader worker process', message):
         return _mistake_in_worker(message)
+    for pattern, explanation in _FROM_OUTSIDE.items():
+        if isinstance(error, RuntimeError) and (found := re.search(pattern, message)):
+            return f'{explanation} ({found[0]})'
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     checked, config = _is_raised(error.__traceback__), _being_built(frames)
     owner = config and _name(config['type'])
@@ -192,8 +242,7 @@ def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
 
 
 def _print(prog: str, message: str) -> None:
-    names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
-    rank = next((os.environ[name] for name in names if os.environ.get(name)), '0')
+    rank = rank_on_machine()
     if rank != '0':
         # torchrun ends the other processes as soon as one ends: let the first one print
         time.sleep(WAIT)

@@ -5,18 +5,28 @@ import datetime
 import gc
 import os
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
 from filelock import FileLock  # torch depends on it
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
+from ..engine import MissedValidationHook
 from ..utils import keep_freed_memory
-from ..utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, register_safe_loader
+from ..utils.checkpoint import (
+    checkpoint_to_load,
+    last_checkpoint,
+    load_checkpoint_safely,
+    newest_sound_checkpoint,
+    register_safe_loader,
+)
 from ..utils.state_dict import fit_of
+from ..utils.whole_files import register_whole_files
 from .config_check import check_options
 from .quiet import quiet_terminal, quiet_torch
 
@@ -41,6 +51,12 @@ class _Options(DictAction):
             raise argparse.ArgumentError(
                 self, f"takes KEY=VALUE, a list as KEY='[a,b]', got {' '.join(bad)}"
             ) from error
+
+
+def rank_on_machine() -> str:
+    """This process among those of the run on this machine; '0' is the one that prints."""
+    names = ('LOCAL_RANK', *(variables[2] for variables in RANKS.values()))
+    return next((os.environ[name] for name in names if os.environ.get(name)), '0')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,10 +110,20 @@ def load_config(args: argparse.Namespace) -> Config:
 def check_checkpoint(cfg: Config) -> None:
     """Check the checkpoint that the runner will load, before anything is built.
 
+    A run that is to go on from the last one in its work dir goes on from the one before, with a
+    warning, where the last one cannot be read. The config then names it.
+
     Raises:
         FileNotFoundError: it does not exist.
         ValueError: it would run code, is damaged, or is not a checkpoint.
     """
+    if cfg.get('resume') and cfg.get('load_from') is None:
+        found = newest_sound_checkpoint(cfg.work_dir)
+        if found.path != last_checkpoint(cfg.work_dir):
+            cfg.load_from = found.path
+            reason = '; '.join(found.passed_over) or 'last_checkpoint names none'
+            _warn(f'going on from {found.path}: {reason}')
+        return
     checkpoint = checkpoint_to_load(cfg)
     if checkpoint is not None and '://' not in checkpoint:
         load_checkpoint_safely(checkpoint, mmap=True)
@@ -174,6 +200,7 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
         ValueError: the launcher that the config names did not start this process.
     """
     register_safe_loader()
+    register_whole_files()
     if not torch.cuda.is_available():
         keep_freed_memory()
     if cfg.launcher in RANKS:
@@ -184,7 +211,19 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
     quiet_torch()
     runner = Runner.from_cfg(cfg)
     quiet_terminal(runner.logger)  # the messages come during training
+    if cfg.get('resume'):
+        runner.register_hook(MissedValidationHook())
+    if any(isinstance(h, CheckpointHook) and h.max_keep_ckpts == 1 for h in runner.hooks):
+        _warn(
+            'with default_hooks.checkpoint.max_keep_ckpts=1 there is no checkpoint while the next '
+            'one is written: a run killed at that moment starts from the beginning. Keep 2 or more'
+        )
     return runner
+
+
+def _warn(text: str) -> None:
+    if rank_on_machine() == '0':
+        print(f'Warning: {text}', file=sys.stderr, flush=True)
 
 
 def close_process_group() -> None:

@@ -4,7 +4,6 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from . import restore_command, score_command
@@ -35,9 +34,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from .errors import one_line_errors  # not for --help: it imports what trains
 
-    try:
-        with one_line_errors(f'mmebm {args.command}'):
-            return args.run(args)
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+    with one_line_errors(f'mmebm {args.command}', 'run the same command again to continue'):
+        return args.run(args)

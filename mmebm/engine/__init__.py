@@ -2,6 +2,7 @@
 
 from .hooks import (
     FiniteLossHook,
+    MissedValidationHook,
     PretrainedBackboneHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
@@ -14,6 +15,7 @@ from .optim_wrapper import MixedPrecisionOptimWrapper
 __all__ = [
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
+    'MissedValidationHook',
     'MixedPrecisionOptimWrapper',
     'PretrainedBackboneHook',
     'ReproducibleEpochsHook',

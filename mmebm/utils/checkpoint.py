@@ -10,11 +10,12 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 import codecs
 import pickletools
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ from torch.serialization import (
 )
 
 
+class DamagedCheckpointError(ValueError):
+    """A file that cannot be read as a checkpoint, and names no function that reading would call."""
+
+
 def load_checkpoint_safely(
     path: str | Path, map_location: str | torch.device | None = 'cpu', mmap: bool = False
 ) -> dict[str, Any]:
@@ -44,7 +49,8 @@ def load_checkpoint_safely(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file would run code, is damaged, or is not a checkpoint.
+        DamagedCheckpointError: the file is damaged or not a checkpoint.
+        ValueError: the file would run code, or fill the memory.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -53,18 +59,20 @@ def load_checkpoint_safely(
         try:
             return load_file(path, device=str(map_location or 'cpu'))
         except SafetensorError as error:
-            raise ValueError(_explain(path, error)) from error
+            raise DamagedCheckpointError(_damaged(path, error)) from error
     with path.open('rb') as file:
         is_zip = file.read(4) == b'PK\x03\x04'  # older files cannot be memory-mapped
+    if is_zip:
+        _check_expansion(path)
     try:
         with _only_these_globals(_harmless_globals()):
             checkpoint = torch.load(
                 str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
             )
     except Exception as error:  # damaged bytes can make the unpickler raise anything
-        raise ValueError(_explain(path, error)) from error
+        raise _explained(path, error) from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(
+        raise DamagedCheckpointError(
             f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, but must hold a '
             'dict of weights'
         )
@@ -81,7 +89,52 @@ def checkpoint_to_load(cfg: Config) -> str | None:
 def last_checkpoint(work_dir: str | Path) -> str | None:
     """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
     pointer = Path(work_dir, 'last_checkpoint')
-    return pointer.read_text().strip() if pointer.is_file() else None
+    return (pointer.read_text().strip() or None) if pointer.is_file() else None
+
+
+class Found(NamedTuple):
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: None if there is none.
+        passed_over: why newer ones are not taken, a line each.
+    """
+
+    path: str | None
+    passed_over: list[str]
+
+
+def newest_sound_checkpoint(work_dir: str | Path) -> Found:
+    """The newest checkpoint of a run that can be read: the last one, or one before it.
+
+    Raises:
+        FileNotFoundError, DamagedCheckpointError: there is none, of those named or found.
+        ValueError: the newest would run code. Nothing is taken in its place.
+    """
+    last = last_checkpoint(work_dir)
+    if last is not None and '://' in last:
+        return Found(last, [])
+    folder = Path(last).parent if last else Path(work_dir)
+    numbered = [(int(m[2]), str(m[0])) for m in map(_NUMBERED.match, _files_in(folder)) if m]
+    earlier = [str(folder / name) for _, name in sorted(numbered, reverse=True)]
+    paths, errors = list(dict.fromkeys([*([last] if last else []), *earlier])), []
+    for path in paths:
+        try:
+            load_checkpoint_safely(path, mmap=True)
+        except (FileNotFoundError, DamagedCheckpointError) as error:
+            errors.append(error)
+        else:
+            return Found(path, [str(error) for error in errors])
+    if errors:
+        raise errors[0]
+    return Found(None, [])
+
+
+def _files_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+_NUMBERED = re.compile(r'(epoch|iter)_(\d+)\.pth$')
 
 
 def register_safe_loader() -> None:
@@ -97,12 +150,11 @@ def load_from_local(filename: str, map_location: str | torch.device | None) -> d
     return load_checkpoint_safely(filename, map_location)
 
 
-def _explain(path: Path, error: Exception) -> str:
-    text = str(error)
+def _explained(path: Path, error: Exception) -> ValueError:
     if isinstance(error, UnpicklingError):
-        name = re.search(r'GLOBAL (\S+)|unrecognized function (.+)|REFUSED (.+)', text)
+        name = re.search(r'GLOBAL (\S+)|unrecognized function (.+)|REFUSED (.+)', str(error))
         if name is not None:
-            return (
+            return ValueError(
                 f'{path} is refused: it is a pickle that names '
                 f'{next(filter(None, name.groups()))}, and loading it could run code. Only tensors '
                 "and plain values are loaded. If you trust the file's origin, save it again as "
@@ -112,14 +164,34 @@ def _explain(path: Path, error: Exception) -> str:
         what = 'not a checkpoint: it is a pickle'
         if name:
             what = f'refused: it is a pickle that names {name}, and loading it could run code'
-        return (
+        return ValueError(
             f'{path} is {what}, not a file of torch.save. If you trust its origin, save its '
             'weights as torch.save(dict(state_dict=...)).'
         )
+    return DamagedCheckpointError(_damaged(path, error))
+
+
+def _damaged(path: Path, error: Exception) -> str:
     # torch's text begins with the advice to load the file unsafely
+    text = str(error)
     reason = re.search(r'(?<=WeightsUnpickler error: )\s*.+', text) or re.search(r'.+', text)
     reason = reason[0].strip() if reason else type(error).__name__
     return f'{path} is damaged, incomplete or not a checkpoint ({reason}); copy it again'
+
+
+def _check_expansion(path: Path) -> None:
+    """Refuse a zip file that unpacks to more than itself, as a few kB may to any number of GB."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+        raise DamagedCheckpointError(_damaged(path, error)) from error
+    size = path.stat().st_size
+    if unpacked > size:
+        raise ValueError(
+            f'{path} is refused: its {size:,} bytes would unpack to {unpacked:,}, and torch.save '
+            'does not compress'
+        )
 
 
 def _name_in_plain_pickle(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
 from .finite_loss import FiniteLossHook
+from .missed_validation import MissedValidationHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
@@ -9,6 +10,7 @@ from .unreadable_images import UnreadableImagesHook
 
 __all__ = [
     'FiniteLossHook',
+    'MissedValidationHook',
     'PretrainedBackboneHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',

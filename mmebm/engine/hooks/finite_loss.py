@@ -1,6 +1,7 @@
 """Stop a run whose loss or weights are no longer finite."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,11 +32,12 @@ class FiniteLossHook(Hook):
         """Check the figures of the iteration.
 
         Raises:
-            FloatingPointError: one is NaN or infinite. Names iteration, descent step, step size.
+            FloatingPointError: one is NaN or infinite. Names iteration, descent step, step size,
+                and the images of the batch, of which the first three if none is to blame alone.
         """
         figures = {k: torch.as_tensor(v).detach().item() for k, v in (outputs or {}).items()}
         if not all(map(math.isfinite, figures.values())):
-            raise FloatingPointError(_describe(figures, runner))
+            raise FloatingPointError(_describe(figures, runner, _blame(data_batch)))
         if self._checkpoint_due(runner):
             _check_weights(runner, iteration=runner.iter + 1)
 
@@ -57,7 +59,7 @@ class FiniteLossHook(Hook):
         )
 
 
-def _describe(figures: dict[str, float], runner: Runner) -> str:
+def _describe(figures: dict[str, float], runner: Runner, blame: str) -> str:
     bad = {name: value for name, value in figures.items() if not math.isfinite(value)}
     steps = sorted(
         int(name.removeprefix('distance_step'))
@@ -77,8 +79,32 @@ def _describe(figures: dict[str, float], runner: Runner) -> str:
         where = 'The model reports no distance per descent step'
     return (
         f'Not finite at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {_listed(bad)}. '
-        f'{where}; step_size={figures.get("step_size", "not reported")}. {advice}{_ADVICE}'
+        f'{where}; step_size={figures.get("step_size", "not reported")}. {blame}{advice}{_ADVICE}'
     )
+
+
+def _blame(batch: Any) -> str:
+    """The images of a batch; of those of which an input is not finite, if there are such."""
+    if not isinstance(batch, dict):
+        return ''
+    samples, inputs = batch.get('data_samples') or [], batch.get('inputs')
+    several = isinstance(inputs, list | tuple) and len(inputs) and not _is_image(inputs[0])
+    views = inputs if several else [inputs]  # [corrupted, clean], or one
+    views = [v for v in views if isinstance(v, Sequence | torch.Tensor) and len(v) == len(samples)]
+    bad = [
+        sample
+        for index, sample in enumerate(samples)
+        if not all(torch.isfinite(torch.as_tensor(view[index])).all() for view in views)
+    ]
+    names = [sample.get('img_path') or sample.get('sample_idx') for sample in bad or samples]
+    if not names or names[0] is None:
+        return ''
+    what = 'Not finite as they come from the data' if bad else 'The batch'
+    return f'{what}: {", ".join(map(str, names[:3]))}{", ..." if len(names) > 3 else ""}. '
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() == 3
 
 
 def _check_weights(runner: Runner, iteration: int) -> None:

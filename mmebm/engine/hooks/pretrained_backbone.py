@@ -1,7 +1,6 @@
 """Training on top of a pretrained backbone: what a run begins from, and when it may be resumed."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
-from ...utils.checkpoint import checkpoint_to_load, last_checkpoint, load_checkpoint_safely
+from ...utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, newest_sound_checkpoint
 
 _NOT_GIVEN = (None, '', 'none')
 _KEY = 'pretrained_backbone'  # in a checkpoint's meta
@@ -160,11 +159,13 @@ def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str)
 
 def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
     """Check that a run overwrites none that began from another checkpoint."""
-    last = last_checkpoint(work_dir)
-    if last is None or '://' in last or not Path(last).is_file():
-        return
     try:
+        last = newest_sound_checkpoint(work_dir).path
+        if last is None or '://' in last:
+            return
         other = _recorded_start(load_checkpoint_safely(last, mmap=True))
+    except FileNotFoundError:
+        return
     except ValueError as error:
         raise ValueError(
             f'the run in {work_dir} would be overwritten, and it cannot be checked which: {error}. '

@@ -1,0 +1,61 @@
+"""Forks a process per command from one in which everything is imported.
+
+Starting Python and importing torch takes ten times as long as the runs of the campaign. Reads
+requests from its standard input and answers on its standard output, a line of JSON each; see
+:class:`tests.campaign.processes.Server`.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import tests.conftest  # noqa: F401  makes short runs quick
+from mmebm.cli.main import main as mmebm
+from tests.campaign.sabotage import prepare
+from tests.tools import load_tool
+
+TOOLS = {'train': load_tool('train').main, 'test': load_tool('test').main, 'mmebm': mmebm}
+
+
+def become(tool: str, arguments: list[str], output: str, environment: dict, kill: list) -> None:
+    """Run a command as the leader of a session of its own, and end as it ends."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(environment)
+    sys.argv[:] = [f'{tool}.py', *arguments]
+    if kill:
+        prepare(*kill)
+    sys.exit(TOOLS[tool](arguments))
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), 'w')
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while line := sys.stdin.readline():
+        request = json.loads(line)
+        if 'wait' in request:
+            pid, status = os.waitpid(request['wait'], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if answer == 0:
+                answers.close()
+                Path(request['output']).touch()
+                become(**request)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
