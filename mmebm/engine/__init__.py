@@ -3,6 +3,7 @@
 from .hooks import (
     FiniteLossHook,
     PretrainedBackboneHook,
+    ReportHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
     SinCosPositionEmbeddingHook,
@@ -16,6 +17,7 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
     'PretrainedBackboneHook',
+    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

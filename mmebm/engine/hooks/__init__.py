@@ -2,6 +2,7 @@
 
 from .finite_loss import FiniteLossHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
+from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -10,6 +11,7 @@ from .unreadable_images import UnreadableImagesHook
 __all__ = [
     'FiniteLossHook',
     'PretrainedBackboneHook',
+    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
