@@ -72,13 +72,13 @@ class Picture:
         pixels: ``(H, W, 3)`` uint8 RGB.
         alt: what it shows, in words.
         title: in bold below it.
-        caption: below the title.
+        lines: figures below the title.
     """
 
     pixels: np.ndarray
     alt: str
     title: str = ''
-    caption: str = ''
+    lines: Sequence[str] = ()
 
     @property
     def small(self) -> bool:
@@ -132,7 +132,6 @@ class Chart:
         curves: those without a finite point are left out.
         unit: of y, behind each figure.
         note: a line below the title.
-        digits: significant ones of the last value in the legend.
         last: whether the legend gives each curve's last value.
         level: a horizontal line, with its name.
     """
@@ -142,7 +141,6 @@ class Chart:
     curves: Sequence[Curve]
     unit: str = ''
     note: str = ''
-    digits: int = 4
     last: bool = True
     level: tuple[str, float] | None = None
 
@@ -181,7 +179,7 @@ def line_chart(chart: Chart) -> Markup:
     across = _Axis(xs.min(), xs.max(), LEFT, WIDTH - RIGHT, integer=bool((xs == xs.round()).all()))
     heights = np.concatenate([ys, *bars, *level])
     up = _Axis(heights.min(), heights.max(), HEIGHT - BOTTOM, TOP)
-    summary = '; '.join(f'{c.name}: {_last(c):.4g}{chart.unit}' for c in chart.shown)
+    summary = '; '.join(f'{c.name}: {number(_last(c))}{chart.unit}' for c in chart.shown)
     parts = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(f"{chart.title} over {chart.x_label}, last {summary}")}">'
@@ -190,10 +188,11 @@ def line_chart(chart: Chart) -> Markup:
     if chart.level is not None:
         name, value = chart.level
         y = up(value)
+        text = escape(f'{name} {number(value)}{chart.unit}')
         parts.append(
-            f'<line class="curve" style="stroke:var(--soft)" stroke-dasharray="3 3" x1="{LEFT}" '
+            f'<line class="curve level" stroke-dasharray="3 3" x1="{LEFT}" '
             f'x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{WIDTH - RIGHT}" '
-            f'y="{y - 4:.1f}" text-anchor="end">{escape(f"{name} {value:.4g}{chart.unit}")}</text>'
+            f'y="{y - 4:.1f}" text-anchor="end">{text}</text>'
         )
     for n, (curve, (x, y)) in enumerate(zip(chart.shown, points, strict=True)):
         path = ' '.join(f'{across(a):.1f},{up(b):.1f}' for a, b in zip(x, y, strict=True))
@@ -211,7 +210,7 @@ def line_chart(chart: Chart) -> Markup:
             for a, b in zip(x, y, strict=True):
                 parts.append(
                     f'<circle class="f{n % COLOURS}" cx="{across(a):.1f}" cy="{up(b):.1f}" '
-                    f'r="2.6"><title>{escape(curve.name)}: {b:.4g}{escape(chart.unit)} at '
+                    f'r="2.6"><title>{escape(curve.name)}: {number(b)}{escape(chart.unit)} at '
                     f'{a:.6g}</title></circle>'
                 )
     return Markup(''.join([*parts, '</svg>']))
@@ -221,7 +220,7 @@ def legend(chart: Chart) -> Markup:
     """The names of a chart's curves, each with its last value if the chart says so."""
     items = []
     for n, curve in enumerate(chart.shown):
-        value = f' <b>{_last(curve):.{chart.digits}g}{escape(chart.unit)}</b>' if chart.last else ''
+        value = f' <b>{number(_last(curve))}{escape(chart.unit)}</b>' if chart.last else ''
         items.append(
             f'<li><svg viewBox="0 0 26 8" aria-hidden="true"><line class="curve s{n % COLOURS}" '
             f'x1="0" x2="26" y1="4" y2="4"{_dash(n)}/></svg>{escape(curve.name)}{value}</li>'
@@ -322,10 +321,16 @@ def _frame(across: _Axis, up: _Axis, x_label: str) -> list[str]:
     return parts
 
 
+def number(value: float) -> str:
+    """Three significant digits, but no power of ten below a million."""
+    text = f'{value:,.0f}' if 100 <= abs(value) < 1e6 else f'{value:.3g}'
+    return text.replace('-', '−')
+
+
 def _tick(value: float) -> str:
     if value and not 1e-3 <= abs(value) < 1e6:
-        return f'{value:.3g}'
-    return f'{round(value, 10):,.6g}' if abs(value) >= 10_000 else f'{round(value, 10):.6g}'
+        return number(value)
+    return f'{round(value, 10):,.6g}'.replace('-', '−')
 
 
 def _dash(n: int) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..utils.run_history import Record
 from .chains import Chain, to_uint8
-from .page import Chart, Curve, Picture, render
+from .page import Chart, Curve, Picture, number, render
 
 CEILING = 100.0  # dB, as in RestorationMetric: what is restored perfectly counts so much
 MOST_PICTURES = 6  # of a chain
@@ -108,12 +108,12 @@ def tiles(history: Sequence[Record]) -> list[tuple[str, str]]:
         ('patches sorted right', 'sorting/accuracy', '{:.1%}'),
         ('AUROC of the energy', 'energy/auroc', '{:.3f}'),
         ('kNN accuracy', 'knn/accuracy', '{:.1%}'),
-        ('loss', 'loss', '{:.4g}'),
-        ('step size α', 'step_size', '{:.4g}'),
+        ('loss', 'loss', '{:.3g}'),
+        ('step size α', 'step_size', '{:,.4g}'),
     ):
         values = [r.figures[name] for r in history if name in r.figures]
         if values and np.isfinite(values[-1]):
-            found.append((label, form.format(values[-1])))
+            found.append((label, form.format(values[-1]).replace('-', '−')))
     return found
 
 
@@ -221,10 +221,12 @@ def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
     if chain.clean is not None:
         pictures.append(
             Picture(
-                to_uint8(chain.clean), f'{chain.title}, original', 'original',
+                to_uint8(chain.clean),
+                f'{chain.title}, original',
+                'original',
                 _energy(chain.clean_energy),
             )
-        )  # fmt: skip
+        )
     chosen = np.unique(np.linspace(0, last, max(2, most - len(pictures))).round().astype(int))
     for n in chosen:
         name = start if n == 0 else end if n == last else f'step {n}'
@@ -239,8 +241,8 @@ def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
     return pictures
 
 
-def _energy(value: float | None) -> str:
-    return '' if value is None or not np.isfinite(value) else f'E {value:.3g}'
+def _energy(value: float | None) -> list[str]:
+    return [] if value is None or not np.isfinite(value) else [f'E {number(value)}']
 
 
 def neighbour_pictures(neighbours: Neighbours) -> list[Picture]:
@@ -248,7 +250,7 @@ def neighbour_pictures(neighbours: Neighbours) -> list[Picture]:
     return [
         Picture(neighbours.image, f'{neighbours.name}, whose neighbours follow', 'image'),
         *(
-            Picture(image, f'neighbour: {name}', '', f'{similarity:.2f}')
+            Picture(image, f'neighbour: {name}', '', [f'{similarity:.2f}'])
             for image, name, similarity in neighbours.found
         ),
     ]

@@ -1,5 +1,6 @@
 """The page of a run, rewritten while it trains."""
 
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -60,8 +61,8 @@ class HeldOut:
         return self.sample.get('corruption') or ''
 
     @property
-    def name(self) -> str:
-        return Path(self.sample.get('img_path') or '').name
+    def path(self) -> str:
+        return self.sample.get('img_path') or ''
 
 
 @HOOKS.register_module()
@@ -170,9 +171,9 @@ class ReportHook(Hook):
 
     def _look(self, model: nn.Module, energies: Sequence[ImageEnergies]) -> dict[str, Any]:
         """What the page shows of a validation, by the names of :class:`RunReport`."""
+        names = _below_their_folder([held.path for held in self._gallery])
         chosen = choose_evenly([held.corruption for held in self._gallery], self.num_chains)
-        chosen = [self._gallery[i] for i in chosen]
-        chains = make_chains(model, chosen) if chosen else []
+        chains = make_chains(model, [self._gallery[i] for i in chosen]) if chosen else []
         return dict(
             energies=[
                 Energies(name or 'all images', clean, corrupted, auroc(clean, corrupted))
@@ -180,8 +181,8 @@ class ReportHook(Hook):
                 for clean, corrupted in [([e.clean for e in part], [e.corrupted for e in part])]
             ],
             chains=chains,
-            names=[held.name for held in chosen[: len(chains)]],
-            neighbours=find_neighbours(model, self._gallery, self.num_neighbours),
+            names=[names[i] for i in chosen[: len(chains)]],
+            neighbours=find_neighbours(model, self._gallery, names, self.num_neighbours),
             gallery=len(self._gallery),
         )
 
@@ -240,14 +241,22 @@ class ReportHook(Hook):
 
 
 def choose_evenly(groups: Sequence[str], count: int) -> list[int]:
-    """Indices of ``count`` items, taken from each group in turn, in the order of the groups."""
+    """Indices of at most ``count`` items, in the order of the groups.
+
+    As many of each group as of the others, as far as it has them, and evenly spread inside it.
+    """
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    ranked = sorted(
-        (place, group, i) for group, found in members.items() for place, i in enumerate(found)
-    )
-    return [i for _, i in sorted((group, i) for _, group, i in ranked[:count])]
+    shares = dict.fromkeys(sorted(members), 0)
+    for _ in range(min(count, len(groups))):
+        free = [group for group in shares if shares[group] < len(members[group])]
+        shares[min(free, key=shares.get)] += 1
+    return [
+        members[group][i * len(members[group]) // share]
+        for group, share in shares.items()
+        for i in range(share)
+    ]
 
 
 @torch.no_grad()
@@ -276,9 +285,13 @@ def make_chains(model: nn.Module, held_out: Sequence[HeldOut]) -> list[Chain]:
 
 @torch.no_grad()
 def find_neighbours(
-    model: nn.Module, gallery: Sequence[HeldOut], count: int, queries: int = QUERIES
+    model: nn.Module,
+    gallery: Sequence[HeldOut],
+    names: Sequence[str],
+    count: int,
+    queries: int = QUERIES,
 ) -> list[Neighbours]:
-    """The nearest of the other images, for a few evenly spread ones.
+    """The nearest ``count`` of the other images, for a few evenly spread ones.
 
     Returns:
         One per query; none if there are fewer than two images, or features that are not finite.
@@ -300,15 +313,23 @@ def find_neighbours(
     return [
         Neighbours(
             pictures[query],
-            gallery[query].name,
+            names[query],
             [
-                (pictures[i], gallery[i].name, s)
+                (pictures[i], names[i], s)
                 for s, i in zip(row.tolist(), found.tolist(), strict=True)
                 if i != query
             ][:count],
         )
         for query, row, found in zip(asked.tolist(), similarities, indices, strict=True)
     ]
+
+
+def _below_their_folder(paths: Sequence[str]) -> list[str]:
+    """Paths without the folders that all have in common."""
+    if not all(paths):
+        return [''] * len(paths)
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ''
+    return [os.path.relpath(path, folder) for path in paths]
 
 
 def _held_out(inputs: Tensor | Sequence[Tensor], i: int, sample: DataSample) -> HeldOut:
