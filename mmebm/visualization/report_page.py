@@ -235,9 +235,8 @@ def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
             figures.append(f'{chain.accuracy[n]:.0%} right')
         elif np.isfinite(chain.psnr[n]):
             figures.append(f'{chain.psnr[n]:.1f} dB')
-        figures.append(_energy(chain.energies[n]))
-        caption = ', '.join(filter(None, figures))
-        pictures.append(Picture(to_uint8(chain.images[n]), f'{chain.title}, {name}', name, caption))
+        figures += _energy(chain.energies[n])
+        pictures.append(Picture(to_uint8(chain.images[n]), f'{chain.title}, {name}', name, figures))
     return pictures
 
 
