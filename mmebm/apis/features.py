@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
+from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones.weights import load_backbone
-from ..models.energy_head import EnergyHead, pool_features
+from ..models.features import pooled_features
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 
@@ -18,8 +18,7 @@ from ..utils.config_text import config_inside
 class FeatureExtractor:
     """Pooled features of a frozen backbone: pretrained here or by MMPretrain, or a classifier's.
 
-    Tokens or positions are averaged as in the network's energy head; without such a head, over all
-    except the class token.
+    See :func:`mmebm.models.features.pooled_features`.
 
     Args:
         config: config of the run, or its path. None takes the one in the checkpoint, which is
@@ -64,15 +63,7 @@ class FeatureExtractor:
     @torch.no_grad()
     def __call__(self, batch: dict) -> Tensor:
         """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, BGR in 0..255."""
-        images = self._preprocess(batch)['inputs']
-        if isinstance(self.model, ImageClassifier):
-            features = self.model.extract_feat(images, stage='backbone')
-        else:
-            features = self.model.extract_feat(images)
-        head = getattr(self.model, 'head', None)
-        if isinstance(head, EnergyHead):
-            return pool_features(features, head.in_channels).float()
-        return _pool(features, getattr(self.model.backbone, 'num_extra_tokens', 0)).float()
+        return pooled_features(self.model, self._preprocess(batch)['inputs'])
 
 
 def read_config(config: str | Path | Config | None, checkpoint: str | Path | None) -> Config:
@@ -99,14 +90,3 @@ def _preprocessor(config: Config) -> ClsDataPreprocessor:
         std=options.get('std'),
         to_rgb=options.get('to_rgb', False) or options.get('bgr_to_rgb', False),
     )
-
-
-def _pool(features: Tensor | tuple, num_extra_tokens: int) -> Tensor:
-    features = features[-1] if isinstance(features, tuple | list) else features
-    if features.dim() == 3:  # (B, T + L, D)
-        return features[:, num_extra_tokens:].mean(1)
-    if features.dim() == 4:  # (B, D, H, W)
-        return features.mean((2, 3))
-    if features.dim() == 2:
-        return features
-    raise ValueError(f'features must be (B, D), (B, L, D) or (B, D, H, W), got {features.shape}')

@@ -1,29 +1,13 @@
 """A page of ranked images in one self-contained HTML file."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
-BINS = 40
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em;
-  color: #222; background: #fff }
-h2 { margin-top: 1.6em } h3 { margin-bottom: .4em } summary h2 { display: inline }
-summary { cursor: pointer; margin-top: 1.5em }
-.cards { display: flex; flex-wrap: wrap; gap: 12px }
-figure { margin: 0; width: 276px; background: #f4f4f4; border-radius: 6px; padding: 8px }
-.pair { display: flex; gap: 4px }
-figure img { width: 136px; height: 136px; object-fit: contain; background: #fff }
-figcaption { font-size: 12px; overflow-wrap: anywhere } figcaption b { font-size: 13px }
-svg { width: 100%; max-width: 640px; height: 130px } svg rect { fill: #4a74a8 }
-svg text { font-size: 11px; fill: #444 }
-"""
+from .page import data_uri, render
 
 
 @dataclass
@@ -66,29 +50,22 @@ def score_page(
     """
     shown = [name for name in scores if any(np.isfinite(i.scores[name]) for i in images)]
     highest = float(np.percentile(np.concatenate([i.heat.ravel() for i in images]), 99.5)) or 1.0
-    parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<title>{escape(title)}</title><style>{STYLE}</style></head><body><h1>{escape(title)}</h1>',
-        *(f'<p>{escape(note)}</p>' for note in notes),
-        '<p>The map beside each image shows where it is strange: the brighter, the more the '
-        'network wants to change. The scale is the same for all images.</p>',
-    ]
+    sections = []
     for name in sorted(shown, key=lambda name: name != ranked_by):
-        ranked = rank(images, name)
-        parts += [
-            f'<details{" open" if name == ranked_by else ""}><summary><h2>By {escape(name)}</h2>'
-            f'</summary><p>{escape(scores[name])}; higher is stranger.</p>',
-            histogram([image.scores[name] for image in ranked]),
-            '<h3>Strangest</h3>',
-            cards(ranked[:top], 1, name, shown, highest),
-        ]
+        ranked = list(enumerate(rank(images, name), 1))
+        values = [image.scores[name] for image in images]
         rest = ranked[max(top, len(ranked) - top) :]
-        if rest:
-            first = len(ranked) - len(rest) + 1
-            parts += ['<h3>Most ordinary</h3>', cards(rest, first, name, shown, highest)]
-        parts.append('</details>')
-    return '\n'.join([*parts, '</body></html>'])
+        sections.append((name, values, ranked[:top], rest))
+    return render(
+        'scores.html',
+        title=title,
+        notes=notes,
+        scores=scores,
+        shown=shown,
+        sections=sections,
+        uri=data_uri,
+        heated=lambda image: overlay(image.thumbnail, image.heat, highest),
+    )
 
 
 def rank(images: Sequence[RankedImage], score: str) -> list[RankedImage]:
@@ -100,43 +77,6 @@ def rank(images: Sequence[RankedImage], score: str) -> list[RankedImage]:
             image.name,
         ),
     )
-
-
-def histogram(values: Sequence[float], bins: int = BINS) -> str:
-    """The finite values as an SVG histogram."""
-    finite = np.array([v for v in values if np.isfinite(v)])
-    counts, edges = np.histogram(finite, bins)
-    highest = max(counts.max(), 1)
-    bars = ''.join(
-        f'<rect x="{16 * i}" y="{100 - 100 * count / highest:.1f}" width="15" '
-        f'height="{100 * count / highest:.1f}"><title>{count} in {edges[i]:.4g} to '
-        f'{edges[i + 1]:.4g}</title></rect>'
-        for i, count in enumerate(counts)
-    )
-    width = 16 * bins
-    return (
-        f'<svg viewBox="0 0 {width} 120" role="img" aria-label="histogram">{bars}'
-        f'<text x="0" y="115">{edges[0]:.4g}</text>'
-        f'<text x="{width}" y="115" text-anchor="end">{edges[-1]:.4g}</text></svg>'
-    )
-
-
-def cards(
-    images: Sequence[RankedImage], first: int, score: str, scores: Sequence[str], highest: float
-) -> str:
-    """Images beside their heat maps, numbered from ``first``, with all their scores."""
-    figures = []
-    for number, image in enumerate(images, first):
-        values = ', '.join(
-            f'{escape(name)} {image.scores[name]:.4g}' for name in scores if name != score
-        )
-        figures.append(
-            f'<figure><div class="pair"><img alt="" src="{data_uri(image.thumbnail)}">'
-            f'<img alt="where" src="{data_uri(overlay(image.thumbnail, image.heat, highest))}">'
-            f'</div><figcaption><b>{number}. {image.scores[score]:.4g}</b> {escape(image.name)}<br>'
-            f'{values}</figcaption></figure>'
-        )
-    return f'<div class="cards">{"".join(figures)}</div>'
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
@@ -154,10 +94,3 @@ def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
     colours = matplotlib.colormaps['inferno'](share)[..., :3] * 255
     strength = 0.25 + 0.6 * share[..., None]
     return np.rint((1 - strength) * grey + strength * colours).astype(np.uint8)
-
-
-def data_uri(image: np.ndarray) -> str:
-    """``(H, W, 3)`` uint8 RGB as a data URI that holds a JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format='JPEG', quality=80)
-    return f'data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'

@@ -57,7 +57,8 @@ def test_table_and_page(folder, capsys):
     assert '<script>alert(1)<&.png' in parsed.text
     sources = [attrs['src'] for tag, attrs in parsed.tags if tag == 'img']
     assert len(sources) == 4 * 3 * 2  # scores, images, picture and heat map
-    assert all(source.startswith('data:image/jpeg;base64,') for source in sources)
+    prefixes = ('data:image/jpeg;base64,', 'data:image/png;base64,')
+    assert all(source.startswith(prefixes) for source in sources)
     assert not re.search('https?://', page)
 
 

@@ -3,6 +3,7 @@
 from .finite_loss import FiniteLossHook
 from .missed_validation import MissedValidationHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
+from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -12,6 +13,7 @@ __all__ = [
     'FiniteLossHook',
     'MissedValidationHook',
     'PretrainedBackboneHook',
+    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

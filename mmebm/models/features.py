@@ -1,0 +1,42 @@
+"""Features of a backbone, one vector per image."""
+
+from mmpretrain.models import ImageClassifier
+from torch import Tensor, nn
+
+from .energy_head import EnergyHead, pool_features
+
+
+def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
+    """The backbone's output, averaged over tokens or positions.
+
+    That is done as in the model's energy head; without one, over all but the class token.
+
+    Args:
+        model: with a backbone: of our pretraining, MMPretrain's, or a classifier.
+        images: ``(B, C, H, W)``, normalised.
+
+    Returns:
+        ``(B, D)`` float32.
+
+    Raises:
+        ValueError: features of another shape than ``(B, D)``, ``(B, L, D)`` or ``(B, D, H, W)``.
+    """
+    if isinstance(model, ImageClassifier):
+        features = model.extract_feat(images, stage='backbone')
+    else:
+        features = model.extract_feat(images)
+    head = getattr(model, 'head', None)
+    if isinstance(head, EnergyHead):
+        return pool_features(features, head.in_channels).float()
+    return _pool(features, getattr(model.backbone, 'num_extra_tokens', 0)).float()
+
+
+def _pool(features: Tensor | tuple, num_extra_tokens: int) -> Tensor:
+    features = features[-1] if isinstance(features, tuple | list) else features
+    if features.dim() == 3:  # (B, T + L, D)
+        return features[:, num_extra_tokens:].mean(1)
+    if features.dim() == 4:  # (B, D, H, W)
+        return features.mean((2, 3))
+    if features.dim() == 2:
+        return features
+    raise ValueError(f'features must be (B, D), (B, L, D) or (B, D, H, W), got {features.shape}')

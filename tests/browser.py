@@ -1,0 +1,66 @@
+"""A page in a real browser."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PHONE = 390  # pixels across
+
+
+@dataclass
+class Seen:
+    """What a browser says of a page.
+
+    Attributes:
+        messages: of its console, and errors.
+        requests: addresses asked for, but the page itself and what is inside it.
+        pictures: how many there are.
+        broken: how many of them did not load.
+        without_alt: how many of them have no description.
+        width: of the page on a phone, in pixels.
+    """
+
+    messages: list[str]
+    requests: list[str]
+    pictures: int
+    broken: int
+    without_alt: int
+    width: int
+
+
+def look_at(page: Path) -> Seen:
+    """Open a file in Chromium, as wide as a phone; skips where there is none."""
+    chromium = shutil.which('chromium') or shutil.which('chromium-browser')
+    if chromium is None:
+        pytest.skip('no Chromium: apt-get install chromium')
+    api = pytest.importorskip('playwright.sync_api', reason='pip install playwright')
+    messages, requests = [], []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+        )
+        tab = browser.new_page(viewport=dict(width=PHONE, height=844))
+        tab.on('console', lambda message: messages.append(message.text))
+        tab.on('pageerror', lambda error: messages.append(str(error)))
+        tab.on('request', lambda request: requests.append(request.url))
+        tab.goto(page.as_uri())
+        tab.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
+        pictures, broken, without_alt = tab.evaluate(
+            """[document.images.length,
+            [...document.images].filter(i => !i.complete || !i.naturalWidth).length,
+            [...document.images].filter(i => !i.alt).length]"""
+        )
+        width = tab.evaluate('document.documentElement.scrollWidth')
+        browser.close()
+    outside = [url for url in requests if url != page.as_uri() and not url.startswith('data:')]
+    return Seen(messages, outside, pictures, broken, without_alt, width)
+
+
+def assert_sound(seen: Seen) -> None:
+    assert seen.messages == []
+    assert seen.requests == []
+    assert (seen.broken, seen.without_alt) == (0, 0)
+    assert seen.width <= PHONE

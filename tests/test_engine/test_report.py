@@ -1,0 +1,229 @@
+"""``report.html`` of real runs: every method, resumed, and without a trace in the training."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch.nn.functional import normalize
+
+from mmebm.engine import ReportHook
+from mmebm.engine.hooks import report as module
+from mmebm.engine.hooks.report import choose_evenly, find_neighbours
+from mmebm.models.features import pooled_features
+from mmebm.utils.run_history import read_history
+from tests.backbones import NORMALISATION
+from tests.zero_head import VIT
+
+VIT = dict(VIT, img_size=8)
+RAW = dict(VIT, out_type='raw')
+DECODER = dict(embed_dim=16, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2)
+HEAD = dict(type='EnergyHead', in_channels=16)
+CORRUPTION = dict(
+    type='MixedCorruption',
+    corruptions=[dict(type='GriddedMask', patch_size=4, ratio=0.5), dict(type='Colorization')],
+)
+METHODS = dict(
+    restoring=dict(type='EnergyRestorationAlgorithm', backbone=VIT, head=HEAD),
+    sorting=dict(
+        type='EnergySortingAlgorithm', backbone=VIT, head=HEAD, step_size=1.0, edge_widths=(0, 1)
+    ),
+    auto_encoder=dict(
+        type='RestorationAutoEncoder',
+        backbone=RAW,
+        neck=dict(type='MAEPretrainDecoder', num_patches=4, patch_size=4, **DECODER),
+        head=dict(
+            type='MAEPretrainHead',
+            patch_size=4,
+            loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+        ),
+    ),
+    sorting_auto_encoder=dict(
+        type='SortingAutoEncoder',
+        backbone=RAW,
+        neck=dict(type='PositionDecoder', num_positions=4, **DECODER),
+        edge_widths=(0, 1),
+    ),
+)
+METRICS = dict(
+    restoring=[dict(type='RestorationMetric'), dict(type='EnergyMetric')],
+    sorting=[dict(type='SortingMetric'), dict(type='EnergyMetric')],
+    auto_encoder=[dict(type='RestorationMetric')],
+    sorting_auto_encoder=[dict(type='SortingMetric')],
+)
+
+
+@pytest.fixture
+def run(make_runner, image_folder, folder):
+    """Train a method on eight images; the runner."""
+    (folder / '0.png').rename(folder / '<script>&.png')
+
+    def train(method='restoring', hooks=None, epochs=2, val=True, **options):
+        corrupt = [dict(**CORRUPTION, seed=0)] if 'sorting' not in method else []
+        keys = ('sample_idx', 'img_path', 'corruption')
+        pack = dict(type='PackInputs', meta_keys=keys)
+        dataset = image_folder() | dict(
+            pipeline=[dict(type='LoadImageFromFile'), *corrupt, pack], test_mode=True
+        )
+        loader = dict(collate_fn=dict(type='default_collate'), batch_size=4, num_workers=0)
+        if val:
+            options |= dict(
+                val_dataloader=dict(
+                    dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False), **loader
+                ),
+                val_cfg=dict(),
+                val_evaluator=METRICS[method],
+            )
+        runner = make_runner(
+            [ReportHook(num_chains=3, num_neighbours=2)] if hooks is None else hooks,
+            model=METHODS[method] | dict(data_preprocessor=NORMALISATION),
+            dataset=dataset,
+            loader=loader,
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=1),
+                checkpoint=dict(type='CheckpointHook', interval=1),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            **options,
+        )
+        runner.train()
+        return runner
+
+    return train
+
+
+def page_of(runner):
+    return Path(runner.work_dir, 'report.html').read_text()
+
+
+def headings(page):
+    return re.findall('<h3>([^<]*?)(?: <|<)', page)
+
+
+def test_page_of_a_run(run):
+    runner = run(cfg=Config(dict(any_setting=12345)))
+    page = page_of(runner)
+    assert 'Pretraining of VisionTransformer' in page
+    assert 'Finished: 2 of 2 epochs' in page
+    for title in ('Training loss', 'PSNR gain on held-out images', 'Step size α'):
+        assert title in headings(page)
+    assert page.count('<img') == 3 * 4 + 6 * 3  # chains of two steps; queries and neighbours
+    assert page.count('AUROC 0') + page.count('AUROC 1') == 2  # of each corruption
+    assert '<script' not in page
+    assert '&lt;script&gt;&amp;.png' in page
+    assert 'EnergyRestorationAlgorithm' in page
+    assert '<pre>any_setting' in page
+    figures = [r for r in read_history(runner.work_dir, 2) if not r.training][-1]
+    assert f'{figures.get("restoration/psnr_gain"):+.2f} dB'.replace('-', '−') in page
+
+
+@pytest.mark.parametrize('method', ['sorting', 'auto_encoder', 'sorting_auto_encoder'])
+def test_every_method_shows_what_it_has(run, method):
+    page = page_of(run(method))
+    titles = headings(page)
+    assert ('Patches sorted right' in titles) == ('sorting' in method)
+    assert ('PSNR gain on held-out images' in titles) == (method == 'auto_encoder')
+    assert ('Step size α' in titles) == (method == 'sorting')
+    assert ('Energies of clean' in page) == (method == 'sorting')
+    chains = {'sorting': 3 * 4, 'auto_encoder': 3 * 3, 'sorting_auto_encoder': 0}[method]
+    assert page.count('<img') == chains + 6 * 3
+
+
+def test_without_validation_it_has_curves(run):
+    page = page_of(run(val=False, epochs=1))
+    assert 'Training loss' in headings(page)
+    assert '<img' not in page
+
+
+@pytest.mark.slow
+def test_a_resumed_run_continues_curves_and_cost(run, monkeypatch):
+    now = iter(range(0, 10**6, 1000))
+    monkeypatch.setattr(module.time, 'perf_counter', lambda: float(next(now)))
+    first = run(epochs=1)
+    resumed = run(epochs=3, resume=True)
+    history = read_history(resumed.work_dir, 2, resumed_at=2)
+    assert [r.iteration for r in history if r.training] == [1, 2, 3, 4, 5, 6]
+    (line,) = re.findall('<polyline[^>]* points="([^"]*)"[^>]*><title>loss', page_of(resumed))
+    assert len(line.split()) == 6
+    meta = torch.load(Path(first.work_dir, 'epoch_1.pth'), weights_only=False)['meta']
+    later = torch.load(Path(first.work_dir, 'epoch_3.pth'), weights_only=False)['meta']
+    assert later['report_seconds'] > meta['report_seconds'] > 0
+    anew = run(epochs=1)
+    (line,) = re.findall('<polyline[^>]* points="([^"]*)"[^>]*><title>loss', page_of(anew))
+    assert len(line.split()) == 2
+
+
+@pytest.mark.slow
+def test_training_is_the_same_with_and_without(run):
+    weights = [
+        run(hooks=hooks, work_dir=name).model.state_dict()
+        for hooks, name in (([], 'a'), ([ReportHook()], 'b'))
+    ]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_unreadable_files_are_listed(run, folder):
+    (folder / '3.png').write_text('no image')
+    page = page_of(run(epochs=1))
+    assert '1 could not be read' in page
+    assert str(folder / '3.png') in page
+
+
+def test_only_the_first_process_writes(run, monkeypatch):
+    monkeypatch.setattr(module, 'is_main_process', lambda: False)
+    assert not Path(run(epochs=1).work_dir, 'report.html').exists()
+
+
+def test_a_page_that_cannot_be_written_ends_no_run(run, monkeypatch, log_of):
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(module, 'write_page', full)
+    runner = run(epochs=1)
+    assert runner.iter == 2
+    assert 'report.html could not be written: [Errno 28] No space left' in log_of(runner)
+
+
+def test_groups_get_equal_shares_evenly_spread():
+    groups = ['b', 'b', 'b', 'b', 'a', 'a', 'a', 'c']
+    assert choose_evenly(groups, 4) == [4, 5, 0, 7]
+    assert choose_evenly(groups, 6) == [4, 5, 6, 0, 2, 7]
+    assert choose_evenly(['x'] * 9, 3) == [0, 3, 6]
+    assert sorted(choose_evenly(groups, 99)) == list(range(8))
+    assert choose_evenly([], 3) == choose_evenly(groups, 0) == []
+
+
+def test_neighbours_are_the_nearest_others(run):
+    """Against all similarities by hand."""
+    runner = run(epochs=1)
+    model = runner.model.eval()
+    torch.manual_seed(0)
+    inputs = torch.rand(2, 5, 3, 8, 8) * 255
+    gallery = [
+        module.HeldOut([inputs[0, i], inputs[1, i]], False, module.DataSample()) for i in range(5)
+    ]
+    found = find_neighbours(model, gallery, list('abcde'), 2, queries=5)
+    with torch.no_grad():
+        batch = dict(inputs=list(inputs), data_samples=[module.DataSample()] * 5)
+        clean = model.data_preprocessor(batch, False)['inputs'][1]
+        features = normalize(pooled_features(model, clean), dim=1)
+    similarity = (features @ features.T).fill_diagonal_(-2)
+    for i, neighbours in enumerate(found):
+        order = similarity[i].argsort(descending=True)[:2].tolist()
+        assert [name for _, name, _ in neighbours.found] == ['abcde'[j] for j in order]
+        np.testing.assert_allclose(
+            [s for *_, s in neighbours.found], similarity[i, order], atol=1e-5
+        )
+        assert neighbours.name == 'abcde'[i]
+        rgb = inputs[1, i].flip(0).movedim(0, -1).round()
+        np.testing.assert_allclose(neighbours.image, rgb, atol=1)
+    assert find_neighbours(model, gallery[:1], ['a'], 2) == []
+
+
+@pytest.mark.parametrize('option', ['num_chains', 'num_neighbours'])
+def test_bad_options(option):
+    with pytest.raises(ValueError, match=f'{option} must be'):
+        ReportHook(**{option: -1})
