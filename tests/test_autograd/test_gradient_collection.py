@@ -56,9 +56,8 @@ def test_gradients_that_autograd_hands_out_in_the_same_memory():
     token, position, other = (
         torch.randn(1, n, 2, dtype=torch.float64, requires_grad=True) for n in (1, 4, 3)
     )
-    image = torch.randn(
-        1, 3, 2, dtype=torch.float64
-    )  # with two images the sum over them would be a copy
+    # with two images the sum over them would be a copy
+    image = torch.randn(1, 3, 2, dtype=torch.float64)
 
     def loss():
         tokens = torch.cat([token.expand(len(image), -1, -1), image], 1) + position
