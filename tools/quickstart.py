@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import sklearn.datasets
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
@@ -24,7 +25,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmebm.apis import find_images
-from mmebm.cli.launch import build_runner, check_checkpoint
+from mmebm.apis.picture_files import FORMATS
+from mmebm.cli.config_check import check_config
+from mmebm.cli.errors import one_line_errors
+from mmebm.cli.launch import (
+    ConfigOptions,
+    build_runner,
+    check_checkpoint,
+    check_work_dir,
+    read_config,
+)
+from mmebm.cli.parser import OneLineParser
 from mmebm.evaluation import loaders_per_corruption, metrics_per_corruption
 from mmebm.utils.tables import print_table
 from mmebm.visualization import Chain, draw_chains, to_chains
@@ -78,14 +89,16 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
         ValueError: no image could be read.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    for part in ('train', 'held_out'):
-        (folder / part).mkdir(parents=True)
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
     whole = len(images) >= WHOLE_IMAGES_FROM
     unreadable = 0
     for number, (name, source) in enumerate(track(images.items(), 'cutting', console=console)):
         try:
-            opened = Image.open(source) if isinstance(source, Path) else Image.fromarray(source)
-            image = shrink(opened)
+            from_file = isinstance(source, Path)
+            image = shrink(
+                Image.open(source, formats=formats) if from_file else Image.fromarray(source)
+            )
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             unreadable += 1
             console.print(f'skipped {source}: {error}', markup=False, soft_wrap=True)
@@ -101,6 +114,7 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
             side = TRAIN_TILE if part == 'train' else HELD_OUT_TILE
             for tile in tiles(pixels, side, side // 2):
                 file = folder / part / f'{number:04d}_{Path(name).stem}_{count:03d}.png'
+                file.parent.mkdir(parents=True, exist_ok=True)
                 tile.save(file, icc_profile=None)  # libpng warns about an odd one at every read
                 count += 1
     if unreadable:
@@ -110,18 +124,20 @@ def prepare(images: dict, folder: Path, console: Console) -> None:
 
 
 def training_config(folder: Path, work_dir: Path, options: dict) -> Config:
-    """The quickstart's config on the tiles in ``folder``."""
-    config = Config.fromfile(CONFIG)
+    """The quickstart's config on the tiles that will be in ``folder``.
+
+    Raises:
+        ValueError: an option does not fit it.
+    """
+    config = read_config(CONFIG, options)
     config.launcher = 'none'
     config.work_dir = str(work_dir)
+    config.log_level = 'WARNING'  # the bar is enough; metrics go to vis_data/
     config.train_dataloader.dataset.data_root = str(folder)
     config.val_dataloader.dataset.data_root = str(folder)
     config.test_dataloader.dataset.data_root = str(folder)
-    config.merge_from_dict(options)
-    # An epoch has the same number of samples for eight images as for five hundred.
-    count = len(find_images(folder / 'train'))
-    repeats = max(1, round(config.samples_per_epoch / count))
-    config.train_dataloader.dataset.setdefault('repeats', repeats)
+    check_config(config)
+    MODELS.build(config.model)  # finds wrong values before anything is written
     return config
 
 
@@ -192,58 +208,67 @@ def show(metrics: dict, console: Console) -> None:
     print_table(console, COLUMNS, rows, title)
 
 
+def photographs(data: str | None, console: Console) -> dict:
+    """Name → path of the images in a folder, or → pixels of the sample photographs if it is None.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no image.
+    """
+    if data is None:
+        return sample_photographs()
+    found = find_images(data)
+    spread = np.linspace(0, len(found) - 1, min(len(found), MAX_IMAGES)).round().astype(int)
+    if len(found) > MAX_IMAGES:
+        console.print(f'{len(found)} images found; training on {MAX_IMAGES} of them')
+    images = {str(found[i]): found[i] for i in spread}
+    if len(images) < WHOLE_IMAGES_FROM:
+        console.print(
+            f'{len(images)} {"image is" if len(images) == 1 else "images are"} too few to '
+            'hold any out: the metrics will be measured on a quarter of each, and say '
+            f'little about other images. From {WHOLE_IMAGES_FROM} images on, every tenth '
+            'is held out; a few hundred are a sensible number.',
+            soft_wrap=True,
+        )
+    return images
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data', help='folder of images; sample photographs by default')
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
     parser.add_argument(
         '--resume', action='store_true', help='continue an interrupted run in the work dir'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE'
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    with one_line_errors('quickstart.py', '--resume continues after the last whole epoch'):
+        return run(args)
+
+
+def run(args: argparse.Namespace) -> int:
+    """What main does, once the arguments are known."""
     console = Console()
     work_dir = Path(args.work_dir).resolve()
     folder = work_dir / 'photos'
-    try:
-        if args.data:
-            found = find_images(args.data)
-            spread = np.linspace(0, len(found) - 1, min(len(found), MAX_IMAGES)).round().astype(int)
-            if len(found) > MAX_IMAGES:
-                console.print(f'{len(found)} images found; training on {MAX_IMAGES} of them')
-            images = {str(found[i]): found[i] for i in spread}
-            if len(images) < WHOLE_IMAGES_FROM:
-                console.print(
-                    f'{len(images)} {"image is" if len(images) == 1 else "images are"} too few to '
-                    'hold any out: the metrics will be measured on a quarter of each, and say '
-                    f'little about other images. From {WHOLE_IMAGES_FROM} images on, every tenth '
-                    'is held out; a few hundred are a sensible number.',
-                    soft_wrap=True,
-                )
-        else:
-            images = sample_photographs()
-        prepare(images, folder, console)
-        config = training_config(folder, work_dir, args.cfg_options)
-        config.resume = args.resume
-        check_checkpoint(config)
-    except (OSError, ValueError) as error:
-        print(f'quickstart.py: {error}', file=sys.stderr)
-        return 2
-    config.log_level = 'WARNING'  # the bar is enough; metrics go to vis_data/
+    config = training_config(folder, work_dir, args.cfg_options)
+    config.resume = args.resume
+    check_checkpoint(config)
+    check_work_dir(config)
+    prepare(photographs(args.data, console), folder, console)
+    # An epoch has the same number of samples for eight images as for five hundred.
+    repeats = max(1, round(config.samples_per_epoch / len(find_images(folder / 'train'))))
+    config.train_dataloader.dataset.setdefault('repeats', repeats)
     runner = build_runner(config, local_rank=0)
     columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]
-    try:
-        with Progress(*columns, console=console) as progress:
-            runner.register_hook(ProgressHook(progress))
-            runner.train()
-    except KeyboardInterrupt:
-        console.print('Interrupted. --resume continues after the last whole epoch.')
-        return 130
+    with Progress(*columns, console=console) as progress:
+        runner.register_hook(ProgressHook(progress))
+        runner.train()
     model = runner.model.eval()
     loaders = loaders_per_corruption(config.val_dataloader)
     metrics = metrics_per_corruption(model, loaders)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 # importing mmebm registers its parts, even for a config without custom_imports
 from mmebm.cli.config_check import check_config
-from mmebm.cli.errors import OneLineParser, one_line_errors
+from mmebm.cli.errors import one_line_errors
 from mmebm.cli.launch import (
     add_common_arguments,
     build_runner,
@@ -17,6 +17,7 @@ from mmebm.cli.launch import (
     close_process_group,
     load_config,
 )
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.run_check import check_weights
 
 

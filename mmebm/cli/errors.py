@@ -7,9 +7,9 @@ package, the system's errors about files, and options that a library's construct
 the first iteration on, only our own checks count.
 """
 
-import argparse
 import dis
 import logging
+import multiprocessing
 import re
 import signal
 import sys
@@ -18,18 +18,16 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 
 from .launch import close_process_group, rank_on_machine
+from .parser import MISTAKE
 
-MISTAKE = 2  # exit code, the same as argparse's
 WAIT = 15  # seconds after which the first process has ended, if it ends at all
 
 _OURS = Path(__file__).parents[1]
@@ -49,7 +47,7 @@ _CHECKS = (
 
 # What torch says where another process of the run has been ended, and what it means.
 _FROM_OUTSIDE = {
-    r'DataLoader worker \(pid[^)]*\)+ (is killed by signal: \w+|exited unexpectedly)': (
+    r'DataLoader worker \(pid.*?\) (is killed by signal: \w+|exited unexpectedly)': (
         'a process that loads images has been ended from outside, as the system does when memory '
         'runs out: with fewer (train_dataloader.num_workers) or smaller batches, --resume goes on '
         'after the last checkpoint'
@@ -58,19 +56,6 @@ _FROM_OUTSIDE = {
         'another process of this run has ended; --resume goes on after the last checkpoint'
     ),
 }
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line that suggests the nearest option."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
-        if unknown:
-            options = [o for o in self._option_string_actions if o.startswith('--')]
-            near = get_close_matches(unknown[1], options, n=1)
-            message += f', the nearest is {near[0]}' if near else ''
-        _print(self.prog, message)
-        sys.exit(MISTAKE)
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,7 +79,7 @@ def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
     Raises:
         SystemExit: for a mistake of the user (exit code 2), Ctrl-C (130) or SIGTERM (143).
     """
-    before = set(MMLogger._instance_dict)
+    before, children = set(MMLogger._instance_dict), set(multiprocessing.active_children())
     try:
         with _sigterm_interrupts():
             yield
@@ -102,7 +87,7 @@ def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
         if rank_on_machine() == '0':
             what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
             print(f'{prog}: {what}{go_on and f"; {go_on}"}', file=sys.stderr, flush=True)
-        _leave_process_group()
+        _leave(children)
         sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except Exception as error:
         message = mistake(error)
@@ -114,8 +99,8 @@ def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
         return
     if log is not None:
         message += f' (stack trace: {log})'
-    _print(prog, message)
-    _leave_process_group()
+    print_error(prog, message)
+    _leave(children)
     sys.exit(MISTAKE)
 
 
@@ -135,7 +120,19 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leave_process_group() -> None:
+def _leave(children: set[multiprocessing.Process]) -> None:
+    """End all processes but these that this one has started, and its part in a process group.
+
+    Loaders' workers have nothing to lose. Left alone they go some seconds later, and say in a stack
+    trace each that nobody reads what they write.
+    """
+    workers = set(multiprocessing.active_children()) - children
+    if workers and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for a killed worker
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo':
         close_process_group()  # else it may abort the process with another exit code
 
@@ -241,7 +238,8 @@ def _write_trace(error: Exception, loggers: list[MMLogger]) -> str | None:
     return path
 
 
-def _print(prog: str, message: str) -> None:
+def print_error(prog: str, message: str) -> None:
+    """Print the one line; of several processes on a machine the first does so first."""
     rank = rank_on_machine()
     if rank != '0':
         # torchrun ends the other processes as soon as one ends: let the first one print

@@ -40,7 +40,7 @@ RANKS = {
 }
 
 
-class _Options(DictAction):
+class ConfigOptions(DictAction):
     """MMEngine's action for KEY=VALUE, with a message where MMEngine has only a stack trace."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -70,7 +70,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_Options,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
     )
@@ -78,27 +78,33 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the common arguments merged in.
+def read_config(path: str | Path, options: dict | None = None) -> Config:
+    """A config file with ``--cfg-options`` merged in.
 
     Raises:
         FileNotFoundError: the config, or one that it inherits from, does not exist.
-        ValueError: the file cannot be parsed, or an entry of ``--cfg-options`` does not fit it.
+        ValueError: the file cannot be parsed, or an option does not fit it.
     """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'config {args.config} does not exist')
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path} does not exist')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(path)
     except FileNotFoundError:  # of a config that it inherits from
         raise
     except Exception as error:  # a config is user code, which can raise anything
-        raise ValueError(f'config {args.config}: {type(error).__name__}: {error}') from error
-    if args.cfg_options is not None:
-        check_options(set(cfg), args.cfg_options, cfg)
+        raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
+    if options:
+        check_options(set(cfg), options, cfg)
         try:
-            cfg.merge_from_dict(args.cfg_options)
+            cfg.merge_from_dict(options)
         except (KeyError, TypeError) as error:
             raise ValueError(f'--cfg-options does not fit the config: {error}') from error
+    return cfg
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config file with the common arguments merged in; raises as :func:`read_config`."""
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

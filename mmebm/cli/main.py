@@ -7,13 +7,14 @@ import argparse
 from collections.abc import Sequence
 
 from . import restore_command, score_command
+from .parser import OneLineParser
 
 COMMANDS = {'restore': restore_command, 'score': score_command}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog='mmebm', description='Use a network that was pretrained by energy restoration.'
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')

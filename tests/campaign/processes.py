@@ -49,6 +49,7 @@ class Server:
             kill: a moment of sabotage.py and its number.
         """
         arguments = [str(argument) for argument in arguments]
+        Path(output).touch()
         pid = self.ask(
             tool=tool,
             arguments=arguments,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tools import load_tool
+from tests.tools import exit_code, load_tool
 
 RESTORE = 'visualization/restore'
 
@@ -54,7 +54,10 @@ def test_quickstart_says_when_images_are_too_few(tmp_path, monkeypatch, capsys, 
         raise ValueError('far enough')
 
     monkeypatch.setattr(quickstart, 'prepare', stop)
-    assert quickstart.main(['--data', str(tmp_path), '--work-dir', str(tmp_path / 'work')]) == 2
+    assert (
+        exit_code(quickstart.main, ['--data', str(tmp_path), '--work-dir', str(tmp_path / 'work')])
+        == 2
+    )
     output = capsys.readouterr().out
     assert ('too few to hold any out' in output) == said
     assert ('From 40 on every tenth is held out' in output) == said
@@ -62,9 +65,9 @@ def test_quickstart_says_when_images_are_too_few(tmp_path, monkeypatch, capsys, 
 
 def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
     quickstart = load_tool('quickstart')
-    assert quickstart.main(['--data', str(tmp_path / 'none')]) == 2
+    assert exit_code(quickstart.main, ['--data', str(tmp_path / 'none')]) == 2
     assert 'none' in capsys.readouterr().err
-    assert quickstart.main(['--data', str(tmp_path)]) == 2
+    assert exit_code(quickstart.main, ['--data', str(tmp_path)]) == 2
     assert 'no image' in capsys.readouterr().err
 
 

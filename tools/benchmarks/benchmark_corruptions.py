@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
+from mmebm.cli.parser import OneLineParser
+
 import mmebm  # noqa: F401  isort: skip  first, because it imports MMPretrain without warnings
 import cv2
 import numpy as np
@@ -148,7 +150,7 @@ def measure_worker(dataset: Dataset) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table and write it as Markdown."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('folder', type=Path, help='folder of JPEG images, searched at any depth')

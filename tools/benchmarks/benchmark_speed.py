@@ -35,6 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.quiet import quiet_torch
 from mmebm.utils import keep_freed_memory
 from mmebm.utils.device import device_name
@@ -375,7 +376,7 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     gpu = torch.cuda.is_available()
     kinds = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', *OTHERS)
     parser.add_argument('--models', nargs='+', choices=BACKBONES, default=['vit-small'])

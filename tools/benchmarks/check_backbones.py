@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import mmebm
+from mmebm.cli.parser import OneLineParser
 from mmebm.evaluation.backbone_check import (
     BATCH,
     NUM_STEPS,
@@ -154,7 +155,7 @@ def shortened(names: list[str], most: int = 3) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--only', metavar='PATTERN', help='a regular expression for the names')

@@ -40,6 +40,7 @@ from torch.utils.data import DataLoader
 
 from mmebm.apis import FeatureExtractor, find_images
 from mmebm.backbones import set_sincos_position_embedding
+from mmebm.cli.parser import OneLineParser
 from mmebm.evaluation.knn import knn_predict
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from mmebm.utils.device import device_name
@@ -652,7 +653,7 @@ def draw(found: dict, cpu: dict, protocols: list[str], file: Path) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument('data_root', help='folder with train/CLASS/IMAGE and test/CLASS/IMAGE')
     parser.add_argument('--work-dir', default='work_dirs/compare_small')
     methods = [SCRATCH, *pretraining_configs()]

@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmebm.apis import FeatureExtractor, evaluate_knn, read_config
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.quiet import quiet_torch
 from mmebm.utils.tables import print_table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description='Classify images by the nearest neighbours of their frozen features.',
         usage='%(prog)s CONFIG|CHECKPOINT [CHECKPOINT] DATA_ROOT [options]',
     )

@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.quiet import quiet_torch
 from mmebm.utils.device import device_name
 from mmebm.utils.step_cost import peak_memory
@@ -94,7 +95,7 @@ def write(rows: list[dict], title: str, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models', nargs='+', choices=BACKBONES,
                         default=['vit-small', 'vit-base', 'vit-large', 'swin-tiny',
                                  'convnext-tiny'])  # fmt: skip

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from mmebm.cli.parser import OneLineParser
 from mmebm.conversion.files import from_timm_file, to_mmpretrain_file, to_timm_file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description='Convert a checkpoint between MMPretrain and timm. The file is only written if '
         'both networks give the same outputs for random images.',
     )

@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, default_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmpretrain.registry import DATASETS, MODELS
 from rich.progress import track
 
+from mmebm.cli.errors import one_line_errors
+from mmebm.cli.launch import ConfigOptions, read_config
+from mmebm.cli.parser import OneLineParser
 from mmebm.models.base_algorithm import to_pixels
 
 PAIRS_PER_ROW = 3
@@ -29,7 +32,7 @@ DPI = 120
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line, or ``argv``."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file of a pretraining run')
@@ -39,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
     )
@@ -125,9 +128,13 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the dataset of the config, and draw some of its items."""
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    with one_line_errors('browse_corruptions.py'):
+        browse(args)
+
+
+def browse(args: argparse.Namespace) -> None:
+    """What main does, once the arguments are known."""
+    cfg = read_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     set_random_seed(cfg.get('randomness', {}).get('seed'))
 

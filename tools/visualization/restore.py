@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from mmebm.apis import RestorationInferencer, find_images
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.pictures import (
     USAGE,
     add_common_arguments,
@@ -26,7 +27,7 @@ from mmebm.visualization import Chain, to_uint8
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description='Corrupt images, restore them by descent on the energy, and draw the chains.',
         usage=USAGE,
     )

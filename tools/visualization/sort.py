@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from mmebm.apis import SortingInferencer, find_images
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.pictures import (
     USAGE,
     add_common_arguments,
@@ -21,7 +22,7 @@ from mmebm.utils.tables import print_table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description='Shuffle the patches of images, sort them by descent on the energy, and draw '
         'original, shuffled image and every step.',
         usage=USAGE,

@@ -1,0 +1,154 @@
+"""Every command refuses a bad option in one line, with the exit code 2, and writes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmebm.cli.main import main as mmebm
+from tests.tools import exit_code, load_tool
+
+CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('*.py'))
+
+# {images}: a folder of two; {weights}: a checkpoint without config; {config}: the quickstart's;
+# {file}: no image, no checkpoint; {empty}: a folder; {gone}: nothing
+BAD = {
+    'train': [
+        '{gone}',
+        '{config} --launcher torchrun',
+        '{config} --cfg-options model.num_stepz=3',
+        '{config} --cfg-options novel',
+        '{config} --amp --cfg-options optim_wrapper.type=ApexOptimWrapper',
+        '{config} --resume {gone}',
+        '{config} --resume {file}',
+        '{config} --local-rank first',
+        '{config} --work-dir {file}/below',
+        '{config} --seed 3',
+    ],
+    'test': [
+        '{config}',
+        '{config} {gone}',
+        '{config} {file}',
+        '{config} {weights} --work-dri x',
+        '{config} {weights} --cfg-options model.nun_steps=1',
+    ],
+    'quickstart': [
+        '--data {gone}',
+        '--data {empty}',
+        '--data {file}',
+        '--epochs 3',
+        '--cfg-options model.num_stepz=3',
+        '--cfg-options novel',
+        '--cfg-options model.num_steps=-1',
+    ],
+    'mmebm': [
+        '',
+        'restoer {weights} {images} --out {out}',
+        'restore {weights} {images}',
+        'restore {gone} {images} --out {out}',
+        'restore {weights} {gone} --out {out}',
+        'restore {weights} {empty} --out {out}',
+        'restore {file} {images} --out {out}',
+        'restore {weights} {images} --out {out}',
+        'restore {weights} {images} --out {out} --steps -1',
+        'restore {weights} {images} --out {out} --upscale 0',
+        'restore {weights} {images} --out {out} --upscale x',
+        'restore {weights} {images} --out {out} --batch-size 0',
+        'restore {weights} {images} --out {out} --mask {gone}',
+        'restore {weights} {images} --out {out} --corruption Blur',
+        'restore {weights} {images} --out {out} --colour',
+        'restore {weights} {images} --out {file}/below',
+        'restore {weights} {images} --out {out} --config {gone}',
+        'restore {weights} {images} --out {out} --config {config} --device tpu',
+        'score {weights} {images}',
+        'score {gone} {images} --out {out}',
+        'score {weights} {gone} --out {out}',
+        'score {weights} {images} --out {out} --top 0',
+        'score {weights} {images} --out {out} --rank-by beauty',
+        'score {weights} {images} --out {out} --corruptions -1',
+        'score {weights} {images} --out {out} --neighbours 0',
+        'score {weights} {images} --out {out} --short-side 0',
+        'score {weights} {images} --out {out} --reference {gone}',
+        'score {weights} {images} --out {out} --config {gone}',
+        'score {weights} {images} --out {file}/below',
+    ],
+    'visualization/restore': [
+        '{weights}',
+        '{gone} {images} --out-dir {out}',
+        '{weights} {images} --num-steps -1',
+        '{weights} {images} --corruption Blur --out-dir {out}',
+        '{weights} {images} --corruption-options a=1',
+    ],
+    'visualization/sort': ['{gone} {images} --out-dir {out}', '{weights} {images} --out-dir {out}'],
+    'visualization/browse_corruptions': [
+        '{gone}',
+        '{config} --num 0',
+        '{config} --split test',
+        '{config} --output {out}',
+    ],
+    'model_converters/convert_checkpoint': [
+        '{gone} {out}.pth',
+        '{weights} {out}.onnx',
+        '{weights} {out}.pth --from timm --to timm',
+        '{weights} {out}.pth --model vit_small_patch16_224',
+        '{file} {out}.pth',
+    ],
+    'benchmarks/knn': [
+        '{weights}',
+        '{config} {weights} {gone}',
+        '{config} {weights} {images} --k 0',
+        '{config} {weights} {images} --temperature 0',
+        '{config} {weights} {images} --workers -1',
+        '{config} {weights} {images}',
+    ],
+    'benchmarks/check_backbones': ['--only nothing-like-it --out {out}', '--device tpu'],
+    'benchmarks/benchmark_corruptions': ['{empty}', '{images} --repeats 0'],
+    'benchmarks/benchmark_speed': ['--models resnet-9000', '--batch-size 0 --out {out}'],
+    'benchmarks/measure_memory': ['--batch-sizes 0 1 --out {out}', '--batch-sizes 2 --out {out}'],
+    'benchmarks/compare_small': [
+        '{gone}',
+        '{images} --val-share 1',
+        '{images} --methods dream',
+        '{images} --epochs 1',
+    ],
+}
+CASES = [(tool, arguments) for tool, cases in BAD.items() for arguments in cases]
+
+
+@pytest.fixture(scope='module')
+def tools():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(CONFIG.parents[2] / 'tools/benchmarks')  # for imports of neighbours
+        return {name: mmebm if name == 'mmebm' else load_tool(name).main for name in BAD}
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for name in 'ab':
+        Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(folder / f'{name}.png')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'file').write_text('neither an image nor a checkpoint')
+    torch.save(dict(state_dict=dict(weight=torch.zeros(2))), tmp_path / 'weights.pth')
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    places = {name: str(tmp_path / name) for name in ('images', 'empty', 'file', 'gone', 'out')}
+    return dict(places, weights=str(tmp_path / 'weights.pth'), config=str(CONFIG))
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+
+
+@pytest.mark.parametrize(('tool', 'arguments'), CASES, ids=[' '.join(case) for case in CASES])
+def test_bad_option(tools, places, tmp_path, capsys, tool_process, tool, arguments):
+    before = contents(tmp_path)
+    code = exit_code(tools[tool], [part.format(**places) for part in arguments.split()])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count('\n') == 1, error
+    assert error.endswith('\n')
+    assert contents(tmp_path) == before
