@@ -8,6 +8,7 @@ the first iteration on, only our own checks count.
 """
 
 import dis
+import errno
 import logging
 import multiprocessing
 import re
@@ -155,6 +156,8 @@ def mistake(error: Exception) -> str | None:
     checked, config = _is_raised(error.__traceback__), _being_built(frames)
     owner = config and _name(config['type'])
     if any(map(_is_loop, frames)):
+        if isinstance(error, OSError) and (storage := _of_storage(error)):
+            return storage
         checked = checked and _is_ours(frames[-1].f_code.co_filename)
     elif not checked:
         refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
@@ -176,6 +179,18 @@ def _message(error: Exception) -> str:
         text = str(error.args[0])
         return f'the config lacks {text}' if re.fullmatch(r'\w+', text) else text
     return str(error)
+
+
+def _of_storage(error: OSError) -> str | None:
+    """What is wrong with the disk or a folder under a run, whoever's code was writing."""
+    folder = Path(str(error.filename)).parent if error.filename else None
+    if error.errno == errno.ENOENT and folder is not None and not folder.exists():
+        text = f'{error.filename} cannot be written or read: the folder {folder} is gone'
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE):
+        text = _message(error)
+    else:
+        return None
+    return f'{text}; --resume goes on after the last checkpoint, if there is one'
 
 
 def _is_raised(trace: TracebackType) -> bool:

@@ -10,6 +10,7 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 import codecs
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ def load_checkpoint_safely(
     if is_zip:
         _check_expansion(path)
     try:
-        with _only_these_globals(_harmless_globals()):
+        with warnings.catch_warnings(), _only_these_globals(_harmless_globals()):
+            warnings.simplefilter('ignore')  # of the protocol of a pickle, which is refused
             checkpoint = torch.load(
                 str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
             )

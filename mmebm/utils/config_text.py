@@ -24,7 +24,7 @@ def parse_config_text(text: str) -> ConfigDict:
     """
     try:
         statements = ast.parse(text).body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the parser's limits
         raise ValueError(f'the config in the checkpoint is not readable: {error}') from error
     config = {}
     for statement in statements:
@@ -69,7 +69,7 @@ def _literal(node: ast.expr):
         return tuple(_literal(item) for item in node.elts)
     try:
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f'the config in the checkpoint holds code that is not run: {ast.unparse(node)}'
         ) from error

@@ -84,6 +84,8 @@ def mixed(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
     crop = dict(type='RandomResizedCrop', scale=32, crop_ratio_range=(0.25, 1.0))
     corruption = dict(type='MixedCorruption', corruptions=CORRUPTIONS)
     validate = [*load, dict(type='ResizeEdge', scale=32), dict(corruption, seed=0), PACK]
+    held_out, metrics = loader(held_out, validate, train=False), [dict(type='RestorationMetric')]
+    metrics += [dict(type='EnergyMetric')]
     return dict(
         model=dict(
             type='EnergyRestorationAlgorithm',
@@ -93,8 +95,11 @@ def mixed(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
             data_preprocessor=dict(type='SelfSupDataPreprocessor', **NORM),
         ),
         train_dataloader=loader(folder, [*load, crop, corruption, PACK], train=True),
-        val_dataloader=loader(held_out, validate, train=False),
-        val_evaluator=[dict(type='RestorationMetric'), dict(type='EnergyMetric')],
+        val_dataloader=held_out,
+        val_evaluator=metrics,
+        test_dataloader=held_out,
+        test_evaluator=metrics,
+        test_cfg=dict(),
         **schedule(epochs),
     )
 

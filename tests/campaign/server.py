@@ -5,11 +5,14 @@ requests from its standard input and answers on its standard output, a line of J
 :class:`tests.campaign.processes.Server`.
 """
 
+import atexit
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401  this and the next are imported when first used
 import skimage.metrics  # noqa: F401
@@ -35,10 +38,19 @@ def become(tool: str, arguments: list[str], output: str, environment: dict, kill
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(environment)
+    sys.path[:0] = [path for path in environment.get('PYTHONPATH', '').split(os.pathsep) if path]
     sys.argv[:] = [f'{tool}.py', *arguments]
     if kill:
         prepare(*kill)
+    if 'MEASURE' in environment:
+        atexit.register(write_peak, environment['MEASURE'])
     sys.exit(TOOLS[tool](arguments))
+
+
+def write_peak(path: str) -> None:
+    """Write the most memory that this process has held, in bytes."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path(path).write_text(str(kilobytes * 1024))
 
 
 def main() -> None:
