@@ -49,7 +49,10 @@ def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
     text = checkpoint.get('meta', {}).get('cfg')
     if not isinstance(text, str):
         raise ValueError(f'{name} holds no config: give the one it was trained with')
-    return parse_config_text(text)
+    try:
+        return parse_config_text(text)
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
 
 
 def _literal(node: ast.expr):

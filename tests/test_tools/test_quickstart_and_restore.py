@@ -60,7 +60,7 @@ def test_quickstart_says_when_images_are_too_few(tmp_path, monkeypatch, capsys, 
     )
     output = capsys.readouterr().out
     assert ('too few to hold any out' in output) == said
-    assert ('From 40 on every tenth is held out' in output) == said
+    assert ('From 40 images on, every tenth is held out' in output) == said
 
 
 def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
