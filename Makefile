@@ -3,6 +3,7 @@
 # make test-official           the same on OpenMMLab's own releases, in .venv-official
 # make quickstart              pretrain for a few minutes, look at the result
 # make quickstart DATA=FOLDER  the same on your images
+# make campaign                break runs on purpose, for up to an hour (docs/reliability.md); SHARE=0.1 for a part
 # make lint, make format       check the code, or put it into shape
 # make clean                   remove the environment and what was built, not your work_dirs
 #
@@ -23,7 +24,7 @@ $(STAMP): force
 endif
 endif
 
-.PHONY: test test-fast test-official quickstart lint format clean force
+.PHONY: test test-fast test-official campaign quickstart lint format clean force
 
 # One thread per worker: several threads of torch in each only wait for each other.
 # A file goes to one worker: what its tests share is made once.
@@ -37,6 +38,10 @@ test-fast: $(STAMP)
 
 test-official:
 	tests/official_stack.sh $(ARGS)
+
+campaign: $(STAMP)
+	CAMPAIGN=$(or $(SHARE),1) OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10 \
+	    tests/campaign tests/test_tools/test_bad_options.py $(ARGS)
 
 quickstart: $(STAMP)
 	$(PY) tools/quickstart.py $(if $(DATA),--data "$(DATA)")

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 
 from mmebm.engine import FiniteLossHook
+from mmebm.engine.hooks.finite_loss import _blame
 
 from .conftest import ToyModel
 
@@ -113,3 +115,37 @@ def test_finite_run_goes_through(make_runner):
     runner = make_runner([FiniteLossHook()], model=Diverging(distance_step2=1e30))
     runner.train()
     assert checkpoints(runner) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+class TestBlame:
+    """Which images a batch is stopped for."""
+
+    def of(self, inputs, *paths):
+        samples = [DataSample(metainfo=dict(img_path=path) if path else {}) for path in paths]
+        return _blame(dict(inputs=inputs, data_samples=samples))
+
+    @pytest.fixture
+    def views(self):
+        return [torch.zeros(4, 3, 2, 2), torch.zeros(4, 3, 2, 2)]
+
+    def test_the_images_that_are_not_finite(self, views):
+        views[0][1, 0, 0, 0] = NAN
+        views[1][3, 2, 1, 1] = INF
+        assert self.of(views, *'abcd') == 'Not finite as they come from the data: b, d. '
+        assert self.of(views[1], *'abcd') == 'Not finite as they come from the data: d. '
+        assert self.of(list(views[1]), *'abcd') == 'Not finite as they come from the data: d. '
+
+    def test_a_batch_of_three_images_of_three_channels(self, views):
+        views[1][2] = NAN
+        images = list(views[1][:3])
+        assert self.of(images, *'abc') == 'Not finite as they come from the data: c. '
+
+    def test_the_batch_if_all_are_finite(self, views):
+        assert self.of(views, *'abcd') == 'The batch: a, b, c, .... '
+        assert self.of(views, 'a', 'b', None, None) == 'The batch: a, b, None, .... '
+
+    def test_a_batch_without_names(self, views):
+        assert self.of(views, None, None, None, None) == ''
+        assert _blame(dict(noise=views[0])) == ''
+        assert _blame(views) == ''
+        assert _blame(None) == ''

@@ -1,7 +1,9 @@
 """tools/train.py and tools/test.py: a mistake of the user is one line and the exit code 2."""
 
+import errno
 import os
 import pickle
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import HOOKS, MODELS
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from mmebm.cli.config_check import check_config, option_names
 from mmebm.cli.errors import mistake, one_line_errors
@@ -339,6 +342,104 @@ class TestWhatIsAMistake:
         assert len(waited) == int(rank)
         who = 'tool.py' if rank == '0' else 'tool.py, process 1'
         assert capsys.readouterr().err == f'{who}: error: x\n'
+
+
+class TestInterruption:
+    @pytest.mark.parametrize(
+        ('number', 'code', 'what'),
+        [(signal.SIGTERM, 143, 'terminated'), (signal.SIGINT, 130, 'interrupted')],
+    )
+    def test_a_signal_is_one_line(self, capsys, number, code, what):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def wait():
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+        with pytest.raises(SystemExit) as raised, one_line_errors('tool.py', 'so it goes on'):
+            wait()
+        assert raised.value.code == code
+        assert capsys.readouterr().err == f'tool.py: {what}; so it goes on\n'
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    def test_workers_are_ended(self):
+        """Else they print a stack trace each, seconds later."""
+        started = []
+
+        def load():
+            started.append(iter(DataLoader(range(8), num_workers=2, persistent_workers=True)))
+            next(started[0])
+            raise KeyboardInterrupt
+
+        with pytest.raises(SystemExit), one_line_errors('tool.py'):
+            load()
+        assert not any(worker.is_alive() for worker in started[0]._workers)
+
+    @pytest.mark.parametrize(
+        'text',
+        [
+            'DataLoader worker (pid 71) is killed by signal: Killed. ',
+            'DataLoader worker (pid(s) 71, 72) exited unexpectedly',
+        ],
+    )
+    def test_a_killed_worker(self, text):
+        message = mistake(RuntimeError(text))
+        assert message.startswith('a process that loads images has been ended from outside')
+        assert message.endswith(f'({text.rstrip(". ")})')
+
+    def test_another_process_that_ended(self):
+        text = '[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2145'
+        message = mistake(RuntimeError(text))
+        assert message.startswith('another process of this run has ended; --resume')
+
+
+@HOOKS.register_module()
+class FullDiskHook(Hook):
+    def __init__(self, number, folder):
+        self.number, self.folder = number, folder
+
+    def after_train_iter(self, runner, **_):
+        raise OSError(self.number, os.strerror(self.number), f'{self.folder}/scalars.json')
+
+
+@pytest.mark.parametrize(
+    ('number', 'folder', 'message'),
+    [
+        (errno.ENOSPC, '.', './scalars.json: No space left on device; --resume goes on'),
+        (errno.ENOENT, '/gone', 'the folder /gone is gone; --resume goes on'),
+        (errno.ENOENT, '.', None),  # a defect
+    ],
+)
+def test_a_disk_under_a_run(config, capsys, number, folder, message):
+    """Whoever's code was writing: MMEngine's here."""
+    hook = dict(type='FullDiskHook', number=number, folder=folder)
+    with config.open('a') as file:
+        file.write(f'custom_hooks = [{hook}]\n')
+    arguments = [config, '--work-dir', work_dir_of(config)]
+    if message is None:
+        with pytest.raises(FileNotFoundError):
+            train.main([str(argument) for argument in arguments])
+    else:
+        assert message in line_of(train, capsys, *arguments)
+
+
+def test_one_kept_checkpoint_is_warned_of(config, capsys):
+    option = 'default_hooks.checkpoint.max_keep_ckpts=1'
+    train.main([str(config), '--work-dir', str(work_dir_of(config)), '--cfg-options', option])
+    assert 'Warning: with default_hooks.checkpoint.max_keep_ckpts=1' in capsys.readouterr().err
+
+
+def test_resuming_passes_over_a_truncated_checkpoint(config, checkpoint, capsys):
+    arguments = [str(config), '--work-dir', str(work_dir_of(config)), '--resume', '--cfg-options']
+    train.main([*arguments, 'train_cfg.max_epochs=2'])
+    assert 'Warning' not in capsys.readouterr().err
+    newest = checkpoint.with_name('epoch_2.pth')
+    whole = torch.load(newest, weights_only=False)['state_dict']
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train.main([*arguments, 'train_cfg.max_epochs=2', 'experiment_name=again'])
+    assert f'Warning: going on from {checkpoint}: {newest} is damaged' in capsys.readouterr().err
+    for name, tensor in torch.load(newest, weights_only=False)['state_dict'].items():
+        assert torch.equal(tensor, whole[name])
 
 
 class TestOptionNames:

@@ -11,7 +11,13 @@ from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
-from mmebm.utils.checkpoint import load_checkpoint_safely, load_from_local, register_safe_loader
+from mmebm.utils.checkpoint import (
+    DamagedCheckpointError,
+    load_checkpoint_safely,
+    load_from_local,
+    newest_sound_checkpoint,
+    register_safe_loader,
+)
 
 
 class Payload:
@@ -246,3 +252,59 @@ def test_safe_loader_replaces_mmengines(tmp_path, pwned, monkeypatch, runner_che
     assert not pwned.exists()
     assert 'optimizer' in CheckpointLoader.load_checkpoint(str(runner_checkpoint), 'cpu')
     assert CheckpointLoader._get_checkpoint_loader('https://host/x.pth') is not load_from_local
+
+
+def test_a_zip_file_that_unpacks_to_more_than_itself_is_refused(tmp_path):
+    torch.save({}, tmp_path / 'empty.pth')
+    path = tmp_path / 'bomb.pth'
+    repack(tmp_path / 'empty.pth', path, b'\x80\x02}.')
+    load_checkpoint_safely(path)
+    with zipfile.ZipFile(path, 'a', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data/0', bytes(1_000_000))
+    with pytest.raises(ValueError, match=r'bomb\.pth is refused: its .* bytes would unpack to 1,0'):
+        load_checkpoint_safely(path)
+
+
+class TestNewestSoundCheckpoint:
+    @pytest.fixture
+    def work_dir(self, tmp_path):
+        for epoch in (2, 9, 10):
+            torch.save(dict(epoch=epoch), tmp_path / f'epoch_{epoch}.pth')
+        torch.save({}, tmp_path / 'best_metric_epoch_9.pth')
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
+        return tmp_path
+
+    def test_the_last_one(self, work_dir):
+        assert newest_sound_checkpoint(work_dir) == (str(work_dir / 'epoch_10.pth'), [])
+        (work_dir / 'last_checkpoint').write_text('s3://bucket/epoch_10.pth')
+        assert newest_sound_checkpoint(work_dir) == ('s3://bucket/epoch_10.pth', [])
+
+    @pytest.mark.parametrize('spoil', ['truncate', 'empty', 'remove'])
+    def test_the_one_before_it(self, work_dir, spoil):
+        path = work_dir / 'epoch_10.pth'
+        content = path.read_bytes()
+        path.unlink()
+        if spoil != 'remove':
+            path.write_bytes(content[: len(content) // 2] if spoil == 'truncate' else b'')
+        found = newest_sound_checkpoint(work_dir)
+        assert found.path == str(work_dir / 'epoch_9.pth')
+        (reason,) = found.passed_over
+        assert str(path) in reason
+        assert ('does not exist' if spoil == 'remove' else 'is damaged') in reason
+
+    def test_an_empty_or_missing_pointer(self, work_dir):
+        (work_dir / 'last_checkpoint').write_text('')
+        assert newest_sound_checkpoint(work_dir).path == str(work_dir / 'epoch_10.pth')
+        (work_dir / 'last_checkpoint').unlink()
+        assert newest_sound_checkpoint(work_dir).path == str(work_dir / 'epoch_10.pth')
+
+    def test_none(self, tmp_path):
+        assert newest_sound_checkpoint(tmp_path / 'gone') == (None, [])
+        (tmp_path / 'epoch_1.pth').write_bytes(b'')
+        with pytest.raises(DamagedCheckpointError, match=r'epoch_1\.pth is damaged'):
+            newest_sound_checkpoint(tmp_path)
+
+    def test_one_that_would_run_code_is_not_passed_over(self, work_dir, pwned):
+        torch.save(dict(meta=Payload(pwned)), work_dir / 'epoch_10.pth')
+        with pytest.raises(ValueError, match=r'epoch_10\.pth is refused'):
+            newest_sound_checkpoint(work_dir)
