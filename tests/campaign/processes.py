@@ -82,6 +82,11 @@ class Command:
     def text(self) -> str:
         return self.output.read_text()
 
+    def cost(self) -> tuple[int, float]:
+        """Of an ended command: the most bytes it held, and CPU seconds, its workers' included."""
+        memory, seconds = Path(f'{self.output}.cost').read_text().split()
+        return int(memory), float(seconds)
+
     def wait_for(self, text: str) -> None:
         """Wait until it has printed a text."""
         end = time.monotonic() + PATIENCE

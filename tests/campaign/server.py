@@ -7,6 +7,7 @@ requests from its standard input and answers on its standard output, a line of J
 
 import atexit
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -42,15 +43,18 @@ def become(tool: str, arguments: list[str], output: str, environment: dict, kill
     sys.argv[:] = [f'{tool}.py', *arguments]
     if kill:
         prepare(*kill)
-    if 'MEASURE' in environment:
-        atexit.register(write_peak, environment['MEASURE'])
+    atexit.register(write_cost, f'{output}.cost')
     sys.exit(TOOLS[tool](arguments))
 
 
-def write_peak(path: str) -> None:
-    """Write the most memory that this process has held, in bytes."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    Path(path).write_text(str(kilobytes * 1024))
+def write_cost(path: str) -> None:
+    """Write the most bytes that this process has held, and its and its workers' CPU seconds."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+        worker.join()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(each.ru_utime + each.ru_stime for each in used)
+    Path(path).write_text(f'{used[0].ru_maxrss * 1024} {seconds}')
 
 
 def main() -> None:

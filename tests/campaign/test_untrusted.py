@@ -95,9 +95,9 @@ def checkpoints(folder: Path, good: dict) -> dict[str, tuple[bytes, str]]:
 
 def limited(server, tool: str, arguments: list, output: Path) -> tuple[int, str, int]:
     """Run a command: exit code, what it prints, and the most memory that it held, in bytes."""
-    command = server.start(tool, arguments, output, dict(MEASURE=str(output) + '.memory'))
+    command = server.start(tool, arguments, output)
     code = command.wait()
-    return code, command.text(), int(Path(f'{output}.memory').read_text())
+    return code, command.text(), command.cost()[0]
 
 
 @pytest.fixture(scope='module')
