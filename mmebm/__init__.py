@@ -36,11 +36,16 @@ from .apis import RestorationInferencer, SortingInferencer
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
+    Blur,
     Colorization,
+    Fog,
+    FrequencyMask,
     GaussianNoise,
     GriddedMask,
+    JPEGCompression,
     MixedCorruption,
     RandomBlockMask,
+    Shuffle,
     SuperResolution,
 )
 from .datasets import ImageFolder
@@ -75,16 +80,20 @@ register_models()
 
 __all__ = [
     'BaseCorruption',
+    'Blur',
     'Colorization',
     'EnergyHead',
     'EnergyMetric',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
     'FiniteLossHook',
+    'Fog',
+    'FrequencyMask',
     'GaussianNoise',
     'GriddedMask',
     'GroupNormBackbone',
     'ImageFolder',
+    'JPEGCompression',
     'LayerDecayOptimWrapperConstructor',
     'MissedValidationHook',
     'MixedCorruption',
@@ -99,6 +108,7 @@ __all__ = [
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'Shuffle',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
     'SortingInferencer',

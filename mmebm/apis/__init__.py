@@ -7,6 +7,7 @@ from .picture_files import Picture, read_picture, save_picture, save_whole, to_b
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .scoring import ImageScores, score_images
 from .sorting import SortingInferencer
+from .step_by_step import StepByStep, restore_step_by_step
 from .whole_images import (
     Damage,
     Restoration,
@@ -24,6 +25,7 @@ __all__ = [
     'Restoration',
     'RestorationInferencer',
     'SortingInferencer',
+    'StepByStep',
     'UnreadableImageError',
     'WholeImageRestorer',
     'evaluate_knn',
@@ -34,6 +36,7 @@ __all__ = [
     'read_picture',
     'restore_file',
     'restore_image',
+    'restore_step_by_step',
     'save_picture',
     'save_whole',
     'score_images',

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from ..apis.scoring import SCORES
     from ..utils import checked_int
     from ..utils.tables import write_csv
-    from ..visualization.score_page import RankedImage, rank, score_page
+    from ..visualization.score_page import score_page
 
     top = checked_int('--top', args.top, minimum=1)
     if args.rank_by == 'restoration' and not args.corruptions:
@@ -93,25 +93,10 @@ def run(args: argparse.Namespace) -> int:
     next(bar, None)
     if found:
         root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
-        ranked = rank(
-            [
-                RankedImage(
-                    str(each.path.relative_to(root)),
-                    {name: getattr(each, name) for name in SCORES},
-                    each.thumbnail,
-                    each.heat,
-                )
-                for each in found
-            ],
-            args.rank_by,
-        )
+        ranked = ranked_images(found, root, args.rank_by)
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
-        rows = [
-            dict(rank=n, image=i.name, **{k: f'{v:.6g}' for k, v in i.scores.items()})
-            for n, i in enumerate(ranked, 1)
-        ]
-        write_csv(rows, out / 'scores.csv')
+        write_csv(rows_of(ranked), out / 'scores.csv')
         notes = [f'{len(found)} images, scored by {Path(args.checkpoint).name}.']
         notes += [f'{len(problems)} could not be read.'] if problems else []
         page = score_page(ranked, SCORES, args.rank_by, top, notes=notes)
@@ -122,3 +107,28 @@ def run(args: argparse.Namespace) -> int:
     if problems:
         print(f'{len(problems)} images could not be read', file=sys.stderr)
     return int(not found)
+
+
+def ranked_images(found: list, root: Path, by: str) -> list:
+    """Scores of images below ``root`` as what the page shows, the strangest by one score first."""
+    from ..apis.scoring import SCORES
+    from ..visualization.score_page import RankedImage, rank
+
+    images = [
+        RankedImage(
+            str(each.path.relative_to(root)),
+            {name: getattr(each, name) for name in SCORES},
+            each.thumbnail,
+            each.heat,
+        )
+        for each in found
+    ]
+    return rank(images, by)
+
+
+def rows_of(ranked: list) -> list[dict]:
+    """The rows of ``scores.csv``."""
+    return [
+        dict(rank=n, image=i.name, **{k: f'{v:.6g}' for k, v in i.scores.items()})
+        for n, i in enumerate(ranked, 1)
+    ]

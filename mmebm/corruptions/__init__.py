@@ -1,16 +1,22 @@
 """Corruptions: MMCV transforms that turn ``results['img']`` into ``[corrupted, clean]``."""
 
 from .base import BaseCorruption
+from .beyond_paper import Blur, Fog, FrequencyMask, JPEGCompression, Shuffle
 from .degradations import Colorization, GaussianNoise, SuperResolution
 from .masking import GriddedMask, RandomBlockMask
 from .mixed import MixedCorruption
 
 __all__ = [
     'BaseCorruption',
+    'Blur',
     'Colorization',
+    'Fog',
+    'FrequencyMask',
     'GaussianNoise',
     'GriddedMask',
+    'JPEGCompression',
     'MixedCorruption',
     'RandomBlockMask',
+    'Shuffle',
     'SuperResolution',
 ]

@@ -94,10 +94,15 @@ def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.n
     return cv2.copyTo(image, (~mask).view(np.uint8), blank)
 
 
-def _whole_pixel(fill: Sequence[int]) -> tuple[int, ...]:
-    values = checked_numbers('fill', fill, 3, 0, 255)
+def checked_pixel(name: str, value: Sequence[int]) -> tuple[int, ...]:
+    """Return ``value`` if it is three whole pixel values in 0..255.
+
+    Raises:
+        TypeError, ValueError: It is something else.
+    """
+    values = checked_numbers(name, value, 3, 0, 255)
     if any(v != int(v) for v in values):
-        raise ValueError(f'fill must be whole pixel values (R, G, B) in 0..255, got {fill!r}')
+        raise ValueError(f'{name} must be whole pixel values (R, G, B) in 0..255, got {value!r}')
     return tuple(int(v) for v in values)
 
 
@@ -130,7 +135,7 @@ class GriddedMask(BaseCorruption):
         super().__init__(seed)
         self.patch_size = checked_int('patch_size', patch_size, minimum=1)
         self.ratio = checked_number('ratio', ratio, 0, 1)
-        self.fill = _whole_pixel(fill)
+        self.fill = checked_pixel('fill', fill)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
 
@@ -176,7 +181,7 @@ class RandomBlockMask(BaseCorruption):
         self.num_blocks = checked_int('num_blocks', num_blocks, minimum=1)
         self.area_range = checked_range('area_range', area_range, 0, 1)
         self.aspect_range = checked_range('aspect_range', aspect_range, 0.001, 1000)
-        self.fill = _whole_pixel(fill)
+        self.fill = checked_pixel('fill', fill)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
 

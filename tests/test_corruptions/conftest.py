@@ -13,10 +13,15 @@ EVERY_CORRUPTION = [
     dict(type='SuperResolution', scale=8, antialias=False),
     dict(type='GaussianNoise'),
     dict(type='Colorization'),
+    dict(type='Blur', sigma_range=(0.5, 3.0)),
+    dict(type='JPEGCompression', quality_range=(5, 60)),
+    dict(type='FrequencyMask', low_range=(0.05, 0.25), width=0.2),
+    dict(type='Shuffle', patch_size=8),
+    dict(type='Fog'),
 ]
 MIXTURE = dict(type='MixedCorruption', corruptions=EVERY_CORRUPTION)
 # Those whose result depends on the random numbers.
-RANDOM_CORRUPTIONS = [EVERY_CORRUPTION[i] for i in (0, 1, 2, 5)] + [MIXTURE]
+RANDOM_CORRUPTIONS = [EVERY_CORRUPTION[i] for i in (0, 1, 2, 5, 7, 8, 9, 10, 11)] + [MIXTURE]
 
 
 def build(config, **options):

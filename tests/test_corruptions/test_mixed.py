@@ -99,7 +99,7 @@ def test_corrupt_can_be_called_directly(small):
 
 
 def test_unknown_name_lists_the_known_ones():
-    known = 'Colorization, GaussianNoise, GriddedMask, MixedCorruption, RandomBlockMask, SuperReso'
+    known = 'Blur, Colorization, Fog, FrequencyMask, GaussianNoise, GriddedMask, JPEGCompression, '
     with pytest.raises(ValueError, match=rf"'Colourisation' in .* not a registered .* {known}"):
         MixedCorruption([GREY, dict(type='Colourisation')])
 

@@ -33,11 +33,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmebm.corruptions import (
     BaseCorruption,
+    Blur,
     Colorization,
+    Fog,
+    FrequencyMask,
     GaussianNoise,
     GriddedMask,
+    JPEGCompression,
     MixedCorruption,
     RandomBlockMask,
+    Shuffle,
     SuperResolution,
 )
 from mmebm.datasets import ImageFolder
@@ -69,6 +74,11 @@ CORRUPTIONS: dict[str, BaseCorruption] = {
     'MixedCorruption of four': _mixture(GaussianNoise(on_device=True)),
     'GaussianNoise, float32': GaussianNoise(),
     'MixedCorruption, float32': _mixture(GaussianNoise()),
+    'Blur, σ 1 to 3': Blur((1, 3)),
+    'JPEGCompression, quality 5 to 30': JPEGCompression((5, 30)),
+    'FrequencyMask, float32': FrequencyMask((0.05, 0.25), 0.1),
+    'Shuffle 32': Shuffle(32),
+    'Fog': Fog(),
 }
 EXTENSIONS = ('.jpg', '.jpeg')
 BATCH_SIZE = 32

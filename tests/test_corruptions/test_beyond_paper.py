@@ -1,0 +1,243 @@
+import io
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import skimage.data
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from mmebm.corruptions import Blur, Fog, FrequencyMask, JPEGCompression, Shuffle
+from mmebm.corruptions.beyond_paper import exchange_cells, plasma, remove_band
+
+
+def corrupt(corruption, image, index=0):
+    return corruption(dict(img=image, sample_idx=index))['img'][0]
+
+
+@pytest.fixture
+def photograph():
+    """Return a photograph, (150, 225, 3) uint8 RGB."""
+    return np.ascontiguousarray(skimage.data.chelsea()[::2, ::2])
+
+
+def test_none_replaces_a_transform_of_mmpretrain():
+    for cls in (Blur, Fog, FrequencyMask, JPEGCompression, Shuffle):
+        assert TRANSFORMS.get(cls.__name__) is cls
+    assert TRANSFORMS.get('GaussianBlur').__module__.startswith('mmpretrain')
+
+
+# --- Blur
+
+
+@pytest.mark.parametrize('sigma', [0.3, 1.0, 2.5, 12.0])
+def test_blur_is_scipys(sigma, image):
+    expected = scipy.ndimage.gaussian_filter(
+        image.astype(float), (sigma, sigma, 0), mode='reflect', truncate=4
+    )
+    corrupted = corrupt(Blur((sigma, sigma), seed=0), image)
+    assert np.abs(corrupted - expected).max() < 1.5  # rounding, and OpenCV's kernel of 8 bits
+
+
+def test_sigma_is_uniform():
+    """A point on a line becomes a Gaussian with the height 1 / (σ √(2π))."""
+    image = np.zeros((1, 161, 3), np.uint8)
+    image[:, 80] = 255
+    corruption = Blur((2, 6), seed=0)
+    peaks = np.array([corrupt(corruption, image, i)[0, :, 0].max() for i in range(300)])
+    sigmas = 255 / peaks / np.sqrt(2 * np.pi)
+    quantiles = np.quantile(sigmas, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(quantiles, [2, 3, 4, 5, 6], atol=0.35)
+
+
+def test_no_blur_is_the_image(image):
+    np.testing.assert_array_equal(corrupt(Blur((0, 0), seed=0), image), image)
+
+
+# --- JPEGCompression
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize('quality', [5, 40, 95])
+def test_jpeg_is_pillows(quality, to_rgb, photograph):
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, format='JPEG', quality=quality)
+    expected = np.asarray(Image.open(file), float)
+    order = slice(None, None, -1) if to_rgb else slice(None)  # images are BGR, or RGB
+    corruption = JPEGCompression((quality, quality), to_rgb=to_rgb, seed=0)
+    corrupted = corrupt(corruption, photograph[..., order])[..., order]
+    assert np.abs(corrupted - expected).max() <= 3
+    assert np.abs(corrupted - photograph.astype(float)).mean() > np.abs(corrupted - expected).mean()
+
+
+def test_quality_is_uniform_and_both_ends_are_drawn(monkeypatch, image):
+    import cv2
+
+    drawn, encode = [], cv2.imencode
+
+    def spy(ending, pixels, options):
+        drawn.append(options[1])
+        return encode(ending, pixels, options)
+
+    monkeypatch.setattr(cv2, 'imencode', spy)
+    for index in range(200):
+        corrupt(JPEGCompression((10, 13), seed=0), image[:8, :8], index)
+    counts = np.bincount(drawn, minlength=14)[10:]
+    assert counts.sum() == 200
+    assert (np.abs(counts - 50) < 25).all()
+
+
+# --- FrequencyMask
+
+
+@pytest.mark.parametrize('size', [(45, 67), (32, 32), (33, 64), (1, 9)])
+@pytest.mark.parametrize(('low', 'high'), [(0.1, 0.3), (0.0, 0.2), (0.3, 1.0)])
+def test_band_is_gone_and_the_rest_is_untouched(size, low, high):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    before, after = (
+        np.fft.fft2(pixels.astype(float), axes=(0, 1))
+        for pixels in (image, remove_band(image, low, high))
+    )
+    vertical, horizontal = np.meshgrid(*(np.fft.fftfreq(n) for n in size), indexing='ij')
+    frequency = np.sqrt(vertical**2 + horizontal**2)
+    band = (frequency > low) & (frequency <= high)
+    assert band.any()
+    accuracy = 1e-6 * np.abs(before).max()  # of float32
+    assert np.abs(after[band]).max() < accuracy
+    np.testing.assert_allclose(after[~band], before[~band], atol=accuracy)
+    assert not band[0, 0]  # the mean stays
+
+
+def test_frequency_mask_draws_the_edge_and_does_not_clip(image):
+    corruption = FrequencyMask((0.05, 0.25), width=0.1, seed=0)
+    rng = np.random.default_rng([0, 3])
+    low = rng.uniform(0.05, 0.25)
+    corrupted = corrupt(corruption, image, 3)
+    np.testing.assert_array_equal(corrupted, remove_band(image, low, low + 0.1))
+    assert corrupted.dtype == np.float32
+    assert corrupted.min() < 0
+    assert corrupted.max() > 255
+
+
+# --- Shuffle
+
+
+def cells_of(image, side):
+    rows, columns = (n // side for n in image.shape[:2])
+    return [
+        image[y * side : (y + 1) * side, x * side : (x + 1) * side].tobytes()
+        for y in range(rows)
+        for x in range(columns)
+    ]
+
+
+@pytest.mark.parametrize('ratio', [0, 0.5, 1])
+def test_shuffle_is_a_permutation_that_can_be_undone(ratio, image):
+    """Every cell is different, so that its place in the result gives the permutation."""
+    side = 8  # 5 rows and 8 columns of cells in 45 x 67
+    corrupted = corrupt(Shuffle(side, ratio, seed=0), image)
+    before, after = cells_of(image, side), cells_of(corrupted, side)
+    assert sorted(before) == sorted(after)
+    moved = [a != b for a, b in zip(before, after, strict=True)]
+    assert sum(moved) == round(ratio * 40)  # exactly: none of the chosen cells keeps its place
+    undone = corrupted.copy()
+    for place, cell in enumerate(before):
+        y, x = divmod(after.index(cell), 8)
+        to_y, to_x = divmod(place, 8)
+        part = corrupted[y * side : (y + 1) * side, x * side : (x + 1) * side]
+        undone[to_y * side : (to_y + 1) * side, to_x * side : (to_x + 1) * side] = part
+    np.testing.assert_array_equal(undone, image)
+    np.testing.assert_array_equal(corrupted[40:], image[40:])  # what no whole cell covers
+    np.testing.assert_array_equal(corrupted[:, 64:], image[:, 64:])
+
+
+def test_every_cell_goes_everywhere():
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
+    rng = np.random.default_rng(0)
+    found = np.zeros((6, 6), int)
+    for _ in range(1000):
+        places = exchange_cells(image, 1, 1.0, rng)[..., 0].ravel()
+        found[np.arange(6), places] += 1
+    assert (np.diag(found) == 0).all()
+    others = found[~np.eye(6, dtype=bool)]
+    assert (np.abs(others - 200) < 60).all()  # 4.7 standard deviations
+
+
+def test_shuffle_of_an_image_smaller_than_a_cell_is_the_image(image):
+    np.testing.assert_array_equal(corrupt(Shuffle(50, seed=0), image), image)
+
+
+# --- Fog
+
+
+def test_fog_blends_every_channel_by_the_same_smooth_share():
+    """A black and a white image show the share: 200 f d, and 255 - (255 - 200) f d."""
+    options = dict(density_range=(0.5, 0.5), fill=(200, 100, 0), to_rgb=False, seed=0)
+    black = np.zeros((60, 80, 3), np.uint8)
+    fog = Fog(**options)
+    dark, light = corrupt(fog, black), corrupt(fog, black + 255)
+    rng = np.random.default_rng([0, 0])
+    rng.uniform()
+    share = 0.5 * plasma(60, 80, rng)
+    for channel, colour in enumerate((200, 100, 0)):
+        np.testing.assert_allclose(dark[..., channel], colour * share, atol=0.51)
+        np.testing.assert_allclose(light[..., channel], 255 - (255 - colour) * share, atol=0.51)
+    swapped = corrupt(Fog(**{**options, 'to_rgb': True}), black)
+    np.testing.assert_array_equal(swapped, dark[..., ::-1])
+
+
+def test_plasma_is_smooth_and_fills_its_range():
+    for seed in range(5):
+        field = plasma(128, 200, np.random.default_rng(seed))
+        assert field.shape == (128, 200)
+        assert field.min() == 0
+        assert field.max() == pytest.approx(1, abs=1e-6)
+        steps = np.abs(np.diff(field, axis=1))
+        assert steps.mean() < 0.02
+        assert steps.max() < 0.1
+        assert field.std() > 0.1
+    assert plasma(1, 1, np.random.default_rng(0)).tolist() == [[1]]
+
+
+def test_fog_of_its_own_colour_and_no_fog():
+    image = np.full((20, 30, 3), (10, 20, 30), np.uint8)
+    np.testing.assert_array_equal(corrupt(Fog(fill=(30, 20, 10), seed=0), image), image)
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(corrupt(Fog((0, 0), seed=0), image), image)
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ('cls', 'options', 'error', 'message'),
+    [
+        (Blur, dict(sigma_range=(2, 1)), ValueError, r'sigma_range must be \(smallest, largest\)'),
+        (Blur, dict(sigma_range=(0, 101)), ValueError, r'sigma_range\[1\] .* 0\.\.100, got 101'),
+        (Blur, dict(sigma_range=2), TypeError, r'sigma_range must be 2 numbers .*, got 2'),
+        (
+            JPEGCompression,
+            dict(quality_range=(0, 9)),
+            ValueError,
+            r'quality_range\[0\] .* 1\.\.100',
+        ),
+        (
+            JPEGCompression,
+            dict(quality_range=(5.5, 9)),
+            ValueError,
+            r'whole numbers .* \(5\.5, 9\)',
+        ),
+        (JPEGCompression, dict(quality_range=(5, 9), to_rgb=1), TypeError, r'to_rgb must .* got 1'),
+        (FrequencyMask, dict(low_range=(0, 0.8), width=0.1), ValueError, r'low_range\[1\] .* 0\.8'),
+        (FrequencyMask, dict(low_range=(0, 0), width=0), ValueError, r'width .* > 0 .* got 0'),
+        (FrequencyMask, dict(low_range=(0, 0), width=1), ValueError, r'width .* 0\.71.* got 1'),
+        (Shuffle, dict(patch_size=0), ValueError, r'patch_size must be an integer ≥ 1, got 0'),
+        (Shuffle, dict(patch_size=4, ratio=1.2), ValueError, r'ratio .* in 0\.\.1, got 1\.2'),
+        (Fog, dict(density_range=(0, 2)), ValueError, r'density_range\[1\] .* 0\.\.1, got 2'),
+        (Fog, dict(fill=(0, 0, 0.5)), ValueError, r'fill must be whole pixel values .* 0\.5\)'),
+        (Fog, dict(to_rgb=None), TypeError, r'to_rgb must be .* got None'),
+    ],
+)
+def test_refusals_name_option_value_and_what_is_allowed(cls, options, error, message):
+    with pytest.raises(error, match=message):
+        cls(**options)
