@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from ..utils.whole_files import WholeFilesBackend
 
 SMALL = 64  # pixels; images up to this side are kept lossless and enlarged without blur
 MOST_POINTS = 200  # of a curve
@@ -52,13 +53,12 @@ def render(template: str, **content: object) -> str:
 
 
 def write_page(path: str | Path, page: str) -> None:
-    """Write a page so that a reader sees the old one or the new one, never half of it."""
-    unfinished = f'{path}.{os.getpid()}.tmp'
-    try:
-        Path(unfinished).write_text(page, encoding='utf-8')
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    """Write a page so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    WholeFilesBackend().put(page.encode(), path)
 
 
 # Pictures ---------------------------------------------------------------------------------------

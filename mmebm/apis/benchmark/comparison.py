@@ -30,6 +30,7 @@ from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...utils.shipped_files import shipped
 from ...utils.tables import markdown_table, write_csv
+from ...utils.whole_files import WholeFilesBackend
 from ...version import __version__
 from ...visualization.benchmark_page import (
     BenchmarkReport,
@@ -101,6 +102,7 @@ class Processes:
     def __init__(self, jobs: int):
         self.jobs = jobs
         self._running: set[subprocess.Popen] = set()
+        self._stopped = threading.Event()
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(jobs):
             self._slots.put(slot)
@@ -116,6 +118,8 @@ class Processes:
                 )
             self._running.add(process)
             try:
+                if self._stopped.is_set():  # by another job, in the meantime
+                    process.terminate()
                 cpu = _wait(process)
             except BaseException:  # Ctrl-C: the attempt is ended, and its time counts
                 process.terminate()
@@ -147,6 +151,7 @@ class Processes:
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            self._stopped.set()
             for process in list(self._running):
                 process.terminate()
             raise
@@ -183,9 +188,7 @@ def seconds_spent(folder: Path | None) -> tuple[float, float]:
 def remembered(file: Path, measure: Callable[[], dict]) -> dict:
     """The result of ``measure()``, read from a file if it was measured before."""
     if not file.exists():
-        result = measure()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result))
+        WholeFilesBackend().put(json.dumps(measure()).encode(), file)
     return json.loads(file.read_text())
 
 
