@@ -80,14 +80,14 @@ def test_curves_against_epochs_and_compute(report):
     ]  # fmt: skip
     probe = found['Linear probe against compute']
     assert probe.x_label == 'CPU hours of pretraining'
-    assert probe.curves == [Curve('mae', [1.5, 2.0], [32.0, 35.0], [pytest.approx(2.0), 0.0])]
+    assert probe.curves == [Curve('mae', [1.5, 2.0], [32.0, 35.0], [pytest.approx(2.0), 0.0], 1)]
     assert found['Linear probe against epochs'].curves[0].x == [20, 40]
     assert found['Finetuning against epochs'].level == ('scratch', 51.0)
 
 
 def test_layers_at_the_best_learning_rate():
     (probe,) = (chart for chart in layer_charts(ROWS) if chart.shown)
-    assert probe.curves == [Curve('mae', [1, 2], [20.0, 31.0])]
+    assert probe.curves == [Curve('mae', [1, 2], [20.0, 31.0], style=1)]
 
 
 def test_names_are_escaped(report):

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -159,7 +159,7 @@ def table_rows(results: Sequence[Result]) -> list[dict]:
 
 def charts(report: BenchmarkReport) -> list[Chart]:
     """Accuracy against epochs and against compute, for each protocol; then losses."""
-    found = []
+    found, styles = [], _styles(report.rows)
     for protocol in protocols_of(report.results):
         groups: dict[str, list[Result]] = defaultdict(list)
         for r in report.results:
@@ -176,22 +176,28 @@ def charts(report: BenchmarkReport) -> list[Chart]:
                     [float(r.epochs) if title == 'epochs' else r.hours for r in members],
                     [mean(r.accuracies[protocol]) for r in members],
                     [standard_error(r.accuracies[protocol]) for r in members],
+                    styles[method],
                 )
                 for method, members in groups.items()
                 if not _free(members)
             ]
             level = scratch[0] if scratch else None
             title = f'{_heading(protocol)} against {title}'
-            found.append(Chart(title, x_label, curves, unit=' %', level=level))
+            found.append(Chart(title, x_label, curves, ' %', level=level, from_zero=True))
     found.append(
         Chart(
             'Loss while pretraining',
             'iterations',
-            report.losses,
+            [replace(curve, style=styles[curve.name]) for curve in report.losses],
             note='As a share of the first one logged, since the methods have different losses.',
         )
     )
     return found
+
+
+def _styles(rows: Sequence[Mapping]) -> dict[str, int]:
+    """The same for a method in all charts."""
+    return {method: n for n, method in enumerate(dict.fromkeys(row['method'] for row in rows))}
 
 
 def _free(results: Sequence[Result]) -> bool:
@@ -205,7 +211,7 @@ def _heading(protocol: str) -> str:
 
 def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
     """Accuracy on the validation split behind every layer, at the best learning rate."""
-    found = []
+    found, styles = [], _styles(rows)
     for protocol in ('probe', 'knn'):
         runs: dict = defaultdict(dict)
         for row in rows:
@@ -215,7 +221,10 @@ def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
         for (method, _), layers in runs.items():
             if method not in best or max(layers.values()) > max(best[method].values()):
                 best[method] = layers
-        curves = [Curve(m, sorted(v), [v[n] for n in sorted(v)]) for m, v in best.items()]
+        curves = [
+            Curve(method, sorted(layers), [layers[n] for n in sorted(layers)], style=styles[method])
+            for method, layers in best.items()
+        ]
         found.append(
             Chart(
                 f'{_heading(protocol)} behind each layer',

@@ -226,6 +226,7 @@ class Benchmark:
         self.variables = dict(DATA_ROOT=str(self.data_root), NUM_CLASSES=str(len(self.classes)))
         self.processes = Processes(options.jobs)
         self.rows: list[dict] = []
+        self._said = ''
         self._measuring = threading.Lock()  # random weights draw from torch's one generator
 
     def run(self, say: Callable[[str], object] = print) -> str:
@@ -241,7 +242,7 @@ class Benchmark:
             RuntimeError: a training run failed.
             ValueError: ``out`` holds runs with other options.
         """
-        say(what_is_left(self.plan(), self.options.jobs))
+        self._say_what_is_left(say)
         tries = [(method, *start) for method in self.methods for start in self.starts(method)]
         tried: dict[tuple, list[dict]] = {}
         chosen: dict[str, dict[str, dict]] = {}
@@ -255,7 +256,7 @@ class Benchmark:
                 best = ', '.join(f'{p} {r["accuracy"]:.1f} %' for p, r in chosen[method].items())
                 say(f'{method}, validation: {best}')
             self.report()
-            say(what_is_left(self.plan(), self.options.jobs))
+            self._say_what_is_left(say)
         # test images only after all choices
         finals = [(method, *run) for method in self.methods for run in self.runs(method)]
         before, tested = self.rows, {}
@@ -267,8 +268,14 @@ class Benchmark:
             tested[key] = rows
             self.rows = before + [row for key in finals for row in tested.get(key, [])]
             self.report()
-            say(what_is_left(self.plan(), self.options.jobs))
+            self._say_what_is_left(say)
         return self.report()
+
+    def _say_what_is_left(self, say: Callable[[str], object]) -> None:
+        sentence = what_is_left(self.plan(), self.options.jobs)
+        if sentence != self._said:
+            say(sentence)
+        self._said = sentence
 
     def pretraining(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
         folder = self.out / method / f'seed{seed}' / f'pretraining_{epochs}e_lr{lr:g}'
