@@ -5,12 +5,12 @@ from pathlib import Path
 
 from mmpretrain.apis import ModelHub
 
+from .utils.shipped_files import find_shipped
+
 
 def find_model_index() -> Path | None:
-    """``model-index.yml`` of the installed package, or of a checkout that is not installed."""
-    package = Path(__file__).parent
-    candidates = (package / '.mim/model-index.yml', package.parent / 'model-index.yml')
-    return next((path for path in candidates if path.is_file()), None)
+    """``model-index.yml`` of the installed package, or of a checkout used without installing."""
+    return find_shipped('model-index.yml')
 
 
 @functools.cache  # the hub refuses a name that it already has

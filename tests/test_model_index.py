@@ -70,9 +70,10 @@ def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
     package = tmp_path / 'lib/mmebm'
     assert (package / '.mim/tools/train.py').read_bytes() == (ROOT / 'tools/train.py').read_bytes()
     assert (package / '.mim/tools/test.py').is_file()
+    assert (package / 'visualization/templates/page.html').is_file()
     assert not list(package.rglob('__pycache__'))
 
-    monkeypatch.setattr('mmebm._model_index.__file__', str(package / '_model_index.py'))
+    monkeypatch.setattr('mmebm.utils.shipped_files.PACKAGE', package)
     index = find_model_index()
     assert index == package / '.mim/model-index.yml'
     monkeypatch.setattr(ModelHub, '_models_dict', {})
@@ -83,6 +84,6 @@ def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
 
 
 def test_without_an_index_there_is_nothing_to_register(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmebm._model_index.__file__', str(tmp_path / 'mmebm/_model_index.py'))
+    monkeypatch.setattr('mmebm.utils.shipped_files.PACKAGE', tmp_path / 'mmebm')
     assert find_model_index() is None
     mmebm._model_index.register_models.__wrapped__()

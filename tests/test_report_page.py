@@ -159,6 +159,17 @@ def test_points_stand_as_high_as_their_values():
     assert other == high
 
 
+def test_a_style_is_kept_and_the_axis_may_begin_at_zero():
+    curve = Curve('a', [2, 4], [0, 1], style=3)
+    drawn = line_chart(Chart('t', 'x', [curve]))
+    assert 'class="curve s3" points="46.0' in drawn  # at the left edge
+    points = re.search(
+        'points="([0-9.]+),[0-9.]+ ([0-9.]+)', line_chart(Chart('t', 'x', [curve], from_zero=True))
+    )
+    left, right = float(points[1]), float(points[2])
+    assert left - 46 == pytest.approx(right - left)
+
+
 def test_what_is_not_finite_is_left_out():
     nan = float('nan')
     x, y = thin([1, 2, 3], [1, nan, float('inf')])

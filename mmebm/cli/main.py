@@ -6,10 +6,8 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 from collections.abc import Sequence
 
-from . import demo_command, restore_command, score_command
+from . import benchmark_command, demo_command, restore_command, score_command
 from .parser import OneLineParser
-
-COMMANDS = {'restore': restore_command, 'score': score_command, 'demo': demo_command}
 
 
 def build_parser() -> argparse.ArgumentParser:

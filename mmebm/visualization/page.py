@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from ..utils.whole_files import WholeFilesBackend
 
 SMALL = 64  # pixels; images up to this side are kept lossless and enlarged without blur
 MOST_POINTS = 200  # of a curve
@@ -52,13 +53,12 @@ def render(template: str, **content: object) -> str:
 
 
 def write_page(path: str | Path, page: str) -> None:
-    """Write a page so that a reader sees the old one or the new one, never half of it."""
-    unfinished = f'{path}.{os.getpid()}.tmp'
-    try:
-        Path(unfinished).write_text(page, encoding='utf-8')
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    """Write a page so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    WholeFilesBackend().put(page.encode(), path)
 
 
 # Pictures ---------------------------------------------------------------------------------------
@@ -114,12 +114,14 @@ class Curve:
         name: for the legend.
         x, y: as many of each.
         error: half the length of the bar at each point, if any.
+        style: a number for its colour and dashes; its place in the chart if None.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     error: Sequence[float] | None = None
+    style: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Chart:
         note: a line below the title.
         last: whether the legend gives each curve's last value.
         level: a horizontal line, with its name.
+        from_zero: whether the horizontal axis begins at 0.
     """
 
     title: str
@@ -143,6 +146,7 @@ class Chart:
     note: str = ''
     last: bool = True
     level: tuple[str, float] | None = None
+    from_zero: bool = False
 
     @property
     def shown(self) -> list[Curve]:
@@ -176,7 +180,8 @@ def line_chart(chart: Chart) -> Markup:
         for sign in (-1, 1)
     ]
     level = [] if chart.level is None else [np.array([chart.level[1]])]
-    across = _Axis(xs.min(), xs.max(), LEFT, WIDTH - RIGHT, integer=bool((xs == xs.round()).all()))
+    left = 0.0 if chart.from_zero else xs.min()
+    across = _Axis(left, xs.max(), LEFT, WIDTH - RIGHT, integer=bool((xs == xs.round()).all()))
     heights = np.concatenate([ys, *bars, *level])
     up = _Axis(heights.min(), heights.max(), HEIGHT - BOTTOM, TOP)
     summary = '; '.join(f'{c.name}: {number(_last(c))}{chart.unit}' for c in chart.shown)
@@ -195,6 +200,7 @@ def line_chart(chart: Chart) -> Markup:
             f'y="{y - 4:.1f}" text-anchor="end">{text}</text>'
         )
     for n, (curve, (x, y)) in enumerate(zip(chart.shown, points, strict=True)):
+        n = n if curve.style is None else curve.style
         path = ' '.join(f'{across(a):.1f},{up(b):.1f}' for a, b in zip(x, y, strict=True))
         parts.append(
             f'<polyline class="curve s{n % COLOURS}" points="{path}"{_dash(n)}>'
@@ -220,6 +226,7 @@ def legend(chart: Chart) -> Markup:
     """The names of a chart's curves, each with its last value if the chart says so."""
     items = []
     for n, curve in enumerate(chart.shown):
+        n = n if curve.style is None else curve.style
         value = f' <b>{number(_last(curve))}{escape(chart.unit)}</b>' if chart.last else ''
         items.append(
             f'<li><svg viewBox="0 0 26 8" aria-hidden="true"><line class="curve s{n % COLOURS}" '

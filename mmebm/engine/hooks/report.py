@@ -211,8 +211,6 @@ class ReportHook(Hook):
     def _facts(self, runner: Runner) -> dict[str, str]:
         model, processes = _unwrapped(runner.model), get_world_size()
         device = next(model.parameters()).device
-        hours = self._seconds() / 3600
-        batch = runner.train_dataloader.batch_size
         facts = dict(
             method=type(model).__name__,
             backbone=backbone_name(runner),
@@ -223,12 +221,11 @@ class ReportHook(Hook):
         facts['training images'] = f'{_num_images(runner.train_dataloader.dataset):,}'
         if runner.val_loop is not None:
             facts['held-out images'] = f'{_num_images(runner.val_dataloader.dataset):,}'
+        each = f'{processes} × ' if processes > 1 else ''
         facts |= {
-            'batch': f'{batch}' if processes == 1 else f'{processes} × {batch}',
-            'device': f'{processes} × {device_name(device)}'
-            if processes > 1
-            else device_name(device),
-            'cost': f'{hours:.3g} hours' + (f' on {processes} devices' if processes > 1 else ''),
+            'batch': f'{each}{runner.train_dataloader.batch_size}',
+            'device': f'{each}{device_name(device)}',
+            'cost': f'{self._seconds() / 3600:.3g} hours{" on each device" if each else ""}',
             'folder': str(Path(runner.work_dir).resolve()),
         }
         if device.type == 'cuda':

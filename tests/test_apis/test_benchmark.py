@@ -4,9 +4,8 @@ import copy
 import csv
 import os
 import re
-import sys
+import threading
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +15,29 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from PIL import Image
 
+from mmebm.apis import FeatureExtractor
+from mmebm.apis.benchmark import Benchmark, BenchmarkOptions
+from mmebm.apis.benchmark import comparison as tool
+from mmebm.apis.benchmark.comparison import Processes, Stage
+from mmebm.apis.benchmark.configs import (
+    backbones,
+    finetuning_config,
+    pretraining_configs,
+    shorten,
+    stage_config,
+)
+from mmebm.apis.benchmark.measuring import layer_features, split_training_images
 from mmebm.backbones import sincos_position_embedding
 from mmebm.backbones.weights import load_backbone
-from tests.tools import load_tool
+from mmebm.cli.main import build_parser, main
+from tests.tools import exit_code, load_tool
 
-tool = load_tool('benchmarks/compare_small')
-METHODS = tool.pretraining_configs()
+METHODS = pretraining_configs()
 SINCOS = sincos_position_embedding((8, 8), 12)
 
 
-def options(folder, *more):
-    return tool.parse_args([str(folder), '--width', '12', '--depth', '2', '--workers', '0', *more])
+def options(folder, out='out', **more):
+    return BenchmarkOptions(str(folder), str(out), **dict(width=12, depth=2, workers=0) | more)
 
 
 def read(folder):
@@ -48,31 +59,31 @@ def images(tmp_path_factory):
     return folder
 
 
-def in_this_process(command, stdout, stderr):
-    """Run the command of a training run in this process, without importing everything again."""
-    python, script, *arguments = command
-    assert (python, Path(script).name) == (sys.executable, 'train.py')
-    with redirect_stdout(stdout), redirect_stderr(stdout):
-        name = re.sub(r'\W', '_', arguments[0])  # MMEngine keeps one logger and visualizer for each
-        load_tool('train').main([*arguments, '--cfg-options', f'experiment_name={name}'])
-    return 0
-
-
 @pytest.fixture
 def trained(monkeypatch, tool_process):
     """Train in this process, in small batches; the files that were trained."""
     files, make = [], tool.stage_config
 
-    def call(command, **kwargs):
-        files.append(command[2])
-        return in_this_process(command, **kwargs)
+    def run(self, file, folder):
+        files.append(str(file))
+        (folder / 'seconds.txt').write_text('3.0 2.0\n')
+        name = re.sub(r'\W', '_', str(file))  # MMEngine keeps one logger and visualizer for each
+        arguments = [str(file), '--resume', '--cfg-options', f'experiment_name={name}']
+        with (
+            open(folder / 'output.txt', 'w') as output,
+            redirect_stdout(output),
+            redirect_stderr(output),
+        ):
+            load_tool('train').main(arguments)
+        return 0
 
     def small_batches(*args, **kwargs):
         config = make(*args, **kwargs)
         config.train_dataloader.batch_size = 30
+        config.default_hooks.logger.interval = 1
         return config
 
-    monkeypatch.setattr(tool.subprocess, 'call', call)
+    monkeypatch.setattr(Processes, 'run', run)
     monkeypatch.setattr(tool, 'stage_config', small_batches)
     return files
 
@@ -86,13 +97,13 @@ def test_every_method_of_the_folder_is_offered():
 
 @pytest.mark.parametrize('method', METHODS)
 def test_pretrained_backbone_of_any_size_fits_finetuning(method, images, tmp_path):
-    args = options(images, '--num-steps', '1')
-    pretraining = tool.stage_config(METHODS[method], args, seed=3, epochs=7, lr=0.02)
+    args = options(images, num_steps=1)
+    pretraining = stage_config(METHODS[method], args, seed=3, epochs=7, lr=0.02)
     backbone = MODELS.build(pretraining.model.backbone)
     weights = {f'backbone.{name}': value for name, value in backbone.state_dict().items()}
     torch.save(dict(state_dict=weights), tmp_path / 'file.pth')
-    evaluation = tool.stage_config(
-        tool.finetuning_config(method), args, seed=3, epochs=7, lr=0.02, layer_decay=0.5
+    evaluation = stage_config(
+        finetuning_config(method), args, seed=3, epochs=7, lr=0.02, layer_decay=0.5
     )
     classifier = MODELS.build(evaluation.model)
     assert load_backbone(classifier.backbone, tmp_path / 'file.pth').share >= 0.9
@@ -126,15 +137,15 @@ def test_pretraining_is_on_equal_terms_and_of_full_length():
         by_itself = method in ('beit', 'mae', 'ae-sorting', 'energy-sorting')
         assert by_itself == (config.default_hooks.get('position_embedding') is None)
         before = copy.deepcopy(config)
-        tool.shorten(config, 40)
+        shorten(config, 40)
         assert config.param_scheduler == before.param_scheduler
         assert config.train_cfg.max_epochs == before.train_cfg.max_epochs
 
 
 def test_finetuning_starts_every_method_at_the_same_embedding(images, tmp_path):
     """The sorting auto-encoder would bring zeros."""
-    start = tool.Stage('ae-sorting', 'pretraining', 2, tmp_path / 'ae-sorting/seed0/pre_lr1')
-    comparison = tool.Comparison(options(images, '--work-dir', str(tmp_path)))
+    start = Stage('ae-sorting', 'pretraining', 2, tmp_path / 'ae-sorting/seed0/pre_lr1')
+    comparison = Benchmark(options(images, tmp_path))
     config = comparison.classifier_config(start, 0, 0.1, 0.75)
     zeros = {k: 0 * v for k, v in MODELS.build(config.model.backbone).state_dict().items()}
     start.folder.mkdir(parents=True)
@@ -150,7 +161,7 @@ def test_finetuning_starts_every_method_at_the_same_embedding(images, tmp_path):
 
 def test_the_split_is_seeded_disjoint_and_of_the_training_images(images, tmp_path):
     def lists(folder, **more):
-        files = tool.split_training_images(images, tmp_path / folder, share=0.1, **more)
+        files = split_training_images(images, tmp_path / folder, share=0.1, **more)
         return {name: file.read_text().splitlines() for name, file in files.items()}
 
     split, again = lists('a', seed=1), lists('b', seed=1)
@@ -168,7 +179,7 @@ def test_the_split_is_seeded_disjoint_and_of_the_training_images(images, tmp_pat
     assert fewer['unlabelled'] == split['unlabelled']
     assert len(fewer['labelled']) == 6
     assert set(fewer['labelled']) < set(split['labelled'])
-    with pytest.raises(ValueError, match=r'--labels-per-class 37 is more than the 36 images of'):
+    with pytest.raises(ValueError, match=r'labels_per_class 37 is more than the 36 images of'):
         lists('e', seed=1, per_class=37)
 
 
@@ -188,45 +199,21 @@ def test_the_first_protocol_chooses_the_learning_rate_of_pretraining():
 
 
 def test_final_runs_take_what_was_chosen(images, tmp_path, monkeypatch):
-    comparison = tool.Comparison(options(images, '--work-dir', str(tmp_path)))
+    comparison = Benchmark(options(images, tmp_path))
     monkeypatch.setattr(comparison, 'pretrain', lambda *a: ('pretrained', *a))
     monkeypatch.setattr(comparison, 'finetune', lambda *a, split: (*a, split))
     layers = [row('probe', 10.0, 2.0, layer=1), row('probe', 20.0, 2.0, layer=2)]
     monkeypatch.setattr(comparison, 'frozen', lambda *a: layers)
     chosen = dict(finetune=row('finetune', 9.0, 2.0, lr=3.0, layer_decay=4.0), probe=layers[0])
-    comparison.final('mae', seed=5, epochs=20, chosen=chosen)
+    rows = comparison.final('mae', seed=5, epochs=20, chosen=chosen)
     start = ('pretrained', 'mae', 5, 20, 2.0)
-    assert comparison.rows == [layers[0], (start, 5, 3.0, 4.0, 'test')]
-
-
-def test_report_averages_the_seeds_of_the_test_images(tmp_path):
-    keys = 'method', 'seed', 'split', 'protocol', 'accuracy', 'pretraining_epochs'
-    rows = [
-        dict(zip(keys, values, strict=True), pretraining_cpu_s=seconds)
-        for *values, seconds in [
-            ('scratch', 0, 'val', 'finetune', 99.0, 0, 0.0),
-            ('scratch', 0, 'test', 'finetune', 50.0, 0, 0.0),
-            ('scratch', 1, 'test', 'finetune', 52.0, 0, 0.0),
-            ('mae', 0, 'test', 'finetune', 60.04, 20, 3600.0),
-            ('mae', 0, 'test', 'probe', 30.0, 20, 3600.0),
-            ('mae', 0, 'test', 'probe', 35.0, 40, 7200.0),
-        ]
-    ]
-    assert tool.report(rows, tmp_path).splitlines() == [
-        '| method | epochs | CPU hours | finetune | probe |',
-        '| --- | ---: | ---: | ---: | ---: |',
-        '| scratch | 0 | 0.00 | 51.0 ± 1.0 |  |',  # the deviation is √2
-        '| mae | 20 | 1.00 | 60.0 | 30.0 |',
-        '| mae | 40 | 2.00 |  | 35.0 |',
-    ]
-    assert len(read(tmp_path)) == 6
-    assert Image.open(tmp_path / 'results.png').size[0] > 500
+    assert rows == [layers[0], (start, 5, 3.0, 4.0, 'test')]
 
 
 def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
     def stage(method, kind, epochs, seconds=None):
         folder = tmp_path / f'{method}-{kind}-{epochs}'
-        found = tool.Stage(method, kind, epochs, folder)
+        found = Stage(method, kind, epochs, folder)
         if seconds is not None:
             folder.mkdir()
             (folder / 'seconds.txt').write_text(f'{seconds / 2} 1\n{seconds / 2} 1\n')
@@ -237,48 +224,172 @@ def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
     assert tool.what_is_left(stages) == (
         '1 of 2 training runs left, about 0.0 h without 1 of a kind that has not run yet'
     )
-    stages[1:] = [stage('mae', 'pretraining', 20), tool.Stage('ours', 'pretraining', 5)]
+    stages[1:] = [stage('mae', 'pretraining', 20), Stage('ours', 'pretraining', 5)]
     assert tool.what_is_left(stages) == '2 of 3 training runs left, about 2.5 h at the speed so far'
+    assert tool.what_is_left(stages, jobs=2).endswith('about 1.2 h at the speed so far')
+    assert tool.plan_table(stages) == [
+        ('mae', '1 of 2', '0 of 0', '2.0'), ('ours', '1 of 1', '0 of 0', '0.5')
+    ]  # fmt: skip
     assert tool.what_is_left(stages[:1]) == '0 of 1 training runs left'
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--epochs', '1'], '--epochs must be ≥ 2, got 1'),
-        (['--pretraining-epochs', '40', '1'], '--pretraining-epochs must be ≥ 2, got 1'),
-        (['--lrs', '0'], '--lrs must be > 0, got 0.0'),
-        (['--val-share', '1'], '--val-share must be in (0, 1), got 1.0'),
-        (['--methods', 'simclr'], "invalid choice: 'simclr'"),
+        (['--epochs', '1'], 'epochs must be an integer ≥ 2, got 1'),
+        (['--pretraining-epochs', '40', '1'], 'pretraining_epochs must be an integer ≥ 2, got 1'),
+        (['--lrs', '0'], 'lrs must be a finite number > 0, got 0.0'),
+        (['--val-share', '1'], 'val_share must be a finite number'),
+        (['--seeds', '1', '1'], 'seeds must be different values, at least one, got [1, 1]'),
+        (['--jobs', '0'], 'jobs must be an integer ≥ 1, got 0'),
+        (['--protocols', 'segment'], 'protocols must be of finetune, probe, knn, got segment'),
+        (['--methods', 'simclr'], 'with vit-micro-p4, got simclr'),
+        (['--methods', 'mae', '--backbone', 'swin-micro-p2'], 'with swin-micro-p2, got mae'),
+        (['--backbone', 'timm/resnet18'], 'swin-micro-p2, vit-micro-p4, got timm/resnet18'),
+        (['--width', '16', '--methods', 'scratch'], 'multiple of the 3 heads, got 16'),
+        (
+            ['--width', '16', '--methods', 'scratch', '--backbone', 'convnext-micro-p2'],
+            'width and depth can be set for a ViT only, got ConvNeXt',
+        ),
     ],
 )
-def test_wrong_arguments_are_named(arguments, message, images, capsys):
-    with pytest.raises(SystemExit):
-        tool.parse_args([str(images), *arguments])
-    assert message in capsys.readouterr().err
+def test_mistakes_are_one_line_and_exit_with_2(arguments, message, images, tmp_path, capsys):
+    argv = ['benchmark', str(images), '--out', str(tmp_path / 'out'), *arguments]
+    assert exit_code(main, argv) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith('mmebm benchmark: error: ')
+    assert message in line
 
 
-def test_width_must_be_a_multiple_of_the_heads(images, tmp_path, capsys):
-    arguments = ['--work-dir', str(tmp_path), '--width', '16', '--methods', 'scratch']
-    assert tool.main([str(images), *arguments]) == 2
-    assert '--width must be a multiple of the 3 heads, got 16' in capsys.readouterr().err
+def picture(path, size=32):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (size, size)).save(path)
+
+
+def test_what_the_folder_must_hold(images, tmp_path):
+    with pytest.raises(FileNotFoundError, match='has no sub-folder train'):
+        Benchmark(options(tmp_path, tmp_path / 'out'))
+    for part, names in (('train', 'ab'), ('test', 'ac')):
+        for name in names:
+            picture(tmp_path / part / name / '0.png')
+    with pytest.raises(ValueError, match='only one of them has b, c'):
+        Benchmark(options(tmp_path, tmp_path / 'out'))
+    (tmp_path / 'test/c').rename(tmp_path / 'test/b')
+    picture(tmp_path / 'test/b/0.png', size=224)
+    with pytest.raises(ValueError, match=r'32 × 32 pixels.*/test/b/0\.png has 224 × 224'):
+        Benchmark(options(tmp_path, tmp_path / 'out'))
+    with pytest.raises(ValueError, match='holds something else'):
+        Benchmark(options(images, tmp_path))
+    Benchmark(options(images, tmp_path / 'out'))
+    with pytest.raises(ValueError, match='another split, other labels or other data'):
+        Benchmark(options(images, tmp_path / 'out', split_seed=1))
+
+
+def test_methods_of_a_backbone():
+    assert backbones() == ['convnext-micro-p2', 'swin-micro-p2', 'vit-micro-p4']
+    assert list(pretraining_configs('convnext-micro-p2')) == ['energy-mixed']
+    assert list(pretraining_configs('swin-micro-p2')) == ['energy-mixed', 'simmim']
+    asked = options('data', backbone='swin-micro-p2')
+    assert tool.chosen_methods(asked) == ['scratch', 'energy-mixed', 'simmim']
+    assert 'beit' not in tool.chosen_methods(options('data'))
+
+
+@pytest.mark.parametrize('backbone', ['convnext-micro-p2', 'swin-micro-p2'])
+def test_features_after_every_stage(backbone, images, tmp_path):
+    benchmark = Benchmark(options(images, tmp_path, backbone=backbone, width=None, depth=None))
+    config = benchmark.classifier_config(None, 0, 0.1, 1.0)
+    extractor = FeatureExtractor(config, device='cpu')
+    features, targets = layer_features(extractor, config, 'val', benchmark.files)
+    assert len(features) == len(extractor.model.backbone.stages) >= 3
+    assert {len(x) for x in features} == {len(targets)} == {8}
+    assert all(x.dim() == 2 and x.isfinite().all() for x in features)
+    assert features[-1].shape[1] > features[0].shape[1]
+
+
+def test_jobs_run_at_the_same_time():
+    """Each of two waits for the other one."""
+    processes, meeting = Processes(2), threading.Barrier(2, timeout=20)
+
+    def meet(item):
+        meeting.wait()
+        return 10 * item
+
+    assert dict(processes.each(meet, [1, 2, 3, 4])) == {1: 10, 2: 20, 3: 30, 4: 40}
+
+
+def test_the_first_failure_ends_the_other_jobs():
+    """The second job, and the one that takes the place of the first, end once they are told to."""
+    processes, begun = Processes(2), []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            raise RuntimeError('0 failed')
+        assert processes._stopped.wait(20)
+
+    with pytest.raises(RuntimeError, match='0 failed'):
+        list(processes.each(work, range(50)))
+    assert len(begun) <= 3
+
+
+def process_of(monkeypatch, tmp_path, code):
+    script = tmp_path / 'script.py'
+    script.write_text(code)
+    monkeypatch.setattr(tool, 'shipped', lambda name: script)
+
+
+def test_time_and_output_of_a_process(monkeypatch, tmp_path):
+    process_of(monkeypatch, tmp_path, 'import sys; sum(range(10**7)); print(sys.argv); sys.exit(3)')
+    assert Processes(1).run(tmp_path / 'config.py', tmp_path) == 3
+    assert "config.py', '--resume']" in (tmp_path / 'output.txt').read_text()
+    wall, cpu = tool.seconds_spent(tmp_path)
+    assert wall > 0
+    assert cpu > 0
+
+
+def test_ctrl_c_ends_the_process_and_its_time_counts(monkeypatch, tmp_path):
+    process_of(monkeypatch, tmp_path, 'import time; time.sleep(60)')
+    wait, processes = tool._wait, Processes(1)
+
+    def interrupted(process):
+        monkeypatch.setattr(tool, '_wait', wait)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, '_wait', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        processes.run(tmp_path / 'config.py', tmp_path)
+    assert len((tmp_path / 'seconds.txt').read_text().splitlines()) == 1
+    assert not processes._running
+
+
+def test_the_printed_command_gives_the_same_options(images):
+    asked = options(images, 'a b', methods=['mae'], seeds=[0, 1], jobs=2, lrs=[0.1])
+    args = vars(build_parser().parse_args(['benchmark', *tool.command_line(asked)]))
+    assert BenchmarkOptions(**{name: args[name] for name in vars(asked)}) == asked
+
+
+def variables():
+    """Of the environment, but those that scikit-learn sets when it is imported."""
+    return {k: v for k, v in os.environ.items() if not k.startswith('KMP_')}
 
 
 @pytest.mark.slow
 def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, trained, monkeypatch):
     arguments = [
-        str(images), '--work-dir', str(tmp_path), '--methods', 'energy-mixed',
+        'benchmark', str(images), '--out', str(tmp_path), '--methods', 'energy-mixed',
         '--pretraining-epochs', '2', '--epochs', '2', '--width', '12', '--depth', '1',
         '--num-steps', '1', '--workers', '0', '--labels-per-class', '15',
         '--pretraining-lrs', '1e-3', '--lrs', '1e-3', '--layer-decays', '0.75',
     ]  # fmt: skip
-    before = dict(os.environ)
-    assert tool.main([*arguments, '--plan']) == 0
-    assert capsys.readouterr().out.startswith('2 of 2 training runs left')
+    before = variables()
+    assert main([*arguments, '--plan']) == 0
+    plan = capsys.readouterr().out
+    assert plan.startswith('2 of 2 training runs left')
+    assert re.search('energy-mixed +1 of 1 +1 of 1', plan)
     assert trained == []
 
-    assert tool.main(arguments) == 0
-    assert os.environ == before
+    assert main(arguments) == 0
+    assert variables() == before
     assert len(trained) == 2
     rows = read(tmp_path)
     assert [(r['split'], r['protocol']) for r in rows] == [
@@ -297,23 +408,32 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert not torch.equal(weights['backbone.pos_embed'][0, 1:], SINCOS)  # trained
     assert len((tmp_path / 'split/labelled.txt').read_text().splitlines()) == 30
 
+    page = (tmp_path / 'report.html').read_text()
+    assert 'Linear probe against epochs' in page
+    assert 'Loss while pretraining' in page
+    for file in trained:  # the commands that train what the row stands on
+        assert f'tools/train.py {file}' in page
+    assert Image.open(tmp_path / 'results.png').size[0] > 500
+    assert '| energy-mixed | 2 | 0.00 |' in (tmp_path / 'results.md').read_text()
+
     capsys.readouterr()
     measured = read(tmp_path)
     monkeypatch.setattr(tool, 'accuracy', lambda *a: pytest.fail('measured again'))
     monkeypatch.setattr(tool, 'frozen_accuracy', lambda *a: pytest.fail('measured again'))
-    assert tool.main(arguments) == 0
+    assert main(arguments) == 0
     assert len(trained) == 2
     assert read(tmp_path) == measured
     assert capsys.readouterr().out.startswith('0 of 2 training runs left')
     arguments[arguments.index('12')] = '24'  # another width: not the existing run
-    assert tool.main(arguments) == 2
-    assert 'holds a run with other options: name another --work-dir' in capsys.readouterr().err
+    assert exit_code(main, arguments) == 2
+    assert 'holds a run with other options: name another out' in capsys.readouterr().err
 
 
 def test_failed_training_is_reported_and_its_time_counts(images, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tool.subprocess, 'call', lambda *a, **k: 1)
-    arguments = ['--work-dir', str(tmp_path), '--methods', 'mae']
-    assert tool.main([str(images), *arguments]) == 2
+    process_of(monkeypatch, tmp_path, 'raise SystemExit(1)')
+    monkeypatch.setattr(tool, 'pretraining_configs', lambda backbone: METHODS)
+    out = tmp_path / 'out'
+    assert exit_code(main, ['benchmark', str(images), '--out', str(out), '--methods', 'mae']) == 2
     assert 'output.txt' in capsys.readouterr().err
-    (attempts,) = tmp_path.rglob('seconds.txt')
+    (attempts,) = out.rglob('seconds.txt')
     assert len(attempts.read_text().splitlines()) == 1

@@ -1,0 +1,665 @@
+"""Compare pretraining methods on a folder of small images, on equal terms.
+
+Every method has the same backbone, position embedding, augmentation, batch, precision, finetuning
+and probes. Learning rates and layer decay are chosen for each method from the same grid, on a
+validation split of the training images; test images are used once, with the chosen values.
+Finished runs are not repeated, and an interrupted run continues.
+"""
+
+import json
+import os
+import queue
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from ...utils.device import device_name
+from ...utils.run_history import read_history
+from ...utils.shipped_files import shipped
+from ...utils.tables import markdown_table, write_csv
+from ...utils.whole_files import WholeFilesBackend
+from ...version import __version__
+from ...visualization.benchmark_page import (
+    BenchmarkReport,
+    benchmark_page,
+    draw_results,
+    result_table,
+    summarised,
+)
+from ...visualization.page import Curve, write_page
+from ..restoration import find_images
+from .configs import SCRATCH, SIZE, backbones, finetuning_config, pretraining_configs, stage_config
+from .measuring import accuracy, frozen_accuracy, split_training_images
+from .options import BenchmarkOptions, class_folders
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+class Stage(NamedTuple):
+    """One training run: ``kind`` is 'pretraining' or 'finetune'; no folder if not yet chosen."""
+
+    method: str
+    kind: str
+    epochs: int
+    folder: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f'epoch_{self.epochs}.pth'
+
+    @property
+    def done(self) -> bool:
+        return self.folder is not None and self.checkpoint.exists()
+
+
+# Running ----------------------------------------------------------------------------------------
+
+
+def train(config: Config, stage: Stage, processes: 'Processes') -> None:
+    """Train a config in a process of its own, unless it is done; an interrupted run continues.
+
+    Raises:
+        RuntimeError: the training failed; its output is in the folder.
+        ValueError: the folder holds a run with other options.
+    """
+    folder = stage.folder
+    # Next to the folder: the runner writes its own files inside. JSON: pretty_text is slow.
+    file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
+    config.work_dir = str(folder)
+    text = json.dumps(config.to_dict(), indent=1)
+    if options.exists() and options.read_text() != text:
+        raise ValueError(f'{folder} holds a run with other options: name another out')
+    if stage.done:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config.dump(file)
+    options.write_text(text)
+    if processes.run(file, folder) != 0:
+        raise RuntimeError(f'training failed, see {folder / "output.txt"}')
+
+
+class Processes:
+    """Training runs, each in a process of its own, several at the same time.
+
+    Args:
+        jobs: how many, ≥ 1. They share the processor's cores, and the GPUs in turn.
+    """
+
+    def __init__(self, jobs: int):
+        self.jobs = jobs
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = threading.Event()
+        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(jobs):
+            self._slots.put(slot)
+
+    def run(self, file: Path, folder: Path) -> int:
+        """Train a config; the exit code. The folder gets the output, and the seconds it took."""
+        slot, start, cpu = self._slots.get(), time.perf_counter(), 0.0
+        command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
+        try:
+            with open(folder / 'output.txt', 'a') as output:
+                process = subprocess.Popen(
+                    command, stdout=output, stderr=subprocess.STDOUT, env=self._environment(slot)
+                )
+            self._running.add(process)
+            try:
+                if self._stopped.is_set():  # by another job, in the meantime
+                    process.terminate()
+                cpu = _wait(process)
+            except BaseException:  # Ctrl-C: the attempt is ended, and its time counts
+                process.terminate()
+                cpu = _wait(process)
+                raise
+            finally:
+                self._running.discard(process)
+        finally:
+            with open(folder / 'seconds.txt', 'a') as seconds:
+                seconds.write(f'{time.perf_counter() - start:.1f} {cpu:.1f}\n')
+            self._slots.put(slot)
+        return process.returncode
+
+    def each(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        """Call a function with each item, ``jobs`` at the same time; pairs as they are finished.
+
+        Whatever goes wrong ends all of them.
+        """
+        if self.jobs == 1:
+            for item in items:
+                yield item, function(item)
+            return
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            futures = {pool.submit(function, item): item for item in items}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._stopped.set()
+            for process in list(self._running):
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown()
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        variables = dict(os.environ)
+        if self.jobs > 1:
+            threads = max(1, (os.cpu_count() or 1) // self.jobs)
+            variables.setdefault('OMP_NUM_THREADS', str(threads))
+        gpus = torch.cuda.device_count()
+        if gpus > 1 and 'CUDA_VISIBLE_DEVICES' not in variables:
+            variables['CUDA_VISIBLE_DEVICES'] = str(slot % gpus)
+        return variables
+
+
+def _wait(process: subprocess.Popen) -> float:
+    """Wait for a process to end; the CPU time of it and of the processes it waited for."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_utime + used.ru_stime
+
+
+def seconds_spent(folder: Path | None) -> tuple[float, float]:
+    """Wall time and CPU time of all attempts at a stage, in seconds."""
+    if folder is None or not (folder / 'seconds.txt').exists():
+        return 0.0, 0.0
+    lines = (folder / 'seconds.txt').read_text().splitlines()
+    wall, cpu = np.array([line.split() for line in lines], dtype=float).sum(0)
+    return float(wall), float(cpu)
+
+
+def remembered(file: Path, measure: Callable[[], dict]) -> dict:
+    """The result of ``measure()``, read from a file if it was measured before."""
+    if not file.exists():
+        WholeFilesBackend().put(json.dumps(measure()).encode(), file)
+    return json.loads(file.read_text())
+
+
+class Benchmark:
+    """The training runs and measurements of a comparison.
+
+    ``out`` gets ``results.csv`` (a row per measurement), ``results.md``, ``results.png`` and
+    ``report.html``, after each step, and a folder per training run.
+
+    Args:
+        options: what to compare.
+
+    Attributes:
+        rows: of results.csv, a dict per measurement.
+
+    Raises:
+        FileNotFoundError: a folder, or the images of a class, are missing.
+        ValueError: the methods do not go with the backbone, the images are not of 32², or ``out``
+            holds something else.
+    """
+
+    def __init__(self, options: BenchmarkOptions):
+        self.options = options
+        self.methods = chosen_methods(options)
+        self.out = Path(options.out).resolve()
+        self.data_root = Path(options.data_root).resolve()
+        check_images(self.data_root)
+        if self.out.exists() and not (self.out / 'split').is_dir() and any(self.out.iterdir()):
+            raise ValueError(f'{self.out} holds something else: name another out')
+        self.files = split_training_images(
+            self.data_root, self.out / 'split', options.val_share, options.split_seed,
+            options.labels_per_class,
+        )  # fmt: skip
+        self.classes = [path.name for path in class_folders(self.data_root, 'train')]
+        self.variables = dict(DATA_ROOT=str(self.data_root), NUM_CLASSES=str(len(self.classes)))
+        self.processes = Processes(options.jobs)
+        self.rows: list[dict] = []
+        self._said = ''
+        self._measuring = threading.Lock()  # random weights draw from torch's one generator
+
+    def run(self, say: Callable[[str], object] = print) -> str:
+        """Train and measure all that is left.
+
+        Args:
+            say: called with a line after each step.
+
+        Returns:
+            The table of the test images, as Markdown.
+
+        Raises:
+            RuntimeError: a training run failed.
+            ValueError: ``out`` holds runs with other options.
+        """
+        self._say_what_is_left(say)
+        tries = [(method, *start) for method in self.methods for start in self.starts(method)]
+        tried: dict[tuple, list[dict]] = {}
+        chosen: dict[str, dict[str, dict]] = {}
+        for key, rows in self.processes.each(self.attempt, tries):
+            tried[key] = rows
+            self.rows = [row for key in tries for row in tried.get(key, [])]
+            method = key[0]
+            if all(other in tried for other in tries if other[0] == method):
+                found = [row for row in self.rows if row['method'] == method]
+                chosen[method] = choose(found, self.options.protocols)
+                best = ', '.join(f'{p} {r["accuracy"]:.1f} %' for p, r in chosen[method].items())
+                say(f'{method}, validation: {best}')
+            self.report()
+            self._say_what_is_left(say)
+        # test images only after all choices
+        finals = [(method, *run) for method in self.methods for run in self.runs(method)]
+        before, tested = self.rows, {}
+
+        def final(key: tuple[str, int, int]) -> list[dict]:
+            return self.final(*key, chosen[key[0]])
+
+        for key, rows in self.processes.each(final, finals):
+            tested[key] = rows
+            self.rows = before + [row for key in finals for row in tested.get(key, [])]
+            self.report()
+            self._say_what_is_left(say)
+        return self.report()
+
+    def _say_what_is_left(self, say: Callable[[str], object]) -> None:
+        sentence = what_is_left(self.plan(), self.options.jobs)
+        if sentence != self._said:
+            say(sentence)
+        self._said = sentence
+
+    def pretraining(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
+        folder = self.out / method / f'seed{seed}' / f'pretraining_{epochs}e_lr{lr:g}'
+        return Stage(method, 'pretraining', epochs, folder)
+
+    def finetuning(self, start: Stage | None, seed: int, lr: float, layer_decay: float) -> Stage:
+        """The stage that finetunes a backbone, or trains from scratch if ``start`` is None."""
+        epochs = self.options.epochs
+        method = start.method if start else SCRATCH
+        base = start.folder if start else self.out / SCRATCH / f'seed{seed}' / 'random'
+        folder = base.with_name(f'{base.name}_finetune_{epochs}e_lr{lr:g}_decay{layer_decay:g}')
+        return Stage(method, 'finetune', epochs, folder)
+
+    def pretrain(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
+        stage = self.pretraining(method, seed, epochs, lr)
+        config = stage_config(
+            pretraining_configs(self.options.backbone)[method],
+            self.options,
+            seed,
+            epochs,
+            lr,
+            **self.variables,
+        )
+        config.train_dataloader.dataset.ann_file = str(self.files['unlabelled'])
+        train(config, stage, self.processes)
+        return stage
+
+    def classifier_config(
+        self, start: Stage | None, seed: int, lr: float, layer_decay: float
+    ) -> Config:
+        method = start.method if start else SCRATCH
+        variables = dict(self.variables, PRETRAINED=str(start.checkpoint) if start else 'none')
+        config = stage_config(
+            finetuning_config(method, self.options.backbone),
+            self.options,
+            seed,
+            self.options.epochs,
+            lr,
+            layer_decay,
+            **variables,
+        )
+        config.train_dataloader.dataset.ann_file = str(self.files['labelled'])
+        if start is None:
+            del config.default_hooks['pretrained_backbone']
+        elif config.default_hooks.get('position_embedding'):
+            # The same embedding for all: the sorting auto-encoder would bring zeros.
+            config.default_hooks.position_embedding.priority = 'LOWEST'
+        return config
+
+    def finetune(
+        self, start: Stage | None, seed: int, lr: float, layer_decay: float, split: str
+    ) -> dict:
+        """Finetune and measure; return the row."""
+        config = self.classifier_config(start, seed, lr, layer_decay)
+        stage = self.finetuning(start, seed, lr, layer_decay)
+        train(config, stage, self.processes)
+        result = remembered(
+            stage.folder / f'{split}.json',
+            self._one_by_one(
+                lambda: dict(accuracy=accuracy(config, stage.checkpoint, split, self.files))
+            ),
+        )
+        return self.row(
+            start, seed, split, 'finetune', result['accuracy'], stage,
+            epochs=stage.epochs, lr=lr, layer_decay=layer_decay,
+        )  # fmt: skip
+
+    def frozen(self, start: Stage | None, seed: int, split: str) -> list[dict]:
+        """Measure probe and nearest neighbours after every layer; return the rows."""
+        config = self.classifier_config(start, seed, lr=0.0, layer_decay=1.0)
+        base = start.folder if start else self.out / SCRATCH / f'seed{seed}' / 'random'
+        found = remembered(
+            base.with_name(f'{base.name}_frozen_{split}.json'),
+            self._one_by_one(
+                lambda: frozen_accuracy(
+                    config, start.checkpoint if start else None, seed, split, self.files
+                )
+            ),
+        )
+        return [
+            self.row(start, seed, split, protocol, value, layer=layer + 1)
+            for protocol in ('probe', 'knn')
+            if protocol in self.options.protocols
+            for layer, value in enumerate(found[protocol])
+        ]
+
+    def _one_by_one(self, measure: Callable[[], dict]) -> Callable[[], dict]:
+        def locked() -> dict:
+            with self._measuring:
+                return measure()
+
+        return locked
+
+    def row(
+        self, start: Stage | None, seed: int, split: str, protocol: str, value: float,
+        stage: Stage | None = None, **options,
+    ) -> dict:  # fmt: skip
+        wall, cpu = seconds_spent(start and start.folder)
+        wall_after, cpu_after = seconds_spent(stage and stage.folder)
+        lr = float(start.folder.name.rpartition('_lr')[2]) if start else ''
+        return dict(
+            method=start.method if start else SCRATCH,
+            seed=seed,
+            split=split,
+            protocol=protocol,
+            accuracy=round(value, 3),
+            pretraining_epochs=start.epochs if start else 0,
+            pretraining_lr=lr,
+            **(dict.fromkeys(('epochs', 'lr', 'layer_decay', 'layer'), '') | options),
+            pretraining_cpu_s=cpu,
+            pretraining_s=wall,
+            evaluation_cpu_s=cpu_after,
+            evaluation_s=wall_after,
+            device=device_name('cuda' if torch.cuda.is_available() else 'cpu'),
+        )
+
+    def starts(self, method: str) -> list[tuple[int, float]]:
+        """Epochs and learning rates of pretraining to choose from."""
+        if method == SCRATCH:
+            return [(0, 0.0)]
+        return [(self.options.pretraining_epochs[0], lr) for lr in self.options.pretraining_lrs]
+
+    def grid(self) -> list[tuple[float, float]]:
+        """Learning rates and layer decays of finetuning to choose from."""
+        if 'finetune' not in self.options.protocols:
+            return []
+        return [(lr, d) for lr in self.options.lrs for d in self.options.layer_decays]
+
+    def attempt(self, key: tuple[str, int, float]) -> list[dict]:
+        """Pretrain with the first seed, try the grid, and measure on the validation split."""
+        method, epochs, lr = key
+        seed = self.options.seeds[0]
+        start = None if method == SCRATCH else self.pretrain(method, seed, epochs, lr)
+        rows = [self.finetune(start, seed, *values, split='val') for values in self.grid()]
+        if {'probe', 'knn'} & set(self.options.protocols):
+            rows += self.frozen(start, seed, 'val')
+        return rows
+
+    def final(self, method: str, seed: int, epochs: int, chosen: dict[str, dict]) -> list[dict]:
+        """Train with the chosen values, and measure on the test images."""
+        start = None
+        if method != SCRATCH:
+            lr = next(iter(chosen.values()))['pretraining_lr']
+            start = self.pretrain(method, seed, epochs, lr)
+        frozen = [p for p in ('probe', 'knn') if p in chosen]
+        rows = self.frozen(start, seed, 'test') if frozen else []
+        rows = [r for r in rows if r['layer'] == chosen[r['protocol']]['layer']]
+        if 'finetune' in chosen:
+            best = chosen['finetune']
+            rows.append(self.finetune(start, seed, best['lr'], best['layer_decay'], split='test'))
+        return rows
+
+    def lengths(self, method: str) -> list[int]:
+        return [0] if method == SCRATCH else self.options.pretraining_epochs
+
+    def plan(self) -> list[Stage]:
+        """Every training run of this command, in order, as far as known yet."""
+        options, stages = self.options, []
+        for method in self.methods:
+            for epochs, lr in self.starts(method):
+                start = None
+                if method != SCRATCH:
+                    start = self.pretraining(method, options.seeds[0], epochs, lr)
+                    stages.append(start)
+                stages += [self.finetuning(start, options.seeds[0], *o) for o in self.grid()]
+        for method in self.methods:
+            for seed, epochs in self.runs(method):
+                if (seed, epochs) == (options.seeds[0], self.lengths(method)[0]):
+                    continue  # in the list already
+                folders = [None, None]
+                base = self.out / method / f'seed{seed}'
+                if method != SCRATCH:
+                    found = sorted(base.glob(f'pretraining_{epochs}e_lr*/epoch_{epochs}.pth'))
+                    folders[0] = found[0].parent if found else None
+                    stages.append(Stage(method, 'pretraining', epochs, folders[0]))
+                if self.grid():
+                    name = 'random' if method == SCRATCH else f'pretraining_{epochs}e_lr*'
+                    found = sorted(base.glob(f'{name}_finetune_*/epoch_{options.epochs}.pth'))
+                    folders[1] = found[0].parent if found else None
+                    stages.append(Stage(method, 'finetune', options.epochs, folders[1]))
+        return stages
+
+    def runs(self, method: str) -> list[tuple[int, int]]:
+        """Seed and pretraining epochs of each final run."""
+        return [(seed, e) for e in self.lengths(method) for seed in self.options.seeds]
+
+    def report(self) -> str:
+        """Write the results so far; return the table of the test images, as Markdown."""
+        gpu = torch.cuda.is_available()
+        write_csv(self.rows, self.out / 'results.csv')
+        results = summarised(self.rows, 'pretraining_s' if gpu else 'pretraining_cpu_s')
+        compute = 'GPU hours' if gpu else 'CPU hours'
+        table = markdown_table(result_table(results, compute))
+        (self.out / 'results.md').write_text(f'{table}\n')
+        if results:
+            draw_results(results, compute, self.out / 'results.png')
+        asked = {k: v for k, v in vars(self.options).items() if v is not None}
+        page = BenchmarkReport(
+            title=f'Benchmark on {self.data_root.name}',
+            state=what_is_left(self.plan(), self.options.jobs),
+            rows=self.rows,
+            results=results,
+            compute=compute,
+            losses=self.losses(),
+            commands=self.commands(),
+            whole_command=f'mmebm benchmark {shlex.join(command_line(self.options))}',
+            facts={
+                'classes': f'{len(self.classes)}: {", ".join(self.classes[:20])}',
+                'labelled images': str(_lines(self.files['labelled'])),
+                'unlabelled images': str(_lines(self.files['unlabelled'])),
+                'validation images': str(_lines(self.files['val'])),
+                'device': device_name('cuda' if gpu else 'cpu'),
+                'mmebm': __version__,
+                'torch': torch.__version__,
+            },
+            options={k: ', '.join(map(str, v)) if isinstance(v, list | tuple) else str(v)
+                     for k, v in asked.items()},
+        )  # fmt: skip
+        write_page(self.out / 'report.html', benchmark_page(page))
+        return table
+
+    def losses(self) -> list[Curve]:
+        """The pretraining loss of each method over iterations, as a share of the first logged."""
+        curves = []
+        for method in self.methods:
+            rows = [r for r in self.rows if r['method'] == method and r['pretraining_epochs']]
+            if not rows:
+                continue
+            last = rows[-1]
+            stage = self.pretraining(
+                method, last['seed'], last['pretraining_epochs'], last['pretraining_lr']
+            )
+            logged = [r for r in read_history(stage.folder, None) if r.training and r.get('loss')]
+            y = [r.get('loss') / logged[0].get('loss') for r in logged]
+            curves.append(Curve(method, [r.iteration for r in logged], y))
+        return curves
+
+    def commands(self) -> dict[tuple[str, int], list[str]]:
+        """The commands that train what each row of the table stands on, one per run."""
+        found: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for row in (r for r in self.rows if r['split'] == 'test'):
+            method, seed, epochs = row['method'], row['seed'], row['pretraining_epochs']
+            start = None
+            if method != SCRATCH:
+                start = self.pretraining(method, seed, epochs, row['pretraining_lr'])
+            stages = [start] if start else []
+            if row['protocol'] == 'finetune':
+                stages.append(self.finetuning(start, seed, row['lr'], row['layer_decay']))
+            for stage in stages:
+                file = stage.folder.with_name(f'{stage.folder.name}.py')
+                command = shlex.join(['python', str(shipped('tools/train.py')), str(file)])
+                if command not in found[method, epochs]:
+                    found[method, epochs].append(command)
+        return dict(found)
+
+
+def choose(rows: list[dict], protocols: Sequence[str]) -> dict[str, dict]:
+    """The row with the highest validation accuracy per protocol, at one pretraining learning rate.
+
+    The first protocol chooses the learning rate of pretraining; ties go to the earlier row.
+    """
+    chosen, kept = {}, rows
+    for protocol in protocols:
+        best = max((r for r in kept if r['protocol'] == protocol), key=lambda r: r['accuracy'])
+        chosen[protocol] = best
+        kept = [r for r in rows if r['pretraining_lr'] == best['pretraining_lr']]
+    return chosen
+
+
+def what_is_left(stages: Sequence[Stage], jobs: int = 1) -> str:
+    """A sentence: how many training runs are left, and about how long they take.
+
+    Args:
+        stages: all of them, see :meth:`Benchmark.plan`.
+        jobs: how many run at the same time.
+    """
+    left = [stage for stage in stages if not stage.done]
+    sentence = f'{len(left)} of {len(stages)} training runs left'
+    if not left:
+        return sentence
+    hours, unknown = hours_left(left, stages)
+    about = f'{sentence}, about {hours / jobs:.1f} h'
+    if unknown:
+        return f'{about} without {unknown} of a kind that has not run yet'
+    return f'{about} at the speed so far'
+
+
+def hours_left(left: Sequence[Stage], stages: Sequence[Stage]) -> tuple[float, int]:
+    """How long some stages take one after the other, and how many are not in that.
+
+    The time per epoch is that of the same kind and method, or the mean of the other methods if none
+    has run; a kind of which none has run is not counted.
+    """
+    speeds = defaultdict(list)
+    for stage in stages:
+        if stage.done:
+            per_epoch = seconds_spent(stage.folder)[0] / stage.epochs
+            speeds[stage.kind, stage.method].append(per_epoch)
+            speeds[stage.kind, None].append(per_epoch)
+    hours, unknown = 0.0, 0
+    for stage in left:
+        found = speeds[stage.kind, stage.method] or speeds[stage.kind, None]
+        hours += stage.epochs * mean(found) / 3600 if found else 0
+        unknown += not found
+    return hours, unknown
+
+
+def plan_table(stages: Sequence[Stage]) -> list[tuple[str, str, str, str]]:
+    """Per method: its name, pretraining and finetuning runs left of all, and the hours they take.
+
+    Hours have a ``≥`` where some runs are of a kind of which none has run yet.
+    """
+    rows = []
+    for method in dict.fromkeys(stage.method for stage in stages):
+        mine = [stage for stage in stages if stage.method == method]
+        left = [stage for stage in mine if not stage.done]
+        counts = [
+            f'{sum(s.kind == kind for s in left)} of {sum(s.kind == kind for s in mine)}'
+            for kind in ('pretraining', 'finetune')
+        ]
+        hours, unknown = hours_left(left, stages)
+        rows.append((method, *counts, f'{"≥ " if unknown else ""}{hours:.1f}'))
+    return rows
+
+
+def chosen_methods(options: BenchmarkOptions) -> list[str]:
+    """The methods asked for, or all of the backbone that need no other weights.
+
+    Raises:
+        ValueError: there is no such backbone, or it does not go with a method.
+    """
+    if options.backbone not in backbones():
+        raise ValueError(
+            f'backbone must be one of configs/small, {", ".join(backbones())}, got '
+            f'{options.backbone}; all methods are compared on images of {SIZE} × {SIZE}'
+        )
+    possible = [SCRATCH, *pretraining_configs(options.backbone)]
+    if options.methods is None:
+        return [method for method in possible if method != 'beit']
+    for method in options.methods:
+        if method not in possible:
+            raise ValueError(
+                f'methods must be of {", ".join(possible)} with {options.backbone}, got {method}'
+            )
+    return list(options.methods)
+
+
+def check_images(data_root: Path) -> None:
+    """Look at the folders, and at an image of each class.
+
+    Raises:
+        FileNotFoundError: ``train`` or ``test`` is missing, or a class holds no image.
+        ValueError: they have other classes, fewer than two, or images that are not of 32².
+    """
+    for part in ('train', 'test'):
+        if not (data_root / part).is_dir():
+            raise FileNotFoundError(f'{data_root} has no sub-folder {part}')
+    names = [[path.name for path in class_folders(data_root, p)] for p in ('train', 'test')]
+    if names[0] != names[1] or len(names[0]) < 2:
+        differing = ', '.join(sorted(set(names[0]) ^ set(names[1]))[:5])
+        raise ValueError(
+            f'train and test in {data_root} must have the same class sub-folders, at least two'
+            + (f', but only one of them has {differing}' if differing else f', got {names[0]}')
+        )
+    for folder in class_folders(data_root, 'train') + class_folders(data_root, 'test'):
+        file = find_images(folder)[0]
+        with Image.open(file) as image:
+            if image.size != (SIZE, SIZE):
+                raise ValueError(
+                    f'images must be of {SIZE} × {SIZE} pixels, for which the configs in '
+                    f'configs/small are made, but {file} has {image.width} × {image.height}'
+                )
+
+
+def command_line(options: BenchmarkOptions) -> list[str]:
+    """The arguments of ``mmebm benchmark`` that give these options."""
+    words = [str(options.data_root), '--out', str(options.out)]
+    for name, value in vars(options).items():
+        if name in ('data_root', 'out') or value == getattr(BenchmarkOptions, name):
+            continue
+        values = value if isinstance(value, list | tuple) else [value]
+        words += [f'--{name.replace("_", "-")}', *map(str, values)]
+    return words
+
+
+def _lines(file: Path) -> int:
+    return len(file.read_text().splitlines())

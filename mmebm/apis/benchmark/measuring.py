@@ -1,0 +1,172 @@
+"""What is measured of a network: accuracy when finetuned, and of its frozen features."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmpretrain.registry import DATASETS, MODELS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ...backbones import set_sincos_position_embedding
+from ...evaluation.knn import knn_predict
+from ...utils.checkpoint import load_checkpoint_safely
+from ..features import FeatureExtractor
+from ..restoration import find_images
+from .options import class_folders
+
+NEIGHBOURS = 20
+
+# Data -------------------------------------------------------------------------------------------
+
+
+def split_training_images(
+    data_root: Path, folder: Path, share: float, seed: int, per_class: int | None = None
+) -> dict[str, Path]:
+    """Split the training images of each class at random, and write the lists that datasets read.
+
+    Args:
+        data_root: holds ``train/CLASS/IMAGE``.
+        folder: where the lists go.
+        share: of each class for validation, in (0, 1); at least one image.
+        seed: of the split.
+        per_class: labelled images of each class for finetuning and probes; None takes all that are
+            not for validation.
+
+    Returns:
+        ``unlabelled`` (lines of ``CLASS/IMAGE``, everything but validation), ``labelled`` and
+        ``val`` (lines of ``CLASS/IMAGE LABEL``).
+
+    Raises:
+        ValueError: a class has too few images, or the folder holds other lists.
+    """
+    lines = dict(unlabelled=[], labelled=[], val=[])
+    rng = np.random.default_rng(seed)
+    for label, path in enumerate(class_folders(data_root, 'train')):
+        images = [str(image.relative_to(path.parent)) for image in find_images(path)]
+        images = [images[i] for i in rng.permutation(len(images))]
+        held_out = max(1, round(share * len(images)))
+        val, rest = images[:held_out], images[held_out:]
+        if len(rest) < (per_class or 1):
+            raise ValueError(
+                f'labels_per_class {per_class or 1} is more than the {len(rest)} images of '
+                f'{path} that are not for validation'
+            )
+        lines['unlabelled'] += sorted(rest)
+        lines['labelled'] += [f'{image} {label}' for image in rest[:per_class]]
+        lines['val'] += [f'{image} {label}' for image in val]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f'{name}.txt' for name in lines}
+    for name, file in files.items():
+        text = '\n'.join(lines[name]) + '\n'
+        if file.exists() and file.read_text() != text:
+            raise ValueError(
+                f'{file} lists other images: {folder.parent} holds a comparison with another '
+                'split, other labels or other data; name another out'
+            )
+        file.write_text(text)
+    return files
+
+
+def batches(config: Config, split: str, files: dict[str, Path]) -> Iterator[dict]:
+    """The images of ``'labelled'``, ``'val'`` or ``'test'`` with labels, without augmentation."""
+    dataset = config.test_dataloader.dataset.copy()
+    if split != 'test':
+        dataset.update(data_prefix='train', ann_file=str(files[split]))
+    yield from DataLoader(DATASETS.build(dataset), batch_size=256, collate_fn=pseudo_collate)
+
+
+def labels(batch: dict) -> Tensor:
+    return torch.cat([sample.gt_label for sample in batch['data_samples']])
+
+
+# What is measured -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def accuracy(config: Config, checkpoint: Path, split: str, files: dict[str, Path]) -> float:
+    """Top-1 accuracy in % of a finetuned classifier."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = MODELS.build(config.model).to(device).eval()
+    model.load_state_dict(load_checkpoint_safely(checkpoint)['state_dict'])
+    right = count = 0
+    for batch in batches(config, split, files):
+        inputs = model.data_preprocessor(batch)['inputs']
+        predicted = model(inputs).argmax(1).cpu()
+        right += (predicted == labels(batch)).sum().item()
+        count += len(predicted)
+    return 100 * right / count
+
+
+@torch.no_grad()
+def layer_features(
+    extractor: FeatureExtractor, config: Config, split: str, files: dict[str, Path]
+) -> tuple[list[Tensor], Tensor]:
+    """The mean over the patches or positions after every layer, and the labels.
+
+    Returns:
+        A tensor ``(images, D)`` per layer (of a ViT) or stage (of a ConvNeXt or Swin), and the
+        labels ``(images,)``.
+    """
+    backbone, found = extractor.model.backbone, []
+    layers = backbone.layers if hasattr(backbone, 'layers') else backbone.stages
+
+    def keep(module: nn.Module, args: tuple, out: Tensor | tuple) -> None:
+        out = out[0] if isinstance(out, tuple) else out  # a Swin's stage also gives its size
+        if out.dim() == 4:  # (B, D, H, W)
+            found.append(out.mean((2, 3)))
+        else:  # (B, T + L, D)
+            found.append(out[:, getattr(backbone, 'num_extra_tokens', 0) :].mean(1))
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    features, targets = [], []
+    try:
+        for batch in batches(config, split, files):
+            found.clear()
+            extractor(batch)
+            features.append([x.float().cpu() for x in found])
+            targets.append(labels(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(parts) for parts in zip(*features, strict=True)], torch.cat(targets)
+
+
+def frozen_accuracy(
+    config: Config, checkpoint: Path | None, seed: int, split: str, files: dict[str, Path]
+) -> dict[str, list[float]]:
+    """Accuracies in % of a linear probe and of nearest neighbours, after every layer.
+
+    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1).
+
+    Args:
+        config: the finetuning config.
+        checkpoint: of pretraining; None takes random weights.
+        seed: of the random weights.
+        split: ``'val'`` or ``'test'``.
+        files: see :func:`split_training_images`.
+
+    Returns:
+        ``probe`` and ``knn``, a number per layer each.
+    """
+    # when used: slow to import
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    extractor = FeatureExtractor(config, checkpoint, seed=seed)
+    if hasattr(extractor.model.backbone, 'pos_embed') and checkpoint is None:
+        set_sincos_position_embedding(extractor.model.backbone)
+    features, targets = layer_features(extractor, config, 'labelled', files)
+    queries, truth = layer_features(extractor, config, split, files)
+    result = dict(probe=[], knn=[])
+    for x, q in zip(features, queries, strict=True):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        probe.fit(x.numpy(), targets.numpy())
+        result['probe'].append(100 * probe.score(q.numpy(), truth.numpy()))
+        predicted = knn_predict(x, targets, q, k=min(NEIGHBOURS, len(x)))
+        result['knn'].append(100 * (predicted == truth).double().mean().item())
+    return result

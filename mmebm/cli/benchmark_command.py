@@ -1,0 +1,112 @@
+"""Compare pretraining methods on a folder of small images, on equal terms.
+
+mmebm benchmark data/cifar10 --out work_dirs/benchmark
+mmebm benchmark data/cifar10 --out work_dirs/benchmark --methods scratch mae --seeds 0 1 2
+mmebm benchmark data/cifar10 --out work_dirs/benchmark --plan    # what is left to run
+
+FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, images of 32 x 32 pixels. Every method has the
+same backbone, position embedding, augmentation, batch, precision, finetuning and probes. Learning
+rates and layer decay are chosen for each method from the same grid, on a validation split of the
+training images; test images are used once, with the chosen values. Finished runs are not repeated,
+and an interrupted run continues. Writes results.csv, results.md, results.png and report.html.
+"""
+
+import argparse
+
+METHODS = 'scratch, mae, energy-mixed, ae-denoising, ...'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('data_root', metavar='FOLDER')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='for runs and results')
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        metavar='METHOD',
+        help=f'{METHODS} (the names in configs/small); defaults to all but beit, which needs the '
+        'weights of its tokenizer',
+    )
+    parser.add_argument(
+        '--backbone',
+        default='vit-micro-p4',
+        help='one of configs/small; convnext-micro-p2 and swin-micro-p2 have fewer methods. '
+        'Defaults to vit-micro-p4',
+    )
+    parser.add_argument(
+        '--protocols',
+        nargs='+',
+        metavar='PROTOCOL',
+        default=('finetune', 'probe', 'knn'),
+        help="of finetune, probe, knn (the default); the first one chooses each method's learning "
+        'rate of pretraining',
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=(0,), help='the first one makes the choices'
+    )
+    parser.add_argument(
+        '--pretraining-epochs',
+        nargs='+',
+        type=int,
+        default=(40,),
+        metavar='EPOCHS',
+        help='one run per length, each with its own schedule; the first one makes the choices',
+    )
+    parser.add_argument('--epochs', type=int, default=40, help='epochs of finetuning')
+    parser.add_argument(
+        '--pretraining-lrs', nargs='+', type=float, default=(1e-3, 3e-3), metavar='LR'
+    )
+    parser.add_argument('--lrs', nargs='+', type=float, default=(1e-3, 3e-3), metavar='LR')
+    parser.add_argument(
+        '--layer-decays', nargs='+', type=float, default=(0.75, 1.0), metavar='DECAY'
+    )
+    parser.add_argument(
+        '--val-share',
+        type=float,
+        default=0.1,
+        metavar='SHARE',
+        help='share of the training images for the choices',
+    )
+    parser.add_argument('--split-seed', type=int, default=0, metavar='SEED')
+    parser.add_argument(
+        '--labels-per-class',
+        type=int,
+        metavar='N',
+        help='defaults to all outside the validation split',
+    )
+    parser.add_argument('--width', type=int, help="the ViT's channels (192)")
+    parser.add_argument('--depth', type=int, help="the ViT's layers (6)")
+    parser.add_argument('--num-steps', type=int, metavar='N', help='N of the energy methods (2)')
+    parser.add_argument('--workers', type=int, help='data-loading processes')
+    parser.add_argument(
+        '--jobs', type=int, default=1, metavar='N', help='training runs at the same time'
+    )
+    parser.add_argument('--plan', action='store_true', help='only print what is left to run')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run all that is left, or print it; 0."""
+    from dataclasses import fields
+
+    from mmengine.logging import MMLogger
+    from rich.console import Console
+
+    from ..apis.benchmark import Benchmark, BenchmarkOptions, plan_table, what_is_left
+    from ..utils.tables import print_table
+
+    names = [field.name for field in fields(BenchmarkOptions)]
+    options = BenchmarkOptions(**{name: getattr(args, name) for name in names})
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # else it logs a config's variables
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    benchmark = Benchmark(options)
+    if args.plan:
+        stages = benchmark.plan()
+        say(what_is_left(stages, options.jobs))
+        print_table(console, ('method', 'pretraining', 'finetuning', 'hours'), plan_table(stages))
+        return 0
+    say(benchmark.run(say))
+    say(f'Look at {benchmark.out / "report.html"}')
+    return 0

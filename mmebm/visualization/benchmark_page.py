@@ -1,0 +1,266 @@
+"""The page of a benchmark: its table, accuracy against epochs and compute, curves, commands."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .page import Chart, Curve, render
+
+NAMES = dict(finetune='finetuning', probe='linear probe', knn='kNN')  # in the order of columns
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the table: a method at one length of pretraining, over all seeds.
+
+    Attributes:
+        method: its name.
+        epochs: of pretraining; 0 from scratch.
+        hours: of pretraining, mean over the seeds.
+        accuracies: protocol → test accuracies in %, one per seed.
+        layers: protocol → the layer measured, which was the best on the validation split.
+    """
+
+    method: str
+    epochs: int
+    hours: float
+    accuracies: Mapping[str, Sequence[float]]
+    layers: Mapping[str, int]
+
+
+@dataclass
+class BenchmarkReport:
+    """All that the page shows.
+
+    Attributes:
+        title: of the page.
+        state: what is left to run, in a sentence.
+        rows: of results.csv.
+        results: of the test images, see :func:`summarised`.
+        compute: the unit of their hours.
+        losses: of pretraining, a curve per method.
+        commands: (method, epochs) → the commands that train what the row stands on.
+        whole_command: the one that makes everything.
+        facts, options: name → value.
+    """
+
+    title: str
+    state: str = ''
+    rows: Sequence[Mapping] = ()
+    results: Sequence[Result] = ()
+    compute: str = 'CPU hours'
+    losses: Sequence[Curve] = ()
+    commands: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    whole_command: str = ''
+    facts: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def benchmark_page(report: BenchmarkReport) -> str:
+    """Make the page: HTML in one file, which asks nothing of a network. All names are escaped."""
+    return render(
+        'benchmark.html',
+        title=report.title,
+        report=report,
+        protocols=[NAMES[p] for p in protocols_of(report.results)],
+        table=table_rows(report.results),
+        charts=[c for c in charts(report) if c.shown],
+        layer_charts=[c for c in layer_charts(report.rows) if c.shown],
+        commands=[
+            (f'{method}, {epochs} epochs' if epochs else method, lines)
+            for (method, epochs), lines in report.commands.items()
+        ],
+    )
+
+
+def summarised(rows: Sequence[Mapping], seconds: str = 'pretraining_cpu_s') -> list[Result]:
+    """Bring the seeds of the test images together.
+
+    Args:
+        rows: of results.csv.
+        seconds: the column with the cost of pretraining.
+    """
+    accuracies: dict = defaultdict(lambda: defaultdict(list))
+    layers: dict = defaultdict(dict)
+    cost: dict = defaultdict(dict)
+    for row in rows:
+        if row['split'] != 'test':
+            continue
+        run = row['method'], row['pretraining_epochs']
+        accuracies[run][row['protocol']].append(row['accuracy'])
+        cost[run][row['seed']] = row[seconds]
+        if row.get('layer'):
+            layers[run][row['protocol']] = row['layer']
+    return [
+        Result(*run, mean(cost[run].values()) / 3600, dict(found), layers[run])
+        for run, found in accuracies.items()
+    ]
+
+
+def protocols_of(results: Sequence[Result]) -> list[str]:
+    return [p for p in NAMES if any(result.accuracies.get(p) for result in results)]
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean; 0 for a single value, of which there is none."""
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """Mean ± its standard error, which a single value does not have."""
+    if not values:
+        return ''
+    error = f' ± {standard_error(values):.1f}' if len(values) > 1 else ''
+    return f'{mean(values):.1f}{error}'
+
+
+def result_table(results: Sequence[Result], compute: str) -> list[list[str]]:
+    """Lines of cells for :func:`mmebm.utils.tables.markdown_table`."""
+    protocols = protocols_of(results)
+    lines = [
+        ['method', 'epochs', compute, *protocols],
+        ['---', '---:', '---:', *['---:'] * len(protocols)],
+    ]
+    for r in results:
+        cells = [mean_and_error(r.accuracies.get(p, [])) for p in protocols]
+        lines.append([r.method, str(r.epochs), f'{r.hours:.2f}', *cells])
+    return lines
+
+
+def table_rows(results: Sequence[Result]) -> list[dict]:
+    """Rows for the page; a cell is its text, a note, and whether it is the best of its column."""
+    protocols = protocols_of(results)
+    best = {
+        p: max(mean(r.accuracies[p]) for r in results if r.accuracies.get(p)) for p in protocols
+    }
+    rows = []
+    for r in results:
+        cells = []
+        for p in protocols:
+            values = r.accuracies.get(p, [])
+            layer = f'layer {r.layers[p]}' if values and p in r.layers else ''
+            cells.append((mean_and_error(values), layer, bool(values) and mean(values) == best[p]))
+        rows.append(
+            dict(
+                method=r.method,
+                epochs=r.epochs,
+                hours=f'{r.hours:.2f}',
+                seeds=max(len(v) for v in r.accuracies.values()),
+                cells=cells,
+            )
+        )
+    return rows
+
+
+def charts(report: BenchmarkReport) -> list[Chart]:
+    """Accuracy against epochs and against compute, for each protocol; then losses."""
+    found, styles = [], _styles(report.rows)
+    for protocol in protocols_of(report.results):
+        groups: dict[str, list[Result]] = defaultdict(list)
+        for r in report.results:
+            if r.accuracies.get(protocol):
+                groups[r.method].append(r)
+        scratch = [(m, mean(rs[0].accuracies[protocol])) for m, rs in groups.items() if _free(rs)]
+        for title, x_label in (
+            ('epochs', 'epochs of pretraining'),
+            ('compute', f'{report.compute} of pretraining'),
+        ):
+            curves = [
+                Curve(
+                    method,
+                    [float(r.epochs) if title == 'epochs' else r.hours for r in members],
+                    [mean(r.accuracies[protocol]) for r in members],
+                    [standard_error(r.accuracies[protocol]) for r in members],
+                    styles[method],
+                )
+                for method, members in groups.items()
+                if not _free(members)
+            ]
+            level = scratch[0] if scratch else None
+            title = f'{_heading(protocol)} against {title}'
+            found.append(Chart(title, x_label, curves, ' %', level=level, from_zero=True))
+    found.append(
+        Chart(
+            'Loss while pretraining',
+            'iterations',
+            [replace(curve, style=styles[curve.name]) for curve in report.losses],
+            note='As a share of the first one logged, since the methods have different losses.',
+        )
+    )
+    return found
+
+
+def _styles(rows: Sequence[Mapping]) -> dict[str, int]:
+    """The same for a method in all charts."""
+    return {method: n for n, method in enumerate(dict.fromkeys(row['method'] for row in rows))}
+
+
+def _free(results: Sequence[Result]) -> bool:
+    """Whether nothing was pretrained."""
+    return not any(r.epochs for r in results)
+
+
+def _heading(protocol: str) -> str:
+    return NAMES[protocol][0].upper() + NAMES[protocol][1:] if protocol != 'knn' else 'kNN'
+
+
+def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
+    """Accuracy on the validation split behind every layer, at the best learning rate."""
+    found, styles = [], _styles(rows)
+    for protocol in ('probe', 'knn'):
+        runs: dict = defaultdict(dict)
+        for row in rows:
+            if (row['split'], row['protocol']) == ('val', protocol):
+                runs[row['method'], row['pretraining_lr']][row['layer']] = row['accuracy']
+        best: dict[str, dict[int, float]] = {}
+        for (method, _), layers in runs.items():
+            if method not in best or max(layers.values()) > max(best[method].values()):
+                best[method] = layers
+        curves = [
+            Curve(method, sorted(layers), [layers[n] for n in sorted(layers)], style=styles[method])
+            for method, layers in best.items()
+        ]
+        found.append(
+            Chart(
+                f'{_heading(protocol)} behind each layer',
+                'layer',
+                curves,
+                unit=' %',
+                note='Validation images; each method at its best learning rate of pretraining.',
+            )
+        )
+    return found
+
+
+def draw_results(results: Sequence[Result], compute: str, file: Path) -> None:
+    """Accuracy against epochs of pretraining (above) and against compute (below), as a PNG."""
+    protocols = protocols_of(results)
+    methods = list(dict.fromkeys(r.method for r in results))
+    figure = Figure((4.5 * len(protocols), 6), dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(protocols), squeeze=False)
+    for column, protocol in enumerate(protocols):
+        for place, method in enumerate(methods):
+            members = [r for r in results if r.method == method and r.accuracies.get(protocol)]
+            means = [mean(r.accuracies[protocol]) for r in members]
+            errors = [standard_error(r.accuracies[protocol]) for r in members]
+            across = [r.epochs for r in members], [r.hours for r in members]
+            for axis, x in zip(axes[:, column], across, strict=True):
+                if not any(r.epochs for r in members):
+                    if means:
+                        axis.axhline(means[0], color='C7', linestyle=':', label=method)
+                    continue
+                style = 'o-' if place < 7 else 's--'
+                axis.errorbar(x, means, errors, fmt=style, color=f'C{place % 7}', label=method)
+        axes[0, column].set(title=protocol, xlabel='epochs of pretraining')
+        axes[1, column].set(xlabel=f'{compute} of pretraining')
+    for axis in axes.flat:
+        axis.set(ylabel='test accuracy in %')
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0, -1].legend(fontsize='small', frameon=False)
+    figure.savefig(file)
