@@ -29,6 +29,11 @@ ARMS = {
         'tab:red',
         'o',
     ),
+    'masked cells hidden, norm of each token, normalised targets, 75 %': (
+        'the same, token norm, normalised targets',
+        'tab:orange',
+        'o',
+    ),
     'no energy: masked cells hidden, linear layer on their tokens, normalised targets, 75 %': (
         'no energy, masked cells hidden',
         'tab:gray',
