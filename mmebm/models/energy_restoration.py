@@ -48,7 +48,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range; or patches cannot be
-            hidden in this backbone.
+            hidden in this backbone, or not while activations are recomputed.
     """
 
     def __init__(
@@ -64,6 +64,11 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
         if hide_corrupted:
             check_hidden_patches(self.backbone)
+            if self.recomputed:  # in the backward pass, where nothing is hidden
+                raise ValueError(
+                    f'hide_corrupted=True with recompute={list(options["recompute"])}: recomputed '
+                    'layers would see the hidden patches. Leave one of the two out'
+                )
         self.hide_corrupted = hide_corrupted
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)

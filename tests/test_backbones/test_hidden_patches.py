@@ -203,6 +203,11 @@ def test_other_backbones_are_refused(name):
         build_algorithm(name, hide_corrupted=True)
 
 
+def test_layers_that_are_recomputed_are_refused():
+    with pytest.raises(ValueError, match='recompute'):
+        build_algorithm(hide_corrupted=True, recompute=['layers.*'])
+
+
 def test_the_option_is_true_or_false():
     with pytest.raises(TypeError, match='hide_corrupted'):
         build_algorithm(hide_corrupted=1)
