@@ -92,8 +92,12 @@ class PatchDropout:
             first_transformer_layer(backbone).register_forward_pre_hook(self._select)
 
     @contextmanager
-    def drawn(self, images: Tensor) -> Iterator[None]:
+    def drawn(self, images: Tensor, last: Tensor | None = None) -> Iterator[None]:
         """Within the context, drop patches of these images ``(B, C, gh · ph, gw · pw)``.
+
+        Args:
+            images: of which only number and size matter.
+            last: patches ``(B, L)``, bool, that are dropped only when no others are left.
 
         Raises:
             ValueError: patches are to be dropped, and the images are not of the size that the
@@ -102,6 +106,8 @@ class PatchDropout:
         if self.ratio:
             check_image_size(self.backbone, images)
             noise = torch.rand(len(images), self.num_patches, device=images.device)
+            if last is not None:
+                noise = noise - last.to(noise)  # small noise is kept
             with self.only(kept_patches(noise, self.ratio)):
                 yield
         else:
@@ -115,6 +121,10 @@ class PatchDropout:
             yield
         finally:
             self.kept = None
+
+    def of_kept(self, patches: Tensor) -> Tensor:
+        """Of a value for each patch ``(B, L)``, those of the kept ones ``(B, K)``."""
+        return patches if self.kept is None else patches.gather(1, self.kept)
 
     @property
     def share(self) -> float:

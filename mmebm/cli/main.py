@@ -9,6 +9,13 @@ from collections.abc import Sequence
 from . import benchmark_command, demo_command, restore_command, score_command
 from .parser import OneLineParser
 
+COMMANDS = {
+    'benchmark': benchmark_command,
+    'restore': restore_command,
+    'score': score_command,
+    'demo': demo_command,
+}
+
 
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""

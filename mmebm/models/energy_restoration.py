@@ -9,9 +9,17 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..backbones import (
+    changed_patches,
+    check_hidden_patches,
+    hidden_patches,
+    patches_to_pixels,
+)
+from ..utils import checked_bool
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
+from .descent import Energy
 
-# B batch, C channels, H × W pixels, N descent steps.
+# B batch, C channels, H × W pixels, L patches, N descent steps.
 
 
 @MODELS.register_module()
@@ -31,10 +39,16 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         step_size: α, or its initial value if it is learnt, > 0.
         restoration_loss: config of a loss from torch.nn for the distance of ``xⁿ`` to the clean
             image, over all pixels: ``SmoothL1Loss`` (Listing 1, default) or ``MSELoss`` (eq. 5).
+        hide_corrupted: let the tokens of intact patches not attend to corrupted ones, and descend
+            on the corrupted ones only. A corrupted patch attends to the intact ones and itself.
+            Patch dropout then keeps the intact patches. Ours, not the paper's; for vision
+            transformers and masks on the grid of their patches. The energy is then one of the
+            corrupted patches, given the others. ``docs/small_data.md`` says what it is worth.
         **options: of :class:`BaseEnergyAlgorithm`.
 
     Raises:
-        TypeError, ValueError: an option of the wrong type or out of range.
+        TypeError, ValueError: an option of the wrong type or out of range; or patches cannot be
+            hidden in this backbone, or not while activations are recomputed.
     """
 
     def __init__(
@@ -43,37 +57,76 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         head: dict | nn.Module,
         step_size: float = 1000.0,
         restoration_loss: dict | nn.Module | None = None,
+        hide_corrupted: bool = False,
         **options: Any,
     ):
+        checked_bool('hide_corrupted', hide_corrupted)
         super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
+        if hide_corrupted:
+            check_hidden_patches(self.backbone)
+            if self.recomputed:  # in the backward pass, where nothing is hidden
+                raise ValueError(
+                    f'hide_corrupted=True with recompute={list(options["recompute"])}: recomputed '
+                    'layers would see the hidden patches. Leave one of the two out'
+                )
+        self.hide_corrupted = hide_corrupted
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = _build_restoration_loss(restoration_loss)
 
-    def energy(self, images: Tensor) -> Tensor:
+    def energy(self, images: Tensor, hidden: Tensor | None = None) -> Tensor:
         """``E(x) = h(ψ(x))``: low for real images, high for corrupted ones.
 
         Args:
             images: normalised, ``(B, C, H, W)``.
+            hidden: patches ``(B, L)``, bool, that the others do not see; by default none. See
+                :func:`~mmebm.backbones.hidden_patches`.
 
         Returns:
             ``(B,)``, float.
         """
-        return self.energy_of_features(self.backbone(images))
+        seen = hidden if hidden is None else self.patch_dropout.of_kept(hidden)
+        with hidden_patches(seen):
+            features = self.backbone(images)
+        return self.energy_of_features(features)
 
-    def restore(self, images: Tensor, num_steps: int | None = None) -> Tensor:
+    def corrupted_patches(self, corrupted: Tensor, clean: Tensor) -> Tensor | None:
+        """The patches ``(B, L)``, bool, that ``hide_corrupted`` hides; None without it."""
+        return changed_patches(self.backbone, corrupted, clean) if self.hide_corrupted else None
+
+    def descended_energy(self, images: Tensor, hidden: Tensor | None) -> Energy:
+        """The energy that a chain from ``images`` descends on.
+
+        With hidden patches, it depends on the pixels of these alone.
+        """
+        if hidden is None:
+            return self.energy
+        pixels = patches_to_pixels(self.backbone, hidden)
+        return lambda x: self.energy(torch.where(pixels, x, images), hidden)
+
+    def restore(
+        self, images: Tensor, num_steps: int | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
         """Descend on the energy from ``images``; keeps no graph, works under ``torch.no_grad()``.
 
         Args:
             images: normalised, ``(B, C, H, W)``.
             num_steps: N ≥ 0; by default as in training.
+            hidden: with ``hide_corrupted``, the corrupted patches ``(B, L)``, bool.
 
         Returns:
             The chain ``(N + 1, B, C, H, W)``, the first entry being the input.
 
         Raises:
-            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
+            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0; or ``hidden`` is missing
+                with ``hide_corrupted``, or given without it.
         """
-        return self.chain(self.energy, images, num_steps)
+        if self.hide_corrupted != (hidden is not None):
+            raise ValueError(
+                f'hide_corrupted={self.hide_corrupted}, but restore() got '
+                f'hidden={"patches" if hidden is not None else None}: it takes the corrupted '
+                'patches (B, L) with hide_corrupted=True, and nothing without it'
+            )
+        return self.chain(self.descended_energy(images, hidden), images, num_steps)
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
@@ -99,8 +152,9 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             # A clone, since smooth_l1_loss returns its mean in a buffer as large as the images.
             return self.restoration_loss(dropout.pixels(x), dropout.pixels(clean)).clone()
 
-        with dropout.drawn(clean):
-            return self.chain_loss(self.energy, distance, corrupted)
+        hidden = self.corrupted_patches(corrupted, clean)
+        with dropout.drawn(clean, last=None if hidden is None else ~hidden):
+            return self.chain_loss(self.descended_energy(corrupted, hidden), distance, corrupted)
 
     def contrastive_loss(self, corrupted: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """N = 0 (Figure A): tell corrupted images (high energy) from clean ones (low energy).
@@ -116,12 +170,13 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             ``energy_step0``, ``energy_clean`` and ``step_size``.
         """
         collector, dropout = self.gradient_collector(corrupted), self.patch_dropout
+        hidden = self.corrupted_patches(corrupted, clean)
 
         def term(corrupted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-            energies = self.energy(corrupted), self.energy(clean)
+            energies = self.energy(corrupted, hidden), self.energy(clean, hidden)
             return logistic_loss(*energies), energies
 
-        with dropout.drawn(clean):
+        with dropout.drawn(clean, last=None if hidden is None else ~hidden):
             distance = self.restoration_loss(dropout.pixels(corrupted), dropout.pixels(clean))
             energy_corrupted, energy_clean = collector.differentiate(term, corrupted)
         return dict(
@@ -147,14 +202,15 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             ``energy_clean`` and ``energy_corrupted``, 0-dim.
         """
         corrupted, clean = corrupted_and_clean(inputs)
-        restored = self.restore(corrupted)[-1]
+        hidden = self.corrupted_patches(corrupted, clean)
+        restored = self.restore(corrupted, hidden=hidden)[-1]
         with torch.no_grad():
             fields = dict(
                 clean=self.to_pixels(clean),
                 corrupted=self.to_pixels(corrupted),
                 restored=self.to_pixels(restored),
-                energy_clean=self.energy(clean).float(),
-                energy_corrupted=self.energy(corrupted).float(),
+                energy_clean=self.energy(clean, hidden).float(),
+                energy_corrupted=self.energy(corrupted, hidden).float(),
             )
         return with_fields(data_samples, fields)
 
@@ -166,13 +222,14 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
     ) -> ValidationChain:
         """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
-        chain = self.restore(corrupted, num_steps)  # (N + 1, B, C, H, W)
+        hidden = self.corrupted_patches(corrupted, clean)
+        chain = self.restore(corrupted, num_steps, hidden)  # (N + 1, B, C, H, W)
         with torch.no_grad():
             return ValidationChain(
                 images=self.to_pixels(chain),
-                energies=torch.stack([self.energy(x).float() for x in chain]),
+                energies=torch.stack([self.energy(x, hidden).float() for x in chain]),
                 clean=self.to_pixels(clean),
-                clean_energies=self.energy(clean).float(),
+                clean_energies=self.energy(clean, hidden).float(),
             )
 
 
