@@ -32,7 +32,7 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .apis import RestorationInferencer, SortingInferencer
+from .apis import PretrainingRun, RestorationInferencer, SortingInferencer, pretrain
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
@@ -43,12 +43,14 @@ from .corruptions import (
     RandomBlockMask,
     SuperResolution,
 )
-from .datasets import ImageFolder
+from .datasets import ImageFolder, RoundSampler
 from .engine import (
     FiniteLossHook,
+    GracefulStopHook,
     LayerDecayOptimWrapperConstructor,
     MissedValidationHook,
     MixedPrecisionOptimWrapper,
+    NeighbourAccuracyHook,
     PretrainedBackboneHook,
     ReportHook,
     ReproducibleEpochsHook,
@@ -82,6 +84,7 @@ __all__ = [
     'EnergySortingAlgorithm',
     'FiniteLossHook',
     'GaussianNoise',
+    'GracefulStopHook',
     'GriddedMask',
     'GroupNormBackbone',
     'ImageFolder',
@@ -89,8 +92,10 @@ __all__ = [
     'MissedValidationHook',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
+    'NeighbourAccuracyHook',
     'PositionDecoder',
     'PretrainedBackboneHook',
+    'PretrainingRun',
     'RandomBlockMask',
     'ReportHook',
     'ReproducibleEpochsHook',
@@ -99,6 +104,7 @@ __all__ = [
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'RoundSampler',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
     'SortingInferencer',
@@ -111,4 +117,5 @@ __all__ = [
     'energy_gradient',
     'knn_predict',
     'load_backbone',
+    'pretrain',
 ]

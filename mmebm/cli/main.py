@@ -6,9 +6,9 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 from collections.abc import Sequence
 
-from . import restore_command, score_command
+from . import pretrain_command, restore_command, score_command
 
-COMMANDS = {'restore': restore_command, 'score': score_command}
+COMMANDS = {'pretrain': pretrain_command, 'restore': restore_command, 'score': score_command}
 
 
 def build_parser() -> argparse.ArgumentParser:
