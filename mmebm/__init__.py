@@ -32,7 +32,7 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .apis import RestorationInferencer, SortingInferencer
+from .apis import PretrainingRun, RestorationInferencer, SortingInferencer, pretrain
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
@@ -48,12 +48,14 @@ from .corruptions import (
     Shuffle,
     SuperResolution,
 )
-from .datasets import ImageFolder
+from .datasets import ImageFolder, RoundSampler
 from .engine import (
     FiniteLossHook,
+    GracefulStopHook,
     LayerDecayOptimWrapperConstructor,
     MissedValidationHook,
     MixedPrecisionOptimWrapper,
+    NeighbourAccuracyHook,
     PretrainedBackboneHook,
     ReportHook,
     ReproducibleEpochsHook,
@@ -90,6 +92,7 @@ __all__ = [
     'Fog',
     'FrequencyMask',
     'GaussianNoise',
+    'GracefulStopHook',
     'GriddedMask',
     'GroupNormBackbone',
     'ImageFolder',
@@ -98,8 +101,10 @@ __all__ = [
     'MissedValidationHook',
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
+    'NeighbourAccuracyHook',
     'PositionDecoder',
     'PretrainedBackboneHook',
+    'PretrainingRun',
     'RandomBlockMask',
     'ReportHook',
     'ReproducibleEpochsHook',
@@ -108,6 +113,7 @@ __all__ = [
     'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'RoundSampler',
     'Shuffle',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
@@ -121,4 +127,5 @@ __all__ = [
     'energy_gradient',
     'knn_predict',
     'load_backbone',
+    'pretrain',
 ]

@@ -4,6 +4,7 @@ from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
 from .knn import KNNResult, evaluate_knn, extract_features
 from .picture_files import Picture, read_picture, save_picture, save_whole, to_bytes, to_image
+from .pretraining import PretrainingRun, pretrain
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .scoring import ImageScores, score_images
 from .sorting import SortingInferencer
@@ -22,6 +23,7 @@ __all__ = [
     'ImageScores',
     'KNNResult',
     'Picture',
+    'PretrainingRun',
     'Restoration',
     'RestorationInferencer',
     'SortingInferencer',
@@ -32,6 +34,7 @@ __all__ = [
     'extract_features',
     'find_images',
     'parse_config_text',
+    'pretrain',
     'read_config',
     'read_picture',
     'restore_file',

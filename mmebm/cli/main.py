@@ -6,10 +6,17 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 from collections.abc import Sequence
 
-from . import benchmark_command, demo_command, restore_command, score_command
+from . import (
+    benchmark_command,
+    demo_command,
+    pretrain_command,
+    restore_command,
+    score_command,
+)
 from .parser import OneLineParser
 
 COMMANDS = {
+    'pretrain': pretrain_command,
     'benchmark': benchmark_command,
     'restore': restore_command,
     'score': score_command,
@@ -20,7 +27,8 @@ COMMANDS = {
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""
     parser = OneLineParser(
-        prog='mmebm', description='Use a network that was pretrained by energy restoration.'
+        prog='mmebm',
+        description='Pretrain a backbone by energy restoration, and use what it learnt.',
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, module in COMMANDS.items():

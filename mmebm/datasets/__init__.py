@@ -1,6 +1,13 @@
 """Find images, and load them so that neither a broken file nor a restart changes the run."""
 
 from .image_folder import IMAGE_EXTENSIONS, ImageFolder
+from .rounds import RoundSampler
 from .wrappers import inner_datasets, leaf_datasets
 
-__all__ = ['IMAGE_EXTENSIONS', 'ImageFolder', 'inner_datasets', 'leaf_datasets']
+__all__ = [
+    'IMAGE_EXTENSIONS',
+    'ImageFolder',
+    'RoundSampler',
+    'inner_datasets',
+    'leaf_datasets',
+]

@@ -2,8 +2,11 @@
 
 from .hooks import (
     FiniteLossHook,
+    GracefulStopHook,
     MissedValidationHook,
+    NeighbourAccuracyHook,
     PretrainedBackboneHook,
+    ProgressHook,
     ReportHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
@@ -15,10 +18,13 @@ from .optim_wrapper import MixedPrecisionOptimWrapper
 
 __all__ = [
     'FiniteLossHook',
+    'GracefulStopHook',
     'LayerDecayOptimWrapperConstructor',
     'MissedValidationHook',
     'MixedPrecisionOptimWrapper',
+    'NeighbourAccuracyHook',
     'PretrainedBackboneHook',
+    'ProgressHook',
     'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',

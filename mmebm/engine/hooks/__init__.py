@@ -1,8 +1,11 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
 from .finite_loss import FiniteLossHook
+from .graceful_stop import GracefulStopHook
 from .missed_validation import MissedValidationHook
+from .neighbour_accuracy import NeighbourAccuracyHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
+from .progress import ProgressHook
 from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
@@ -11,8 +14,11 @@ from .unreadable_images import UnreadableImagesHook
 
 __all__ = [
     'FiniteLossHook',
+    'GracefulStopHook',
     'MissedValidationHook',
+    'NeighbourAccuracyHook',
     'PretrainedBackboneHook',
+    'ProgressHook',
     'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',

@@ -1,0 +1,464 @@
+"""Pretrain a backbone on a folder of images: look, choose, train, export."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from safetensors.torch import save_file
+from torch import nn
+
+from ...conversion import to_mmpretrain_file, to_timm_file
+from ...engine.hooks.progress import ProgressHook
+from ...engine.optim_wrapper import default_dtype
+from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
+from ...utils.checkpoint import (
+    load_checkpoint_safely,
+    newest_sound_checkpoint,
+    register_safe_loader,
+)
+from ...utils.whole_files import register_whole_files
+from . import images as image_lists
+from . import network as networks
+from .plan import (
+    BATCH_SIZES,
+    COMPILE_SECONDS,
+    CORRUPTIONS,
+    LEARNING_RATE,
+    REFERENCE_BATCH,
+    Choices,
+    Speed,
+    config_of,
+    length_of,
+)
+from .trial import largest_batch, measure, with_batch
+
+OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
+EPOCHS = 100  # if no length is given
+TRIAL_SECONDS = 20.0  # at most, and at most a twentieth of the hours asked for
+KEPT_CHECKPOINTS = 3  # two, and one that is being written
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PretrainingRun:
+    """The files of a finished run.
+
+    Attributes:
+        backbone: weights alone: ``.safetensors`` of a timm network, ``.pth`` for MMPretrain.
+        checkpoint: the whole model, for all tools.
+        config: repeats the run with ``tools/train.py``.
+        report: what was learnt, as a page.
+        usage: lines that load the backbone.
+    """
+
+    backbone: str
+    checkpoint: str
+    config: str
+    report: str
+    usage: list[str]
+
+
+def pretrain(
+    data: str | Path | Sequence[str | Path],
+    backbone: str,
+    out: str | Path,
+    *,
+    hours: float | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    start: str | Path | None = None,
+    image_size: int | None = None,
+    corruption: str = 'mixed',
+    num_steps: int = 1,
+    keep_batch_norm: bool = False,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    precision: str | None = None,
+    workers: int | None = None,
+    compile_step: bool | None = None,
+    held_out: int | None = None,
+    seed: int = 0,
+    processes: int = 1,
+    say: Say = print,
+    train: Callable[[Config], None] | None = None,
+) -> PretrainingRun:
+    """Pretrain a backbone by energy restoration; the same call again goes on where it stopped.
+
+    Args:
+        data: folder of images (any depth, no labels), or text file with a path per line, or several
+            of these. Where all images lie in class sub-folders, kNN accuracy is measured too.
+        backbone: ``timm/NAME``, ``mmpretrain/NAME`` (a model of its index, or a class), or a config
+            file with a ``model.backbone``.
+        out: folder for all files of the run: a new one, or that of the same run.
+        hours: length of the run, everything included, > 0; fitted to the measured speed.
+        epochs: or passes over the images, ≥ 1; 100 if no length is given.
+        iterations: or updates of the weights, ≥ 1.
+        start: weights to start from; None starts at random.
+        image_size: side in pixels, ≥ 8; None takes the backbone's own.
+        corruption: ``mixed``, ``masking``, ``super-resolution``, ``denoising``, ``colorization``.
+        num_steps: N, steps of descent, ≥ 1. The paper's is 2; 1 takes half as long.
+        keep_batch_norm: keep batch norms, with which the energy of an image depends on its batch,
+            instead of replacing them by group norms.
+        batch_size: images per process, ≥ 1; None tries 256 on a GPU, 32 on a CPU, and halves it
+            until it fits in memory.
+        learning_rate: > 0; None takes 1e-3 × batch / 256.
+        precision: ``float32``, ``bfloat16`` or ``float16``; None takes bfloat16 where the device
+            computes in it.
+        workers: processes that load images, ≥ 0; None takes one per core but one, at most 8.
+        compile_step: None compiles on a GPU if the run is long enough to pay for it.
+        held_out: images that are only validated on, ≥ 1; None takes 5 %, from 16 to 1,024.
+        seed: of weights, order and corruptions, ≥ 0.
+        processes: that train together, ≥ 1.
+        say: prints a line.
+        train: trains by a config; None trains in this process.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: an option, the data or the backbone cannot be
+            used; says why. Nothing was written.
+        MemoryError: not even one image fits in memory.
+        OSError: the disk has no room.
+    """
+    out = Path(out).expanduser().absolute()
+    options = dict(
+        data=[str(Path(d).expanduser().absolute()) for d in _listed(data)],
+        backbone=backbone,
+        hours=hours,
+        epochs=epochs,
+        iterations=iterations,
+        start=None if start is None else str(Path(start).expanduser().absolute()),
+        image_size=image_size,
+        corruption=corruption,
+        num_steps=num_steps,
+        keep_batch_norm=keep_batch_norm,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,
+        workers=workers,
+        compile_step=compile_step,
+        held_out=held_out,
+        seed=seed,
+        processes=processes,
+    )
+    _check(options)
+    if _goes_on(out, options):
+        say(f'{out}: going on with the run that is there')
+    else:
+        prepare(out, options, say)
+    return finish(out, train or train_here, say)
+
+
+def prepare(
+    out: Path, options: dict, say: Say, clock: Callable[[], float] = time.perf_counter
+) -> None:
+    """Find out what a run needs, choose the rest, and write its config into ``out``."""
+    began = clock()
+    MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
+    device = get_device()
+    network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
+    size = network.image_size
+    say(
+        f'backbone    {options["backbone"]}: {network.parameters / 1e6:.1f} million parameters, '
+        f'images of {size} × {size}, features {network.features}'
+    )
+    if network.group_norm:
+        say(
+            f'norm        {network.group_norm} batch norms replaced by group norms, with which the '
+            'energy of an image does not depend on its batch (--keep-batch-norm)'
+        )
+    images = image_lists.find(options['data'], options['held_out'], options['seed'])
+    classes = f'; kNN accuracy over {len(images.classes)} classes' if images.classes else ''
+    say(
+        f'images      {len(images.train):,} to train on, {len(images.held_out):,} held out{classes}'
+    )
+    processes = options['processes']
+    asked = options['batch_size']
+    batch = asked or min(BATCH_SIZES.get(device, 256), _power_of_two(len(images.train)))
+    workers = options['workers']
+    if workers is None:
+        workers = min(8, max(1, (len(os.sched_getaffinity(0)) - 1) // processes))
+    choices = dict(
+        corruption=options['corruption'],
+        num_steps=options['num_steps'],
+        processes=processes,
+        precision=options['precision'] or _name(default_dtype(device)),
+        workers=workers,
+        compile_step=bool(options['compile_step']),
+        seed=options['seed'],
+        start=options['start'],
+    )
+    with TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        _write_lists(scratch, images)
+        draft = config_of(
+            scratch,
+            images,
+            network,
+            Choices(batch_size=batch, learning_rate=1e-9, **choices),
+            length_of(Speed(1.0, 0.0), iterations=1),
+        )
+        draft.custom_hooks = []
+        hours = options['hours']
+        seconds = TRIAL_SECONDS if hours is None else min(TRIAL_SECONDS, hours * 3600 / 40)
+        with quiet():
+            if asked is None:
+                draft, speed = largest_batch(draft, batch, seconds, clock)
+            else:
+                draft = with_batch(draft, batch)
+                speed = measure(draft, seconds, clock)
+    batch = draft.train_dataloader.batch_size
+    spent = clock() - began
+    speed = Speed(speed.iteration, speed.validation, spent + speed.start)
+    rate = options['learning_rate'] or LEARNING_RATE * batch * processes / REFERENCE_BATCH
+    iterations = options['iterations']
+    if iterations is None and hours is None:
+        passes = options['epochs'] or EPOCHS
+        iterations = max(1, round(passes * len(images.train) / (batch * processes)))
+    length = length_of(speed, iterations, None if hours is None else hours * 3600)
+    training = length.iterations * speed.iteration
+    if options['compile_step'] is None:
+        choices['compile_step'] = device == 'cuda' and training > COMPILE_SECONDS
+    config = config_of(
+        out,
+        images,
+        network,
+        Choices(batch_size=batch, learning_rate=rate, **choices),
+        length,
+    )
+    _check_disk(out, config)
+    _say_choices(say, config, options, length, speed, device, len(images.train))
+    out.mkdir(parents=True, exist_ok=True)
+    _write_lists(out, images)
+    header = (
+        f'"""Pretraining of {options["backbone"]} on {len(images.train)} images.\n\n'
+        f'python tools/train.py {out / "config.py"} --work-dir {out}\n"""\n\n'
+    )
+    (out / 'config.py').write_text(header + config.pretty_text)
+    (out / OPTIONS).write_text(json.dumps(options, indent=1) + '\n')
+
+
+def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
+    """Train by the config in ``out``, or go on, and write the backbone."""
+    config = Config.fromfile(out / 'config.py')
+    done = out / f'epoch_{config.train_cfg.max_epochs}.pth'
+    if not (out / 'checkpoint.pth').is_file():
+        if not done.is_file():
+            config.resume = newest_sound_checkpoint(out).path is not None
+            train(config)
+        os.replace(done, out / 'checkpoint.pth')
+        for old in out.glob('epoch_*.pth'):
+            old.unlink()
+        (out / 'last_checkpoint').unlink(missing_ok=True)
+    backbone, usage = export(out / 'checkpoint.pth', config, out)
+    say(f'\n{backbone}')
+    for line in usage:
+        say(f'    {line}')
+    say(f'{out / "report.html"}: what was learnt')
+    return PretrainingRun(
+        str(backbone),
+        str(out / 'checkpoint.pth'),
+        str(out / 'config.py'),
+        str(out / 'report.html'),
+        usage,
+    )
+
+
+def train_here(config: Config) -> None:
+    """Train in this process."""
+    register_safe_loader()
+    register_whole_files()
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    train_with(config, Runner.from_cfg)
+
+
+def train_with(config: Config, build: Callable[[Config], Runner]) -> None:
+    """Train with a progress line; ``build`` makes the runner."""
+    with quiet():
+        runner = build(config)
+    progress = ProgressHook()
+    runner.register_hook(progress, priority='VERY_LOW')
+    try:
+        runner.train()
+    finally:
+        progress.close()
+
+
+def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]]:
+    """Write the backbone alone, for timm or MMPretrain; its path and lines that load it."""
+    backbone = config.model.backbone
+    inner = backbone.backbone if backbone.type == 'GroupNormBackbone' else backbone
+    if inner.type != 'TIMMBackbone':
+        file = out / 'backbone.pth'
+        return file, to_mmpretrain_file(checkpoint, file, config, overwrite=True).usage
+    file = out / 'backbone.safetensors'
+    if inner is backbone:
+        return file, to_timm_file(checkpoint, file, None, config=config, overwrite=True).usage
+    return file, _export_with_group_norm(checkpoint, config, file)
+
+
+def _export_with_group_norm(checkpoint: Path, config: Config, file: Path) -> list[str]:
+    """timm's network with our group norms: its tensors, and how to build it again."""
+    model: nn.Module = MODELS.build(config.model.backbone)
+    state = load_checkpoint_safely(checkpoint)['state_dict']
+    prefix = 'backbone.'
+    model.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    )
+    tensors = {k: v.contiguous().clone() for k, v in model.timm_model.state_dict().items()}
+    save_file(tensors, file, metadata={'format': 'pt'})
+    inner = config.model.backbone.backbone
+    size = f', img_size={inner.img_size}' if 'img_size' in inner else ''
+    return [
+        f'network = mmebm.GroupNormBackbone(timm.create_model({inner.model_name!r}, '
+        f'num_classes=0{size}))',
+        f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))',
+    ]
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep what libraries print while they are built off the terminal; it goes to log files."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _listed(data) -> list:
+    return [data] if isinstance(data, str | Path) else list(data)
+
+
+def _check(options: dict) -> None:
+    lengths = [name for name in ('hours', 'epochs', 'iterations') if options[name] is not None]
+    if len(lengths) > 1:
+        raise ValueError(f'only one of hours, epochs and iterations fits, got {lengths}')
+    for name in ('hours', 'learning_rate'):
+        if options[name] is not None:
+            checked_number(name, options[name], above=0)
+    least = dict(epochs=1, iterations=1, image_size=8, batch_size=1, workers=0, held_out=1)
+    for name, minimum in least.items():
+        if options[name] is not None:
+            checked_int(name, options[name], minimum)
+    for name, minimum in dict(num_steps=1, seed=0, processes=1).items():
+        checked_int(name, options[name], minimum)
+    checked_bool('keep_batch_norm', options['keep_batch_norm'])
+    for name, allowed in (
+        ('corruption', CORRUPTIONS),
+        ('precision', (None, 'float32', 'bfloat16', 'float16')),
+        ('compile_step', (None, True, False)),
+    ):
+        if options[name] not in allowed:
+            raise ValueError(
+                f'{name} must be one of {", ".join(map(str, allowed))}, got {options[name]!r}'
+            )
+    if options['start'] is not None and not Path(options['start']).is_file():
+        raise FileNotFoundError(f'start: no such file: {options["start"]}')
+
+
+def _goes_on(out: Path, options: dict) -> bool:
+    """Whether ``out`` holds this very run.
+
+    Raises:
+        ValueError: it holds another one, or something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'out {out} is a file, but must be a folder')
+    file = out / OPTIONS
+    if not file.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise ValueError(f'out {out} holds other files: give a new folder')
+        there = next(p for p in (out, *out.parents) if p.is_dir())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f'out {out} cannot be written: no permission in {there}')
+        return False
+    before = json.loads(file.read_text())
+    changed = [name for name in options if options[name] != before.get(name)]
+    if changed:
+        what = '; '.join(f'{n} was {before.get(n)!r}, is {options[n]!r}' for n in changed)
+        raise ValueError(f'out {out} holds a run with other options ({what}): give a new folder')
+    return True
+
+
+def _write_lists(folder: Path, images: image_lists.Images) -> None:
+    (folder / 'train.txt').write_text(''.join(f'{name}\n' for name in images.train))
+    lines = images.held_out
+    if images.classes:
+        lines = [f'{name} {label}' for name, label in zip(lines, images.labels, strict=True)]
+    (folder / 'held_out.txt').write_text(''.join(f'{line}\n' for line in lines))
+
+
+def _check_disk(out: Path, config: Config) -> None:
+    """Check that the checkpoints fit.
+
+    Raises:
+        OSError: they do not; says how much is missing.
+    """
+    with quiet():
+        model = MODELS.build(config.model)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = 3 * size * KEPT_CHECKPOINTS  # the weights, and AdamW's two moments
+    there = next(p for p in (out, *out.parents) if p.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise OSError(
+            f'out {out}: its checkpoints take {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} '
+            f'MB are free: {(needed - free) / 1e6:,.0f} MB are missing'
+        )
+
+
+def _say_choices(say, config, options, length, speed, device, num_images) -> None:
+    loader, wrapper = config.train_dataloader, config.optim_wrapper
+    processes = options['processes']
+    batch = loader.batch_size
+    total = batch * processes
+    why = (
+        'as asked for'
+        if options['batch_size']
+        else ('the largest that fits in memory, at most 256' if device == 'cuda' else 'on a CPU')
+    )
+    say(f'batch       {batch}{f" × {processes} processes" if processes > 1 else ""}: {why}')
+    rate = wrapper.optimizer.lr
+    why = 'as asked for' if options['learning_rate'] else f'1e-3 × {total} / 256'
+    say(f'lr          {rate:.3g}: {why}')
+    why = 'as asked for' if options['precision'] else f'what the {device} computes in'
+    say(f'precision   {wrapper.dtype}: {why}')
+    compiled = config.model.compile_step
+    why = (
+        'as asked for'
+        if options['compile_step'] is not None
+        else (
+            'the run is long enough to pay for minutes of compiling'
+            if compiled
+            else 'would take minutes that this run does not win back'
+        )
+    )
+    say(f'compile     {"yes" if compiled else "no"}: {why}')
+    say(f'workers     {loader.num_workers}: processes that load images')
+    minutes = (speed.start + length.iterations * speed.iteration) / 60
+    epochs = length.iterations * total / num_images
+    say(
+        f'length      {length.iterations:,} iterations in {length.rounds} rounds, {epochs:.1f} '
+        f'epochs, about {minutes:.0f} min at {total / speed.iteration:.0f} images/s\n'
+    )
+
+
+def _name(dtype: torch.dtype | str) -> str:
+    return str(dtype).removeprefix('torch.')
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << max(0, count.bit_length() - 1)
