@@ -14,6 +14,7 @@ and an interrupted run continues. Writes results.csv, results.md, results.png an
 import argparse
 
 METHODS = 'scratch, mae, energy-mixed, ae-denoising, ...'
+GO_ON = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,9 @@ from . import (
 )
 from .parser import OneLineParser
 
+# A module has add_arguments(parser), run(args) → exit status, and GO_ON where an interrupted command
+# can be continued: how.
+
 COMMANDS = {
     'pretrain': pretrain_command,
     'benchmark': benchmark_command,
@@ -48,5 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from .errors import one_line_errors  # not for --help: it imports what trains
 
-    with one_line_errors(f'mmebm {args.command}', 'run the same command again to continue'):
+    go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
+    with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-GO_ON = 'the same command again goes on from the last checkpoint'
+GO_ON = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

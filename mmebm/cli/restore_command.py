@@ -19,6 +19,7 @@ FIGURES = ('psnr_corrupted', 'psnr', 'ssim_corrupted', 'ssim')
 # what the restored pictures depend on
 KEPT = ('checkpoint', 'config', 'mask', 'upscale', 'colorize', 'corruption', 'seed', 'steps')
 STRIP_SIDE, ANIMATION_SIDE = 512, 640  # the longest side of a step in these pictures, in pixels
+GO_ON = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
