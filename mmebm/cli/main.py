@@ -15,8 +15,8 @@ from . import (
 )
 from .parser import OneLineParser
 
-# A module has add_arguments(parser), run(args) → exit status, and GO_ON where an interrupted command
-# can be continued: how.
+# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it once
+# interrupted, if that is possible.
 
 COMMANDS = {
     'pretrain': pretrain_command,
