@@ -1,6 +1,6 @@
 """Rounds of a fixed number of samples, from an endless stream of shuffled passes."""
 
-import signal
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,10 +63,9 @@ class RoundSampler(Sampler):
 
 
 @FUNCTIONS.register_module()
-def outlast_signals(worker_id: int) -> None:
-    """Let a loader's worker outlast Ctrl-C and SIGTERM, which terminals and clusters send to all.
+def own_process_group(worker_id: int) -> None:
+    """Take a loader's worker out of the process group, to which a terminal sends Ctrl-C.
 
-    The main process ends its workers once it has finished the round. A ``worker_init_fn``.
+    The main process can then finish the round before it ends its workers. A ``worker_init_fn``.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.setpgrp()

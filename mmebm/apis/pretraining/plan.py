@@ -154,7 +154,7 @@ def config_of(
         num_workers=choices.workers,
         persistent_workers=choices.workers > 0,
         collate_fn=dict(type='default_collate'),
-        worker_init_fn=dict(type='mmengine.outlast_signals'),
+        worker_init_fn=dict(type='mmengine.own_process_group'),
     )
     folder = dict(type='ImageFolder', data_root=str(images.root))
     hooks = [
