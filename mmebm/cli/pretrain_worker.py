@@ -15,7 +15,8 @@ def main(out: str) -> None:
     with one_line_errors('mmebm pretrain'):
         config = Config.fromfile(Path(out, 'config.py'))
         config.launcher = 'pytorch'
-        config.resume = newest_sound_checkpoint(out).path is not None
+        config.load_from = newest_sound_checkpoint(out).path
+        config.resume = config.load_from is not None
         train_with(config, lambda cfg: build_runner(cfg, 0))
         close_process_group()
 

@@ -1,7 +1,7 @@
 """Find images, and load them so that neither a broken file nor a restart changes the run."""
 
 from .image_folder import IMAGE_EXTENSIONS, ImageFolder
-from .rounds import RoundSampler
+from .rounds import RoundSampler, passes_in_round
 from .wrappers import inner_datasets, leaf_datasets
 
 __all__ = [
@@ -10,4 +10,5 @@ __all__ = [
     'RoundSampler',
     'inner_datasets',
     'leaf_datasets',
+    'passes_in_round',
 ]

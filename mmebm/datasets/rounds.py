@@ -1,8 +1,7 @@
-"""Rounds of a fixed number of samples, from an endless stream of shuffled passes."""
+"""Rounds of a fixed number of samples, cut from endless shuffled passes over the images."""
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
@@ -11,55 +10,70 @@ from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from ..utils import checked_int, derive_seeds
+from .image_folder import ImageFolder
 
 
 @DATA_SAMPLERS.register_module()
-class RoundSampler(Sampler):
-    """A fixed number of samples per round, whatever the size of the dataset.
+class RoundSampler(Sampler[int]):
+    """A fixed number of samples per round, however many images there are.
 
-    To the runner a round is an epoch: it saves, validates and resumes after whole rounds. Passes
-    over the dataset, each shuffled anew, follow each other without regard to where rounds end, so
-    that after any number of rounds each image was drawn as often as any other, give or take one.
-    What a round holds depends on seed and round only: a resumed run sees the images that the
-    uninterrupted run would have seen.
+    To MMEngine a round is an epoch: it saves, validates and resumes after whole rounds. Passes over
+    the images, each shuffled anew, follow each other regardless of where rounds end. So at any time
+    no image was drawn more than once more often than another. A round depends only on the seed and
+    its number: a resumed run sees what the uninterrupted run would have seen.
 
     Args:
-        dataset: of any size ≥ 1.
-        round_size: samples per round over all processes, ≥ 1; a multiple of their number.
-        seed: of the order; the same in all processes.
+        dataset: with as many ``repeats`` as passes that a round touches (:func:`passes_in_round`):
+            an image that comes twice in a round is then cropped and corrupted differently.
+        round_size: samples per round, of all processes together, ≥ 1.
+        seed: of the order, ≥ 0; the same in all processes.
 
     Raises:
-        TypeError, ValueError: an option of another type or range.
+        TypeError: an option is not an integer.
+        ValueError: one is out of range, the processes do not divide ``round_size``, or the dataset
+            has too few ``repeats``.
     """
 
-    def __init__(self, dataset: Any, round_size: int, seed: int = 0):
+    def __init__(self, dataset: ImageFolder, round_size: int, seed: int = 0):
         self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
         self.round_size = checked_int('round_size', round_size, minimum=1)
+        self.seed = checked_int('seed', seed, minimum=0)
+        self.num_images = dataset.num_images
         if round_size % self.world_size:
             raise ValueError(
                 f'round_size must be a multiple of the {self.world_size} processes, got '
                 f'{round_size}'
             )
-        self.seed = checked_int('seed', seed, minimum=0)
+        needed = passes_in_round(round_size, self.num_images)
+        if dataset.repeats < needed:
+            raise ValueError(
+                f'a round of {round_size} samples of {self.num_images} images needs '
+                f'repeats={needed} in the dataset, got {dataset.repeats}'
+            )
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the round, from 0; MMEngine's ``DistSamplerSeedHook`` does."""
+        """Set the number of the round, from 0; MMEngine's ``DistSamplerSeedHook`` does."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        size, order, current = len(self.dataset), None, None
         start = self.epoch * self.round_size
+        first, current, order = start // self.num_images, -1, []
         for position in range(start + self.rank, start + self.round_size, self.world_size):
-            number, place = divmod(position, size)
+            number, place = divmod(position, self.num_images)
             if number != current:
-                generator = torch.Generator().manual_seed(derive_seeds(self.seed, number)[0])
-                order, current = torch.randperm(size, generator=generator), number
-            yield int(order[place])
+                generator = torch.Generator().manual_seed(derive_seeds(self.seed, number)[2])
+                order = torch.randperm(self.num_images, generator=generator).tolist()
+                current = number
+            yield order[place] + self.num_images * (number - first)
 
     def __len__(self) -> int:
         return self.round_size // self.world_size
+
+
+def passes_in_round(round_size: int, num_images: int) -> int:
+    """How many passes over the images a round touches at most."""
+    return -(-round_size // num_images) + 1
 
 
 @FUNCTIONS.register_module()

@@ -56,6 +56,11 @@ class Network:
     sincos: bool
     parameters: int
 
+    @property
+    def is_timm(self) -> bool:
+        """Whether it is one of timm's."""
+        return self.config.get('backbone', self.config)['type'] == 'TIMMBackbone'
+
 
 def find(name: str, image_size: int | None, keep_batch_norm: bool) -> Network:
     """Build a backbone with random weights, and try an energy, its gradient and a training step.

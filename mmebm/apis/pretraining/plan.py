@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ...datasets import passes_in_round
 from .images import Images
 from .network import Network
 
@@ -171,6 +172,7 @@ def config_of(
     if images.classes:
         hooks.append(dict(type='NeighbourAccuracyHook'))
     warm_up = max(1, round(WARM_UP * length.iterations))
+    round_size = length.per_round * choices.batch_size * choices.processes
     return Config(
         dict(
             default_scope='mmpretrain',
@@ -189,9 +191,14 @@ def config_of(
                 drop_last=True,
                 sampler=dict(
                     type='RoundSampler',
-                    round_size=length.per_round * choices.batch_size * choices.processes,
+                    round_size=round_size,
                 ),
-                dataset=dict(**folder, ann_file=str(out / 'train.txt'), pipeline=train),
+                dataset=dict(
+                    **folder,
+                    ann_file=str(out / 'train.txt'),
+                    repeats=passes_in_round(round_size, len(images.train)),
+                    pipeline=train,
+                ),
             ),
             val_dataloader=dict(
                 batch_size=choices.batch_size,

@@ -18,8 +18,9 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from ...backbones.weights import load_backbone, read_backbone_tensors
 from ...conversion import to_mmpretrain_file, to_timm_file
 from ...engine.hooks.progress import ProgressHook
 from ...engine.optim_wrapper import default_dtype
@@ -47,7 +48,9 @@ from .trial import largest_batch, measure, with_batch
 
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 EPOCHS = 100  # if no length is given
-TRIAL_SECONDS = 20.0  # at most, and at most a twentieth of the hours asked for
+TRIAL_SECONDS = 3.0  # of timed iterations; with hours a fortieth of them, at most a minute
+START = 'start.safetensors'  # the weights that a run starts from, if it was given some
+_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 KEPT_CHECKPOINTS = 3  # two, and one that is being written
 Say = Callable[[str], None]
 
@@ -156,8 +159,9 @@ def pretrain(
         processes=processes,
     )
     _check(options)
-    if _goes_on(out, options):
-        say(f'{out}: going on with the run that is there')
+    if _is_there(out, options):
+        finished = (out / 'checkpoint.pth').is_file()
+        say(f'{out}: {"this run is finished" if finished else "continuing the run that is there"}')
     else:
         prepare(out, options, say)
     return finish(out, train or train_here, say)
@@ -166,8 +170,9 @@ def pretrain(
 def prepare(
     out: Path, options: dict, say: Say, clock: Callable[[], float] = time.perf_counter
 ) -> None:
-    """Find out what a run needs, choose the rest, and write its config into ``out``."""
+    """Look at data and backbone, choose what is not given, and write the config into ``out``."""
     began = clock()
+    images = image_lists.find(options['data'], options['held_out'], options['seed'])
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     device = get_device()
     network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
@@ -181,7 +186,6 @@ def prepare(
             f'norm        {network.group_norm} batch norms replaced by group norms, with which the '
             'energy of an image does not depend on its batch (--keep-batch-norm)'
         )
-    images = image_lists.find(options['data'], options['held_out'], options['seed'])
     classes = f'; kNN accuracy over {len(images.classes)} classes' if images.classes else ''
     say(
         f'images      {len(images.train):,} to train on, {len(images.held_out):,} held out{classes}'
@@ -205,6 +209,12 @@ def prepare(
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
         _write_lists(scratch, images)
+        tensors = None if options['start'] is None else starting_weights(network, options['start'])
+        if tensors is not None:
+            choices['start'] = str(out / START)
+            save_file(tensors, scratch / START)
+            with quiet():
+                load_backbone(MODELS.build(network.config), scratch / START)
         draft = config_of(
             scratch,
             images,
@@ -214,7 +224,7 @@ def prepare(
         )
         draft.custom_hooks = []
         hours = options['hours']
-        seconds = TRIAL_SECONDS if hours is None else min(TRIAL_SECONDS, hours * 3600 / 40)
+        seconds = TRIAL_SECONDS if hours is None else min(60.0, hours * 3600 / 40)
         with quiet():
             if asked is None:
                 draft, speed = largest_batch(draft, batch, seconds, clock)
@@ -244,6 +254,8 @@ def prepare(
     _say_choices(say, config, options, length, speed, device, len(images.train))
     out.mkdir(parents=True, exist_ok=True)
     _write_lists(out, images)
+    if tensors is not None:
+        save_file(tensors, out / START)
     header = (
         f'"""Pretraining of {options["backbone"]} on {len(images.train)} images.\n\n'
         f'python tools/train.py {out / "config.py"} --work-dir {out}\n"""\n\n'
@@ -252,13 +264,28 @@ def prepare(
     (out / OPTIONS).write_text(json.dumps(options, indent=1) + '\n')
 
 
+def starting_weights(network: networks.Network, start: str) -> dict[str, Tensor]:
+    """The tensors of a file of timm, MMPretrain or mmebm, named as in the network.
+
+    Raises:
+        ValueError: the file cannot be read, or holds none.
+    """
+    tensors = read_backbone_tensors(start)
+    if network.is_timm and not any(name.startswith('timm_model.') for name in tensors):
+        tensors = {f'timm_model.{name}': tensor for name, tensor in tensors.items()}
+    if network.group_norm:  # it keeps the weights of a batch norm and has no statistics
+        tensors = {n: t for n, t in tensors.items() if n.split('.')[-1] not in _STATISTICS}
+    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+
+
 def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
     """Train by the config in ``out``, or go on, and write the backbone."""
     config = Config.fromfile(out / 'config.py')
     done = out / f'epoch_{config.train_cfg.max_epochs}.pth'
     if not (out / 'checkpoint.pth').is_file():
         if not done.is_file():
-            config.resume = newest_sound_checkpoint(out).path is not None
+            config.load_from = newest_sound_checkpoint(out).path
+            config.resume = config.load_from is not None
             train(config)
         os.replace(done, out / 'checkpoint.pth')
         for old in out.glob('epoch_*.pth'):
@@ -369,7 +396,7 @@ def _check(options: dict) -> None:
         raise FileNotFoundError(f'start: no such file: {options["start"]}')
 
 
-def _goes_on(out: Path, options: dict) -> bool:
+def _is_there(out: Path, options: dict) -> bool:
     """Whether ``out`` holds this very run.
 
     Raises:

@@ -101,10 +101,11 @@ def largest_batch(
 
 
 def with_batch(config: Config, batch_size: int) -> Config:
-    """A copy with another batch size."""
+    """A copy with another batch size, one batch to a round."""
     config = Config(config.to_dict())
     config.train_dataloader.batch_size = config.val_dataloader.batch_size = batch_size
     config.train_dataloader.sampler.round_size = batch_size
+    config.train_dataloader.dataset.repeats = batch_size + 1  # enough for any number of images
     return config
 
 

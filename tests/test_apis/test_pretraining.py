@@ -1,0 +1,362 @@
+"""``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
+
+import json
+import signal
+from pathlib import Path
+
+import mmengine
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+import mmebm
+from mmebm.apis.pretraining import images as lists
+from mmebm.apis.pretraining import network as networks
+from mmebm.apis.pretraining import run as module
+from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, length_of
+from mmebm.apis.pretraining.run import train_with
+from mmebm.apis.pretraining.trial import largest_batch
+from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.tools import load_tool
+
+SHORT = dict(image_size=32, batch_size=8, workers=0, say=lambda line: None)
+VIT = """
+model = dict(
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
+        patch_size=8,
+        drop_path_rate=0.2,
+    )
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_trial(monkeypatch, tool_process):
+    monkeypatch.setattr(module, 'TRIAL_SECONDS', 0.0)
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Two classes of images, light and dark."""
+    folder = tmp_path_factory.mktemp('photos')
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(('dark', 'light')):
+        (folder / name).mkdir()
+        for i in range(30):
+            pixels = rng.integers(120 * number, 120 * number + 120, (36, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f'{i} of {name}.png')
+    return folder
+
+
+@pytest.fixture
+def vit(tmp_path):
+    path = tmp_path / 'vit.py'
+    path.write_text(VIT)
+    return str(path)
+
+
+def pixels():
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def trained_backbone(run):
+    """The backbone inside the checkpoint, in the class that the run trained."""
+    backbone = MODELS.build(mmengine.Config.fromfile(run.config).model.backbone)
+    state = load_checkpoint_safely(run.checkpoint)['state_dict']
+    prefix = 'backbone.'
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    backbone.load_state_dict(own)
+    backbone.eval()
+    return backbone
+
+
+def last(features):
+    while isinstance(features, tuple | list):
+        features = features[-1]
+    return features
+
+
+def weights(run):
+    return load_checkpoint_safely(run.checkpoint)['state_dict']
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def scalars(out):
+    lines = [file.read_text().splitlines() for file in sorted(out.glob('*/vis_data/scalars.json'))]
+    return [json.loads(line) for part in lines for line in part]
+
+
+@pytest.mark.slow
+def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
+    said = []
+    options = SHORT | dict(say=said.append, held_out=20)
+    run = mmebm.pretrain(photos, 'timm/test_vit', tmp_path / 'out', iterations=4, **options)
+    loaded = timm.create_model(
+        'test_vit', img_size=32, num_classes=0, global_pool='', checkpoint_path=run.backbone
+    ).eval()
+    assert torch.equal(loaded(pixels()), last(trained_backbone(run)(pixels())))
+    text = '\n'.join(map(str, said))
+    assert '40 to train on, 20 held out; kNN accuracy over 2 classes' in text
+    assert f'checkpoint_path={run.backbone!r}' in text
+    files = {path.name for path in (tmp_path / 'out').iterdir() if path.is_file()}
+    assert files == {
+        *('backbone.safetensors', 'checkpoint.pth', 'config.py', 'report.html'),
+        *('train.txt', 'held_out.txt', 'options.json'),
+    }
+    accuracies = [s['knn/accuracy'] for s in scalars(tmp_path / 'out') if 'knn/accuracy' in s]
+    assert accuracies
+    assert 0 <= accuracies[-1] <= 1
+    assert 'Nearest neighbours' in Path(run.report).read_text()
+    # the same call again has nothing left to do
+    before = Path(run.checkpoint).stat().st_mtime_ns
+    again = mmebm.pretrain(photos, 'timm/test_vit', tmp_path / 'out', iterations=4, **options)
+    assert again == run
+    assert Path(run.checkpoint).stat().st_mtime_ns == before
+    assert 'this run is finished' in said[-4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('keep', [False, True])
+def test_a_network_with_batch_norm(photos, tmp_path, keep):
+    said = []
+    run = mmebm.pretrain(
+        [photos / 'dark', photos / 'light'],
+        'timm/test_resnet',
+        tmp_path / 'out',
+        iterations=2,
+        keep_batch_norm=keep,
+        corruption='masking',
+        **SHORT | dict(say=said.append),
+    )
+    replaced = [line for line in said if 'replaced by group norms' in line]
+    assert len(replaced) == (0 if keep else 1)
+    expected = last(trained_backbone(run)(pixels()))
+    names = dict(timm=timm, mmebm=mmebm, safetensors=safetensors)
+    if keep:
+        network = eval(run.usage[0], names)
+    else:
+        exec('\n'.join(run.usage), names)
+        network = names['network']
+    found = network.eval()(pixels())
+    torch.testing.assert_close(found, expected if expected.dim() == found.dim() else found)
+    state = network.state_dict()
+    inside = trained_backbone(run).timm_model.state_dict()
+    assert all(torch.equal(tensor, inside[name]) for name, tensor in state.items())
+
+
+@pytest.mark.slow
+def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, capsys):
+    options = SHORT | dict(iterations=6, learning_rate=1e-3, seed=3)
+    whole = mmebm.pretrain(photos, vit, tmp_path / 'whole', **options)
+    backbone = MODELS.build(mmengine.Config.fromfile(whole.config).model.backbone)
+    mmebm.load_backbone(backbone, whole.backbone)
+
+    class Interrupts(Hook):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    def train(config):
+        def build(config):
+            runner = Runner.from_cfg(config)
+            runner.register_hook(Interrupts())
+            return runner
+
+        train_with(config, build)
+
+    out = tmp_path / 'interrupted'
+    with pytest.raises(KeyboardInterrupt):
+        mmebm.pretrain(photos, vit, out, train=train, **options)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [path.name for path in out.glob('epoch_*.pth')] == ['epoch_4.pth']
+    for change in (dict(iterations=7), dict(seed=4), dict(corruption='denoising')):
+        ((name, value),) = change.items()
+        with pytest.raises(ValueError, match=f'other options .*{name} was .* is {value!r}'):
+            mmebm.pretrain(photos, vit, out, **options | change)
+    resumed = mmebm.pretrain(photos, vit, out, **options)
+    assert_equal(weights(whole), weights(resumed))
+
+    argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
+    load_tool('train').main([*argv, '--cfg-options', 'experiment_name=repeated'])
+    repeated = load_checkpoint_safely(tmp_path / 'repeated/epoch_6.pth')['state_dict']
+    assert_equal(weights(whole), repeated)
+
+    start = mmebm.pretrain(photos, vit, tmp_path / 'more', start=whole.backbone, **options)
+    log = ''.join(path.read_text() for path in (tmp_path / 'more').rglob('*.log'))
+    assert 'start.safetensors' in log
+    assert weights(start).keys() == weights(whole).keys()
+
+
+def refused(match, *args, kind=ValueError, **options):
+    with pytest.raises(kind, match=match):
+        mmebm.pretrain(*args, **SHORT | dict(iterations=1) | options)
+
+
+def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_path):
+    out = tmp_path / 'out'
+    ours = 'timm/test_vit'
+    refused('timm has no resnet81; the nearest are .*resnet18', photos, 'timm/resnet81', out)
+    refused(
+        'MMPretrain has no ConvNexT2; the nearest .*ConvNeXt', photos, 'mmpretrain/ConvNexT2', out
+    )
+    refused('timm/NAME, mmpretrain/NAME or a config file', photos, 'resnet18', out)
+    refused('config no.py does not exist', photos, 'no.py', out, kind=FileNotFoundError)
+    refused('cannot be pretrained on images of 32 × 32', photos, 'mmpretrain/LeNet5', out)
+    refused('no such folder or list', tmp_path / 'no', ours, out, kind=FileNotFoundError)
+    refused('is a single image', photos / 'dark/0 of dark.png', ours, out)
+    refused('only one of hours, epochs and iterations', photos, ours, out, hours=1.0)
+    refused('hours must be', photos, ours, out, iterations=None, hours=0.0)
+    refused('image_size must be', photos, ours, out, image_size=0)
+    refused('corruption must be one of mixed', photos, ours, out, corruption='blur')
+    refused('held_out must be below', photos, ours, out, held_out=60)
+    refused('start: no such file', photos, ours, out, start='no.pth', kind=FileNotFoundError)
+    (tmp_path / 'empty').mkdir()
+    refused('no image below', tmp_path / 'empty', ours, out, kind=FileNotFoundError)
+    (tmp_path / 'one').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'one/a.png')
+    refused('data holds 1 image: at least 2', tmp_path / 'one', ours, out)
+    assert not out.exists()
+    out.mkdir()
+    (out / 'mine.txt').write_text('mine')
+    refused('holds other files: give a new folder', photos, ours, out)
+    refused('is a file, but must be a folder', photos, ours, out / 'mine.txt')
+    assert [path.name for path in out.iterdir()] == ['mine.txt']
+
+
+def test_a_full_disk_is_refused_before_the_start(photos, tmp_path, vit, monkeypatch):
+    usage = type('Usage', (), dict(free=1000))
+    monkeypatch.setattr(module.shutil, 'disk_usage', lambda path: usage)
+    refused('checkpoints take .* MB are missing', photos, vit, tmp_path / 'out', kind=OSError)
+    assert not (tmp_path / 'out').exists()
+
+
+class TestImages:
+    def test_held_out_images_are_not_trained_on_and_drawn_by_the_seed(self, photos):
+        first, again, other = (lists.find(photos, 20, seed) for seed in (0, 0, 1))
+        assert first == again
+        assert set(first.held_out) != set(other.held_out)
+        assert not set(first.train) & set(first.held_out)
+        assert len(first.train) == 40
+        assert len(first.held_out) == 20
+        assert all((first.root / name).is_file() for name in first.train + first.held_out)
+        assert first.classes == ['dark', 'light']
+        assert [first.classes[i] for i in first.labels] == [n.split('/')[0] for n in first.held_out]
+
+    @pytest.mark.parametrize(
+        ('total', 'held_out'), [(2, 1), (20, 4), (100, 16), (1000, 50), (100_000, 1024)]
+    )
+    def test_number_held_out(self, total, held_out):
+        assert lists._number_held_out(total, None) == held_out
+
+    def test_a_list_of_paths(self, photos, tmp_path):
+        names = sorted(str(path) for path in (photos / 'dark').iterdir())
+        (tmp_path / 'list.txt').write_text('\n'.join(names) + '\n\n')
+        found = lists.find(tmp_path / 'list.txt', None, 0)
+        assert sorted(found.train + found.held_out) == sorted(Path(n).name for n in names)
+        assert found.classes == []
+        (tmp_path / 'list.txt').write_text('gone.png\n')
+        with pytest.raises(FileNotFoundError, match='1 of 1 files that do not exist'):
+            lists.find(tmp_path / 'list.txt', None, 0)
+        (tmp_path / 'binary').write_bytes(b'\xff\xfe\x00')
+        with pytest.raises(ValueError, match='neither a folder nor a text file'):
+            lists.find(tmp_path / 'binary', None, 0)
+
+    def test_too_few_of_a_class_make_no_classes(self, photos):
+        assert lists.find(photos, 6, 0).classes == []
+
+
+class TestLength:
+    @pytest.mark.parametrize('hours', [1 / 60, 0.1, 2, 100])
+    @pytest.mark.parametrize('iteration', [0.01, 0.3, 4.0])
+    @pytest.mark.parametrize('validation', [0.05, 3.0])
+    def test_hours_end_on_time(self, hours, iteration, validation):
+        """By a clock that only these durations move."""
+        speed = Speed(iteration, validation, start=0.1 * 60)
+        length = length_of(speed, seconds=hours * 3600)
+        taken = speed.start + length.iterations * iteration
+        taken += -(-length.rounds // length.validation_interval) * validation
+        step = length.per_round * iteration + validation  # nothing shorter can be left out
+        assert abs(taken - hours * 3600) <= max(0.05 * hours * 3600, step)
+
+    def test_iterations_are_kept(self):
+        for iterations in (1, 7, 100, 12_345):
+            length = length_of(Speed(0.2, 1.0), iterations=iterations)
+            assert abs(length.iterations - iterations) <= 0.03 * iterations
+            assert length.save_interval <= length.rounds
+        # an interrupted run waits for the end of its round
+        assert length.per_round * 0.2 <= 30
+
+    def test_hours_are_measured(self, photos, tmp_path, vit, monkeypatch):
+        now = iter(range(1_000_000))  # each look at the clock is a second later
+
+        def measure(config, seconds, clock):
+            assert seconds == 36 / 40
+            return config, Speed(0.5, 0.1, start=2.0)
+
+        monkeypatch.setattr(module, 'largest_batch', lambda c, b, s, clock: measure(c, s, clock))
+        options = dict.fromkeys(('iterations', 'epochs', 'batch_size', 'learning_rate', 'start'))
+        options |= dict.fromkeys(('held_out', 'compile_step', 'precision', 'image_size'))
+        options |= dict(data=[str(photos)], backbone=vit, hours=0.01, corruption='mixed', workers=0)
+        options |= dict(num_steps=1, seed=0, processes=1, keep_batch_norm=False)
+        module.prepare(tmp_path / 'out', options, lambda line: None, clock=lambda: next(now))
+        config = mmengine.Config.fromfile(tmp_path / 'out/config.py')
+        loader = config.train_dataloader
+        per_round = loader.sampler.round_size // loader.batch_size
+        iterations = config.train_cfg.max_epochs * per_round
+        # 36 s, less 1 s by the clock, 2 s to start again, and validations
+        assert 0.95 * 36 <= 3 + 0.5 * iterations + 0.1 * 20 <= 1.05 * 36
+
+
+def test_the_batch_is_halved_until_it_fits(monkeypatch, photos):
+    from mmebm.apis.pretraining import trial
+
+    tried = []
+
+    def measure(config, seconds, clock):
+        tried.append(config.train_dataloader.batch_size)
+        if tried[-1] > 8:
+            raise MemoryError
+        return Speed(1.0, 1.0)
+
+    monkeypatch.setattr(trial, 'measure', measure)
+    loader = dict(batch_size=1, sampler=dict(round_size=1), dataset=dict(repeats=1))
+    config = mmengine.Config(dict(train_dataloader=loader, val_dataloader=dict(batch_size=1)))
+    fitting, _ = largest_batch(config, 32, 1.0)
+    assert tried == [32, 16, 8]
+    assert fitting.train_dataloader.batch_size == fitting.val_dataloader.batch_size == 8
+    monkeypatch.setattr(trial, 'measure', lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError, match='one image does not fit'):
+        largest_batch(config, 4, 1.0)
+
+
+@pytest.mark.parametrize('kind', CORRUPTIONS)
+@pytest.mark.parametrize('size', [8, 32, 224])
+def test_corruptions_suit_the_image_size(kind, size):
+    from mmpretrain.registry import TRANSFORMS
+
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    corrupted, clean = TRANSFORMS.build(corruption_of(kind, size))(dict(img=image))['img']
+    assert corrupted.shape == clean.shape == image.shape
+
+
+def test_names_of_mmpretrain(vit):
+    found = networks.find('mmpretrain/MobileOne', 64, False)
+    assert found.group_norm > 0
+    assert found.config['type'] == 'GroupNormBackbone'
+    found = networks.find(vit, 32, False)
+    assert found.config['out_type'] == 'avg_featmap'
+    assert found.sincos
+    assert found.in_channels == 16
