@@ -205,6 +205,7 @@ def refused(match, *args, kind=ValueError, **options):
         mmebm.pretrain(*args, **SHORT | dict(iterations=1) | options)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_path):
     out = tmp_path / 'out'
     ours = 'timm/test_vit'
@@ -236,6 +237,7 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     assert [path.name for path in out.iterdir()] == ['mine.txt']
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_refused_before_the_start(photos, tmp_path, vit, monkeypatch):
     usage = type('Usage', (), dict(free=1000))
     monkeypatch.setattr(module.shutil, 'disk_usage', lambda path: usage)
@@ -299,6 +301,7 @@ class TestLength:
         # an interrupted run waits for the end of its round
         assert length.per_round * 0.2 <= 30
 
+    @pytest.mark.slow
     def test_hours_are_measured(self, photos, tmp_path, vit, monkeypatch):
         now = iter(range(1_000_000))  # each look at the clock is a second later
 
@@ -352,8 +355,9 @@ def test_corruptions_suit_the_image_size(kind, size):
     assert corrupted.shape == clean.shape == image.shape
 
 
+@pytest.mark.slow
 def test_names_of_mmpretrain(vit):
-    found = networks.find('mmpretrain/MobileOne', 64, False)
+    found = networks.find('mmpretrain/ShuffleNetV2', 32, False)
     assert found.group_norm > 0
     assert found.config['type'] == 'GroupNormBackbone'
     found = networks.find(vit, 32, False)
