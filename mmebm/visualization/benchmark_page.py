@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .page import Chart, Curve, render
+from .page import Chart, Curve, number, render
 
 NAMES = dict(finetune='finetuning', probe='linear probe', knn='kNN')  # in the order of columns
 
@@ -149,7 +149,7 @@ def table_rows(results: Sequence[Result]) -> list[dict]:
             dict(
                 method=r.method,
                 epochs=r.epochs,
-                hours=f'{r.hours:.2f}',
+                hours=number(r.hours) if r.epochs else '',
                 seeds=max(len(v) for v in r.accuracies.values()),
                 cells=cells,
             )

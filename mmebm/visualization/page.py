@@ -196,8 +196,8 @@ def line_chart(chart: Chart) -> Markup:
         text = escape(f'{name} {number(value)}{chart.unit}')
         parts.append(
             f'<line class="curve level" stroke-dasharray="3 3" x1="{LEFT}" '
-            f'x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{WIDTH - RIGHT}" '
-            f'y="{y - 4:.1f}" text-anchor="end">{text}</text>'
+            f'x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{LEFT + 4}" '
+            f'y="{y - 4:.1f}">{text}</text>'
         )
     for n, (curve, (x, y)) in enumerate(zip(chart.shown, points, strict=True)):
         n = n if curve.style is None else curve.style
