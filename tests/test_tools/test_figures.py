@@ -184,7 +184,7 @@ def test_figure_3_shows_every_corruption_of_the_paper(network, photos):
 
 def test_figure_3_takes_another_network_for_a_corruption(network, photos, tmp_path):
     save_network(tmp_path / 'other.pth', zero=False)
-    argv = ['3', str(network), str(photos), '--num', '1', '--network']
+    argv = ['3', str(network), str(photos), '--num', '1', '--scale', '0.25', '--network']
     args = figures.parse_args([*argv, f'Colorization={tmp_path / "other.pth"}'])
     figure = figures.figure_3(args)
     for block in figure.subfigs:

@@ -8,8 +8,8 @@ python tools/visualization/figures.py table1 [FOLDER|results.csv]       masks
 python tools/visualization/figures.py table2 [FOLDER|results.csv]       scales, and other tasks
 
 A FOLDER has a sub-folder per row, as docs/paper.md names them, with the row's finetuning run in
-ROW/finetuning; or a results.csv of tools/benchmarks/compare_small.py. Figure A reads N at the end
-of the sub-folders' names, and a results.csv inside them, too. The tables without a source show the
+ROW/finetuning; or a results.csv of ``mmebm benchmark``. Figure A reads N at the end of the
+sub-folders' names, and a results.csv inside them, too. The tables without a source show the
 paper's numbers. The left part of Figure 1, from noise to an image in hundreds of steps, shows how
 other energy-based models sample; this method never does that, so it is not drawn.
 """
@@ -230,7 +230,7 @@ def read_accuracies(source: Path, protocol: str) -> dict[str, list[float]]:
     """Accuracies in % by name of the row, one for each seed.
 
     Args:
-        source: a ``results.csv`` of ``compare_small.py``, a folder with one, or a folder of rows
+        source: a ``results.csv`` of ``mmebm benchmark``, a folder with one, or a folder of rows
             with a finetuning run each.
         protocol: which rows of the ``results.csv``.
 
