@@ -59,7 +59,7 @@ def test_builds_at_full_size(path):
     assert config.train_dataloader.batch_size == int(re.search(r'_\d+xb(\d+)-', path)[1])
     assert config.train_cfg.max_epochs == int(re.search(r'-(\d+)e_', path)[1])
     if 'energy' in path:  # compiling takes a minute, so it is for long runs
-        short = path.startswith(('configs/small', 'configs/quickstart'))
+        short = path.startswith(('configs/small', 'configs/further_tasks', 'configs/quickstart'))
         assert config.model.get('compile_step', False) != short
 
 
