@@ -24,7 +24,7 @@ ARMS = {
         'x',
     ),
     'linear head (the paper), masks 50 %': ('ours, grey cells (the paper)', 'tab:red', 'x'),
-    'masked cells hidden (hide_corrupted), linear head, 75 %': (
+    'masked cells hidden, linear head, 75 %': (
         'ours, masked cells hidden',
         'tab:red',
         'o',
