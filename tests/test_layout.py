@@ -16,7 +16,8 @@ LAYERS = (
     ('models',),
     ('evaluation', 'visualization'),
     ('engine',),
-    ('apis', 'conversion'),
+    ('conversion',),
+    ('apis',),
     ('cli',),
 )
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}

@@ -65,6 +65,46 @@ def test_the_pytorch_loop_trains_and_timm_loads_its_backbone(photos, monkeypatch
     torch.testing.assert_close(fresh(images), model.backbone.eval()(images))
 
 
+def plain_pytorch() -> dict:
+    """The names that the code of docs/plain_pytorch.md defines."""
+    page = (ROOT / 'docs/plain_pytorch.md').read_text()
+    names = {}
+    for marker, code in re.findall(r'(<!-- not run -->\n)?```python\n(.*?)```', page, re.DOTALL):
+        compile(code, 'docs/plain_pytorch.md', 'exec')
+        if not marker:
+            exec(code, names)
+    return names
+
+
+def test_the_loop_without_mmengine_trains():
+    names = plain_pytorch()
+    torch.manual_seed(0)
+    clean = torch.randn(2, 3, 32, 32)
+    zeroed = names['masked'](clean) == 0
+    assert 0 < zeroed.float().mean() < 1
+    cells = zeroed.unfold(2, 16, 16).unfold(3, 16, 16).flatten(4).float().mean(-1)
+    assert set(cells.unique().tolist()) == {0.0, 1.0}
+    model, optimizer = names['build'](img_size=32, depth=1)
+    loss = names['train'](model, optimizer, [clean] * 3, device='cpu')
+    assert torch.isfinite(loss)
+    assert model.head.fc.weight.abs().max() > 0
+    assert model.step_size.item() != pytest.approx(1000, abs=0.1)
+
+
+def test_the_distributed_loop_trains(tmp_path):
+    names = plain_pytorch()
+    model, optimizer = names['build'](img_size=32, depth=1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    try:
+        loss = names['train_distributed'](model, optimizer, [torch.randn(2, 3, 32, 32)] * 2)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.isfinite(loss)
+    assert model.head.fc.weight.abs().max() > 0
+
+
 def test_the_config_trains(photos):
     bundled = Path(mmpretrain.__file__).parent / '.mim/configs/_base_'
     code = example('_base_ =')
