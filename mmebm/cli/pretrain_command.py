@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument('--seed', type=int, default=0)
     chosen = parser.add_argument_group('chosen by trying, unless given')
     chosen.add_argument('--batch-size', type=int, metavar='N', help='images per process')
-    chosen.add_argument('--lr', type=float, help='learning rate; 1e-3 × batch / 256 without')
+    chosen.add_argument(
+        '--lr', type=float, help='learning rate; by default 1e-3 × batch / 32, at most 1e-3'
+    )
     chosen.add_argument('--precision', choices=['float32', 'bfloat16', 'float16'])
     chosen.add_argument('--workers', type=int, metavar='N', help='processes that load images')
     chosen.add_argument('--compile', action=argparse.BooleanOptionalAction, default=None)

@@ -114,7 +114,7 @@ def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
     files = {path.name for path in (tmp_path / 'out').iterdir() if path.is_file()}
     assert files == {
         *('backbone.safetensors', 'checkpoint.pth', 'config.py', 'report.html'),
-        *('train.txt', 'held_out.txt', 'options.json'),
+        *('train.txt', 'held_out.txt', 'options.json', 'log.txt'),
     }
     accuracies = [s['knn/accuracy'] for s in scalars(tmp_path / 'out') if 'knn/accuracy' in s]
     assert accuracies
@@ -198,6 +198,23 @@ def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, c
     log = ''.join(path.read_text() for path in (tmp_path / 'more').rglob('*.log'))
     assert 'start.safetensors' in log
     assert weights(start).keys() == weights(whole).keys()
+
+
+@pytest.mark.slow
+def test_a_module_starts_with_its_own_weights(photos, tmp_path):
+    torch.manual_seed(1)
+    module = timm.create_model('test_vit', img_size=32, num_classes=0)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    run = mmebm.pretrain(
+        photos, module, tmp_path / 'out', iterations=1, learning_rate=1e-9, **SHORT
+    )
+    assert_equal(before, module.state_dict())  # a copy was trained
+    loaded = safetensors.torch.load_file(run.backbone)
+    assert loaded.keys() == before.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(loaded[name], tensor, atol=1e-6, rtol=1e-4)
+    module.load_state_dict(loaded)
+    assert 'Epoch(train)' in (tmp_path / 'out/log.txt').read_text()
 
 
 def refused(match, *args, kind=ValueError, **options):

@@ -1,5 +1,6 @@
 """What a backbone needs to be pretrained, found by running it once."""
 
+import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +30,7 @@ from ...evaluation.backbone_check import (
 from ...utils.batch_norm import training_batch_norms
 
 BATCH = 2
+GIVEN = 'GivenBackbone'  # type of a module that the caller built
 MMPRETRAIN_SIZE, SMALLEST_SIZE = 224, 8
 
 
@@ -57,9 +59,29 @@ class Network:
     parameters: int
 
     @property
+    def is_given(self) -> bool:
+        """Whether the caller built it."""
+        return self.config.get('backbone', self.config)['type'] == GIVEN
+
+    @property
     def is_timm(self) -> bool:
         """Whether it is one of timm's."""
         return self.config.get('backbone', self.config)['type'] == 'TIMMBackbone'
+
+
+def give(module: nn.Module) -> str:
+    """Let configs of this process build copies of a module; the name for :func:`find`."""
+    _given[:] = [module]
+    MODELS.register_module(name=GIVEN, module=given, force=True)
+    return f'{GIVEN} ({type(module).__name__})'
+
+
+def given() -> nn.Module:
+    """A copy of the module that the caller built."""
+    return copy.deepcopy(_given[0])
+
+
+_given: list[nn.Module] = []
 
 
 def find(name: str, image_size: int | None, keep_batch_norm: bool) -> Network:
@@ -119,6 +141,8 @@ def _config_of(name: str) -> tuple[dict, int]:
         return dict(type='TIMMBackbone', model_name=model), size
     if library == 'mmpretrain' and model:
         return _of_mmpretrain(model)
+    if name.startswith(f'{GIVEN} '):
+        return dict(type=GIVEN), MMPRETRAIN_SIZE
     if name.endswith('.py'):
         if not Path(name).is_file():
             raise FileNotFoundError(f'config {name} does not exist')
@@ -173,6 +197,8 @@ def _run(config: dict, size: int, own: int) -> tuple[dict, nn.Module, Tensor]:
     """The config with an image size where it needs one, the backbone, and features of images."""
     if config['type'] == 'TIMMBackbone':
         takes_size = size != own
+    elif config['type'] == GIVEN:
+        takes_size = False
     else:
         arguments, takes_any = constructor_arguments(MODELS.get(config['type']))
         takes_size = 'img_size' in arguments or takes_any

@@ -19,7 +19,7 @@ PIXELS = dict(
 )
 CORRUPTIONS = ('mixed', 'masking', 'super-resolution', 'denoising', 'colorization')
 BATCH_SIZES = dict(cuda=256, cpu=32)  # at most: the paper's; on a CPU more steps are worth more
-LEARNING_RATE, REFERENCE_BATCH = 1e-3, 256  # scaled linearly with the batch
+LEARNING_RATE, REFERENCE_BATCH = 1e-3, 32  # linear up to this batch, then constant
 ROUND_SECONDS = 20.0  # an interrupted run ends after so long
 ROUNDS = 20  # at least, so that short runs are validated and saved in between
 SAVE_SECONDS = 300.0

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -76,7 +78,7 @@ class PretrainingRun:
 
 def pretrain(
     data: str | Path | Sequence[str | Path],
-    backbone: str,
+    backbone: str | nn.Module,
     out: str | Path,
     *,
     hours: float | None = None,
@@ -104,7 +106,7 @@ def pretrain(
         data: folder of images (any depth, no labels), or text file with a path per line, or several
             of these. Where all images lie in class sub-folders, kNN accuracy is measured too.
         backbone: ``timm/NAME``, ``mmpretrain/NAME`` (a model of its index, or a class), or a config
-            file with a ``model.backbone``.
+            file with a ``model.backbone``; or a module, which starts with its own weights.
         out: folder for all files of the run: a new one, or that of the same run.
         hours: length of the run, everything included, > 0; fitted to the measured speed.
         epochs: or passes over the images, ≥ 1; 100 if no length is given.
@@ -117,7 +119,7 @@ def pretrain(
             instead of replacing them by group norms.
         batch_size: images per process, ≥ 1; None tries 256 on a GPU, 32 on a CPU, and halves it
             until it fits in memory.
-        learning_rate: > 0; None takes 1e-3 × batch / 256.
+        learning_rate: > 0; None takes 1e-3 × batch / 32, at most 1e-3.
         precision: ``float32``, ``bfloat16`` or ``float16``; None takes bfloat16 where the device
             computes in it.
         workers: processes that load images, ≥ 0; None takes one per core but one, at most 8.
@@ -138,6 +140,11 @@ def pretrain(
         OSError: the disk has no room.
     """
     out = Path(out).expanduser().absolute()
+    if isinstance(backbone, nn.Module):
+        if start is not None:
+            raise ValueError('start: a module as backbone starts with its own weights')
+        backbone = networks.give(backbone)
+        say(f'backbone    {backbone}: config.py cannot build it, only this process can')
     options = dict(
         data=[str(Path(d).expanduser().absolute()) for d in _listed(data)],
         backbone=backbone,
@@ -209,7 +216,7 @@ def prepare(
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
         _write_lists(scratch, images)
-        tensors = None if options['start'] is None else starting_weights(network, options['start'])
+        tensors = starting_weights(network, options['start'])
         if tensors is not None:
             choices['start'] = str(out / START)
             save_file(tensors, scratch / START)
@@ -234,7 +241,8 @@ def prepare(
     batch = draft.train_dataloader.batch_size
     spent = clock() - began
     speed = Speed(speed.iteration, speed.validation, spent + speed.start)
-    rate = options['learning_rate'] or LEARNING_RATE * batch * processes / REFERENCE_BATCH
+    share = min(1.0, batch * processes / REFERENCE_BATCH)
+    rate = options['learning_rate'] or LEARNING_RATE * share
     iterations = options['iterations']
     if iterations is None and hours is None:
         passes = options['epochs'] or EPOCHS
@@ -264,13 +272,18 @@ def prepare(
     (out / OPTIONS).write_text(json.dumps(options, indent=1) + '\n')
 
 
-def starting_weights(network: networks.Network, start: str) -> dict[str, Tensor]:
-    """The tensors of a file of timm, MMPretrain or mmebm, named as in the network.
+def starting_weights(network: networks.Network, start: str | None) -> dict[str, Tensor] | None:
+    """The tensors of a given module, or of a file of timm, MMPretrain or mmebm; None for neither.
+
+    Returns:
+        Named as in the network.
 
     Raises:
-        ValueError: the file cannot be read, or holds none.
+        ValueError: the file cannot be read, or holds no tensors.
     """
-    tensors = read_backbone_tensors(start)
+    if start is None and not network.is_given:
+        return None
+    tensors = networks.given().state_dict() if start is None else read_backbone_tensors(start)
     if network.is_timm and not any(name.startswith('timm_model.') for name in tensors):
         tensors = {f'timm_model.{name}': tensor for name, tensor in tensors.items()}
     if network.group_norm:  # it keeps the weights of a batch norm and has no statistics
@@ -318,6 +331,10 @@ def train_with(config: Config, build: Callable[[Config], Runner]) -> None:
     """Train with a progress line; ``build`` makes the runner."""
     with quiet():
         runner = build(config)
+    if is_main_process():  # all starts in one file
+        log = logging.FileHandler(Path(runner.work_dir, 'log.txt'))
+        log.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+        runner.logger.addHandler(log)
     progress = ProgressHook()
     runner.register_hook(progress, priority='VERY_LOW')
     try:
@@ -330,6 +347,10 @@ def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]
     """Write the backbone alone, for timm or MMPretrain; its path and lines that load it."""
     backbone = config.model.backbone
     inner = backbone.backbone if backbone.type == 'GroupNormBackbone' else backbone
+    if inner.type == networks.GIVEN:
+        file = out / 'backbone.safetensors'
+        save_file(_backbone_state(checkpoint), file, metadata={'format': 'pt'})
+        return file, [f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))']
     if inner.type != 'TIMMBackbone':
         file = out / 'backbone.pth'
         return file, to_mmpretrain_file(checkpoint, file, config, overwrite=True).usage
@@ -341,13 +362,8 @@ def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]
 
 def _export_with_group_norm(checkpoint: Path, config: Config, file: Path) -> list[str]:
     """timm's network with our group norms: its tensors, and how to build it again."""
-    model: nn.Module = MODELS.build(config.model.backbone)
-    state = load_checkpoint_safely(checkpoint)['state_dict']
-    prefix = 'backbone.'
-    model.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    )
-    tensors = {k: v.contiguous().clone() for k, v in model.timm_model.state_dict().items()}
+    tensors = {k.removeprefix('timm_model.'): v for k, v in _backbone_state(checkpoint).items()}
+    MODELS.build(config.model.backbone).timm_model.load_state_dict(tensors)  # strict
     save_file(tensors, file, metadata={'format': 'pt'})
     inner = config.model.backbone.backbone
     size = f', img_size={inner.img_size}' if 'img_size' in inner else ''
@@ -356,6 +372,15 @@ def _export_with_group_norm(checkpoint: Path, config: Config, file: Path) -> lis
         f'num_classes=0{size}))',
         f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))',
     ]
+
+
+def _backbone_state(checkpoint: Path) -> dict[str, Tensor]:
+    state, prefix = load_checkpoint_safely(checkpoint)['state_dict'], 'backbone.'
+    return {
+        name.removeprefix(prefix): tensor.contiguous().clone()
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
 
 
 @contextlib.contextmanager
@@ -459,7 +484,7 @@ def _say_choices(say, config, options, length, speed, device, num_images) -> Non
     )
     say(f'batch       {batch}{f" × {processes} processes" if processes > 1 else ""}: {why}')
     rate = wrapper.optimizer.lr
-    why = 'as asked for' if options['learning_rate'] else f'1e-3 × {total} / 256'
+    why = 'as asked for' if options['learning_rate'] else f'1e-3 × {total} / 32, at most 1e-3'
     say(f'lr          {rate:.3g}: {why}')
     why = 'as asked for' if options['precision'] else f'what the {device} computes in'
     say(f'precision   {wrapper.dtype}: {why}')
