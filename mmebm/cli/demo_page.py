@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..apis import (
     Damage,
@@ -442,7 +442,7 @@ def restore_tab(demo: Demo, page: gr.Blocks) -> None:
             # Gradio would open it; the path goes on unopened, and all is checked where it is read.
             image.preprocess = lambda payload: None if payload is None else payload.path
             gallery = gr.Gallery(
-                list(samples.values()),
+                [ImageOps.fit(Image.fromarray(pixels), (144, 144)) for pixels in samples.values()],
                 show_label=False,
                 columns=6,
                 rows=1,
@@ -531,8 +531,9 @@ def restore_tab(demo: Demo, page: gr.Blocks) -> None:
         concurrency_limit=1,
         api_visibility='private',
         show_progress='minimal',
+        trigger_mode='always_last',  # else what is chosen meanwhile would be dropped
     )
-    quick = dict(api_visibility='private', show_progress='hidden')
+    quick = dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last')
     again_inputs = dict(fn=demo.restore, inputs=inputs, outputs=[state, step, *shown], **network)
 
     names = list(samples)
@@ -548,10 +549,10 @@ def restore_tab(demo: Demo, page: gr.Blocks) -> None:
     gr.on([image.change, size.release], demo.canvas, [image, damage, size], editor, **quick).then(
         **unless_painting
     )
-    gr.on([a.release, b.release], **unless_painting, trigger_mode='always_last')
+    gr.on([a.release, b.release], **unless_painting)
     gr.on([button.click, count.release], **again_inputs)
     again.click(lambda value: int(value) + 1, seed, seed, **quick).then(**unless_painting)
-    step.input(demo.show, [state, step], shown, trigger_mode='always_last', **quick)
+    step.input(demo.show, [state, step], shown, **quick)
     page.load(**again_inputs)
 
 

@@ -77,11 +77,12 @@ def page(url):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport=dict(width=1100, height=800))
+        page.set_default_timeout(120_000)
         page.on('console', lambda m: problems.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda error: problems.append(str(error)))
         page.on('request', lambda r: None if is_local(r.url, url) else problems.append(r.url))
         page.goto(url)
-        page.wait_for_selector('#figures b', timeout=60_000)
+        page.wait_for_selector('#figures b')
         yield page
         browser.close()
     assert problems == []
@@ -96,7 +97,7 @@ def figures(page):
 
 
 def wait_for(page, text):
-    """Until the figures hold a text; Playwright waits for 30 seconds."""
+    """Until the figures hold a text."""
     page.wait_for_function(
         "text => document.querySelector('#figures').innerText.includes(text)", arg=text
     )
