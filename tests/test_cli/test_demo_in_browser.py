@@ -1,6 +1,5 @@
 """``mmebm demo`` as its user sees it, in Chromium; what others may not do over HTTP."""
 
-import shutil
 import struct
 import zlib
 from contextlib import contextmanager
@@ -11,21 +10,14 @@ from PIL import Image
 
 from mmebm.cli import demo_command
 from mmebm.cli.main import build_parser
+from tests.browser import FLAGS, find_chromium
 from tests.zero_head import save_network
 
 pytest.importorskip('gradio', reason="pip install 'mmebm[demo]'")
 httpx = pytest.importorskip('httpx')
 sync_api = pytest.importorskip('playwright.sync_api', reason='pip install playwright')
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None
-)
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium: apt-get install chromium'),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +67,7 @@ def page(url):
     """The page, loaded; afterwards no error may have been logged, and no other host asked."""
     problems = []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         page = browser.new_page(viewport=dict(width=1100, height=800))
         page.set_default_timeout(120_000)
         page.on('console', lambda m: problems.append(m.text) if m.type == 'error' else None)
