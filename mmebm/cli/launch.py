@@ -25,10 +25,10 @@ from ..utils.checkpoint import (
     newest_sound_checkpoint,
     register_safe_loader,
 )
+from ..utils.quiet import quiet_terminal, quiet_torch
 from ..utils.state_dict import fit_of
 from ..utils.whole_files import register_whole_files
 from .config_check import check_options
-from .quiet import quiet_terminal, quiet_torch
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'

@@ -164,6 +164,8 @@ def charts(history: Sequence[Record], iterations_per_epoch: int | None = None) -
     ]
     if len(gains) > 1:
         gains.append(logged('mean', 'restoration/psnr_gain', validation))
+    # 'lr' is that of the first group of parameters, which may be α's, ten times the network's
+    rate = 'base_lr' if any(r.get('base_lr') is not None for r in training) else 'lr'
     chance = next((r.get('sorting/chance') for r in validation if r.get('sorting/chance')), None)
     return [
         Chart('Training loss', x_label, [logged('loss', 'loss', training)]),
@@ -206,7 +208,7 @@ def charts(history: Sequence[Record], iterations_per_epoch: int | None = None) -
             ],
         ),
         Chart('Step size α', x_label, [logged('α', 'step_size', training)]),
-        Chart('Learning rate', x_label, [logged('learning rate', 'lr', training)]),
+        Chart('Learning rate', x_label, [logged('learning rate', rate, training)]),
     ]
 
 

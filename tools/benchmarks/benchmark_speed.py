@@ -36,9 +36,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.quiet import quiet_torch
 from mmebm.utils import keep_freed_memory
 from mmebm.utils.device import device_name
+from mmebm.utils.quiet import quiet_torch
 from mmebm.utils.step_cost import peak_memory, step_seconds
 from mmebm.utils.tables import markdown_table, print_table, write_csv
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmebm.apis import FeatureExtractor, evaluate_knn, read_config
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.quiet import quiet_torch
+from mmebm.utils.quiet import quiet_torch
 from mmebm.utils.tables import print_table
 
 

@@ -20,8 +20,8 @@ from rich.progress import track
 from torch import nn
 
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.quiet import quiet_torch
 from mmebm.utils.device import device_name
+from mmebm.utils.quiet import quiet_torch
 from mmebm.utils.step_cost import peak_memory
 from mmebm.utils.tables import markdown_table, write_csv
 

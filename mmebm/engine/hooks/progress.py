@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ...utils.quiet import NOT_FOR_THE_TERMINAL, WithoutPrefixes
+
 REDRAWN = 0.5  # seconds between two changes of the line
 AVERAGED = 10  # iterations, for the speed
 
@@ -103,9 +105,11 @@ class ProgressHook(Hook):
 
 def _warnings_on(console: Console) -> logging.Handler:
     """Prints warnings above the line."""
-    return RichHandler(
+    handler = RichHandler(
         logging.WARNING, console=console, show_time=False, show_path=False, show_level=False
     )
+    handler.addFilter(WithoutPrefixes(NOT_FOR_THE_TERMINAL))
+    return handler
 
 
 def _clock(seconds: float) -> str:

@@ -36,6 +36,7 @@ class UnreadableImagesHook(Hook):
             raise ValueError(f'max_share must lie in [0, 1], but got {max_share!r}')
         self.max_share = max_share
         self._paths: set[str] = set()
+        self._reported: dict[str, set[str]] = {}  # by part of the data
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Report on the training set.
@@ -73,8 +74,12 @@ class UnreadableImagesHook(Hook):
         if not paths:
             runner.logger.info(report)
             return
-        # MMEngine logs a warning of the same text only once; the iteration makes each text new.
-        runner.logger.warning(f'{report}; others took their place. Paths: {file}')
+        # A warning if they changed. MMEngine logs a warning of the same text only once; the iteration
+        # makes each text new.
+        new = paths != self._reported.get(name)
+        self._reported[name] = paths
+        log = runner.logger.warning if new else runner.logger.info
+        log(f'{report}; others took their place. Paths: {file}')
         if len(paths) > max(1, self.max_share * total):
             raise RuntimeError(
                 f'{count} are unreadable, more than max_share={self.max_share:.2%} of '

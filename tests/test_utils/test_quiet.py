@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger
 
-from mmebm.cli.quiet import NO_GPU, quiet_terminal, quiet_torch
+from mmebm.utils.quiet import NO_GPU, quiet_terminal, quiet_torch
 from tests.tools import FOREIGN
 
 ROOT = Path(__file__).parents[2]
