@@ -110,6 +110,9 @@ def test_sorting(precision):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    'MMEBM_DEVICE' not in os.environ, reason='test_compiled_step does so on the CPU'
+)
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_compiled(precision):
     check(network(compile_step=True), batch(), precision)

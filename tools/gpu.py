@@ -52,7 +52,7 @@ def parts(args: argparse.Namespace, out: Path) -> dict[str, tuple[list[str], flo
         speed += ['--steps', 'supervised', 'Listing 1', 'ours', 'ours, compiled', 'MAE']
     found = {'tests': (tests, 200), 'speed': (speed, 240)}
     if args.data:
-        compare = [benchmarks / 'compare_small.py', args.data, '--work-dir', out / 'comparison']
+        compare = ['-m', 'mmebm', 'benchmark', args.data, '--out', out / 'comparison']
         compare += ['--methods', 'scratch', 'energy-mixed', 'mae', '--pretraining-epochs', '10']
         compare += ['--epochs', '10', '--pretraining-lrs', '1e-3', '--lrs', '1e-3']
         compare += ['--layer-decays', '0.75']

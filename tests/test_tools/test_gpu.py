@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mmebm.cli.main import build_parser
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def test_real_commands_are_accepted(gpu, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / 'tools/benchmarks')
         speed = load_tool('benchmarks/benchmark_speed').parse_args(commands['speed'][0][2:])
-        compare = load_tool('benchmarks/compare_small').parse_args(commands['comparison'][0][2:])
+    compare = build_parser().parse_args(commands['comparison'][0][3:])
     assert speed.models == ['vit-small', 'vit-base']
     assert speed.batch_size == 128
     assert 'energy-mixed' in compare.methods
