@@ -50,6 +50,7 @@ from .corruptions import (
 )
 from .datasets import ImageFolder, RoundSampler
 from .engine import (
+    BoundedHistoryHook,
     FiniteLossHook,
     GracefulStopHook,
     LayerDecayOptimWrapperConstructor,
@@ -83,6 +84,7 @@ register_models()
 __all__ = [
     'BaseCorruption',
     'Blur',
+    'BoundedHistoryHook',
     'Colorization',
     'EnergyHead',
     'EnergyMetric',

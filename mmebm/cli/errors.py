@@ -46,13 +46,14 @@ _CHECKS = (
     ValueError,
 )
 
+_WORKER_ENDED = (
+    'a process that loads images has been ended from outside, as the system does when memory runs '
+    'out: with fewer (train_dataloader.num_workers) or smaller batches, --resume goes on after the '
+    'last checkpoint'
+)
 # What torch says where another process of the run has been ended, and what it means.
 _FROM_OUTSIDE = {
-    r'DataLoader worker \(pid.*?\) (is killed by signal: \w+|exited unexpectedly)': (
-        'a process that loads images has been ended from outside, as the system does when memory '
-        'runs out: with fewer (train_dataloader.num_workers) or smaller batches, --resume goes on '
-        'after the last checkpoint'
-    ),
+    r'DataLoader worker \(pid.*?\) (is killed by signal: \w+|exited unexpectedly)': _WORKER_ENDED,
     r'Connection (closed|reset) by peer': (
         'another process of this run has ended; --resume goes on after the last checkpoint'
     ),
@@ -145,6 +146,9 @@ def mistake(error: Exception) -> str | None:
         error: as caught, with its traceback.
     """
     message = _message(error)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, EOFError | OSError) and any(map(_is_handing_over, frames)):
+        return f'{_WORKER_ENDED} ({message or type(error).__name__})'
     if not message or not isinstance(error, _CHECKS):
         return None
     if re.match(r'Caught \w+ in DataLoader worker process', message):
@@ -152,7 +156,6 @@ def mistake(error: Exception) -> str | None:
     for pattern, explanation in _FROM_OUTSIDE.items():
         if isinstance(error, RuntimeError) and (found := re.search(pattern, message)):
             return f'{explanation} ({found[0]})'
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     checked, config = _is_raised(error.__traceback__), _being_built(frames)
     owner = config and _name(config['type'])
     if any(map(_is_loop, frames)):
@@ -204,6 +207,15 @@ def _is_loop(frame: FrameType) -> bool:
     return frame.f_code.co_name == 'run' and isinstance(frame.f_locals.get('self'), BaseLoop)
 
 
+def _is_handing_over(frame: FrameType) -> bool:
+    """Whether a loader was taking a batch from one of its workers."""
+    return frame.f_code.co_name == '_try_get_data' and _package(frame) == 'torch'
+
+
+def _package(frame: FrameType) -> str:
+    return frame.f_globals.get('__name__', '').split('.')[0]
+
+
 def _is_ours(filename: str) -> bool:
     return Path(filename).resolve().is_relative_to(_OURS)
 
@@ -212,8 +224,9 @@ def _is_given(frames: list[FrameType]) -> bool:
     """Whether a library raised the error, called with a config by MMEngine and not by our code."""
     names = [frame.f_code.co_filename for frame in frames]
     ours = [Path(name).resolve() for name in names if _is_ours(name)]
-    package = frames[-1].f_globals.get('__name__', '').split('.')[0]
-    return package in _LIBRARIES and all(p.parent == Path(__file__).parent for p in ours)
+    return _package(frames[-1]) in _LIBRARIES and all(
+        p.parent == Path(__file__).parent for p in ours
+    )
 
 
 def _being_built(frames: list[FrameType]) -> dict | None:

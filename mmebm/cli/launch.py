@@ -16,7 +16,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from ..engine import MissedValidationHook
+from ..engine import BoundedHistoryHook, MissedValidationHook
 from ..utils import keep_freed_memory
 from ..utils.checkpoint import (
     checkpoint_to_load,
@@ -217,6 +217,7 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
     quiet_torch()
     runner = Runner.from_cfg(cfg)
     quiet_terminal(runner.logger)  # the messages come during training
+    runner.register_hook(BoundedHistoryHook())
     if cfg.get('resume'):
         runner.register_hook(MissedValidationHook())
     if any(isinstance(h, CheckpointHook) and h.max_keep_ckpts == 1 for h in runner.hooks):

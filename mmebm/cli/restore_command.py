@@ -214,7 +214,10 @@ def chosen_corruption(words: list[str] | None):
         if not (key and sign):
             raise ValueError(f'an option of --corruption is KEY=VALUE, got {pair!r}')
         options[key] = DictAction._parse_iterable(value)
-    return MixedCorruption([dict(type=name, **options)]).corruptions[0]
+    try:
+        return MixedCorruption([dict(type=name, **options)]).corruptions[0]
+    except TypeError as error:  # of Python too, where an option is missing or unknown
+        raise TypeError(f'--corruption {name}: {error}') from error
 
 
 def check_masks(path: str | None) -> None:

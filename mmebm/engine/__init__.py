@@ -1,6 +1,7 @@
 """What MMEngine's runner calls during a run."""
 
 from .hooks import (
+    BoundedHistoryHook,
     FiniteLossHook,
     GracefulStopHook,
     MissedValidationHook,
@@ -17,6 +18,7 @@ from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim_wrapper import MixedPrecisionOptimWrapper
 
 __all__ = [
+    'BoundedHistoryHook',
     'FiniteLossHook',
     'GracefulStopHook',
     'LayerDecayOptimWrapperConstructor',

@@ -66,8 +66,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             check_hidden_patches(self.backbone)
             if self.recomputed:  # in the backward pass, where nothing is hidden
                 raise ValueError(
-                    f'hide_corrupted=True with recompute={list(options["recompute"])}: recomputed '
-                    'layers would see the hidden patches. Leave one of the two out'
+                    f'hide_corrupted=True with recompute ({len(self.recomputed)} modules): '
+                    'recomputed layers would see the hidden patches. Leave one of the two out'
                 )
         self.hide_corrupted = hide_corrupted
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)

@@ -387,6 +387,18 @@ class TestInterruption:
         assert message.startswith('a process that loads images has been ended from outside')
         assert message.endswith(f'({text.rstrip(". ")})')
 
+    def test_a_worker_killed_while_it_hands_over_a_batch(self, monkeypatch):
+        def end(*_, **__):
+            raise EOFError
+
+        batches = iter(DataLoader(range(8), num_workers=1))
+        monkeypatch.setattr(batches._data_queue, 'get', end)
+        with pytest.raises(EOFError) as raised:
+            next(batches)
+        message = mistake(raised.value)
+        assert message.startswith('a process that loads images has been ended from outside')
+        assert message.endswith('(EOFError)')
+
     def test_another_process_that_ended(self):
         text = '[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2145'
         message = mistake(RuntimeError(text))

@@ -259,12 +259,13 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
             others = times.get((kind, precision))
             return middle / median(others) if others else None
 
-        floor = listing = share = None
+        floor = listing = share = speed = None
         if kind not in OTHERS:
             work = 3 if kind == SUPERVISED else 6 * bench.num_steps  # in F
             if kind != SUPERVISED and (SUPERVISED, precision) in times:
                 floor = ratio(SUPERVISED) / (work / 3)
             share = work * bench.forward_flops / (2 * SIDE**3) / ratio(PRODUCT)
+            speed = work * bench.forward_flops / middle / 1e12
         if kind.startswith('ours') and (LISTING_1, precision) in memory:
             listing = memory[kind, precision] / memory[LISTING_1, precision]
         rows.append(
@@ -281,6 +282,7 @@ def measure(name: str, args: argparse.Namespace, console: Console) -> list[dict]
                 of_listing_1=ratio(LISTING_1),
                 of_listing_1_float32=ratio(LISTING_1, 'float32'),
                 of_product=share,
+                teraflops=speed,
                 megabytes=memory[kind, precision] / 2**20,
                 memory_of_listing_1=listing,
             )

@@ -1,5 +1,6 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
+from .bounded_history import BoundedHistoryHook
 from .finite_loss import FiniteLossHook
 from .graceful_stop import GracefulStopHook
 from .missed_validation import MissedValidationHook
@@ -13,6 +14,7 @@ from .sincos_position_embedding import SinCosPositionEmbeddingHook
 from .unreadable_images import UnreadableImagesHook
 
 __all__ = [
+    'BoundedHistoryHook',
     'FiniteLossHook',
     'GracefulStopHook',
     'MissedValidationHook',
