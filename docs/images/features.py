@@ -48,7 +48,7 @@ def main() -> None:
         for row in csv.DictReader(file):
             if row['batch'] == '32' and row['learning_rate'] == '0.003':
                 runs[row['arm'], int(row['of']), int(row['iterations'])].append(row)
-            elif row['arm'] == 'random network':
+            elif row['arm'] == 'random network' and row['init'] == 'default':
                 runs['random', 0, 0].append(row)
     start = mean(float(row['probe']) for row in runs['random', 0, 0])
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout='constrained')
