@@ -74,8 +74,8 @@ class UnreadableImagesHook(Hook):
         if not paths:
             runner.logger.info(report)
             return
-        # A warning if they changed. MMEngine logs a warning of the same text only once; the iteration
-        # makes each text new.
+        # A warning only if they changed. MMEngine logs a warning of the same text once; the
+        # iteration makes each text new.
         new = paths != self._reported.get(name)
         self._reported[name] = paths
         log = runner.logger.warning if new else runner.logger.info
