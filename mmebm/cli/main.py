@@ -42,13 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
-    args = build_parser().parse_args(argv)
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:  # told by the sub-command, which knows its options
+        args.parser.error(f'unrecognized arguments: {" ".join(unknown)}')
     from .errors import one_line_errors  # not for --help: it imports what trains
 
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')

@@ -77,7 +77,10 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
         )
     total = iterations * speed.iteration
     rounds = min(iterations, max(ROUNDS, math.ceil(total / ROUND_SECONDS)))
-    per_round = max(1, round(iterations / rounds))
+    wanted = max(1, round(iterations / rounds))
+    # close to it, and exact if possible: rounds that add up to the iterations asked for
+    exact = [n for n in range(wanted // 2 + 1, 2 * wanted) if iterations % n == 0]
+    per_round = min(exact, key=lambda n: abs(n - wanted), default=wanted)
     rounds = max(1, round(iterations / per_round))
     each = total / rounds
     most = max(1, math.floor(total * VALIDATION_SHARE / max(speed.validation, 1e-9)))
