@@ -45,7 +45,8 @@ def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
     calls = []
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(launch, 'keep_freed_memory', lambda: calls.append('kept'))
-    runner = SimpleNamespace(logger=logging.getLogger('test'))
+    nothing = dict(hooks=[], register_hook=lambda hook: None)
+    runner = SimpleNamespace(logger=logging.getLogger('test'), **nothing)
     monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: runner)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) is runner
