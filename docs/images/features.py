@@ -29,8 +29,13 @@ ARMS = {
         'tab:red',
         'o',
     ),
+    'masked cells hidden, linear head, Xavier start, 75 %': (
+        'the same, Xavier start',
+        'tab:green',
+        'o',
+    ),
     'masked cells hidden, norm of each token, normalised targets, 75 %': (
-        'the same, token norm, normalised targets',
+        'and token norm, normalised targets',
         'tab:orange',
         'o',
     ),
