@@ -19,7 +19,10 @@ OTHERS = (
     *('configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'),
     *('configs/small/energy-mixed_vit', 'configs/small/ae-denoising_vit'),
 )
-TRAINED = one_of_each(PRETRAINING) + [path for path in PRETRAINING if path.startswith(OTHERS)]
+# the further tasks last, since their configs are small ones with a start of their own
+TRAINED = one_of_each(sorted(PRETRAINING, key=lambda path: 'further_tasks' in path)) + [
+    path for path in PRETRAINING if path.startswith(OTHERS)
+]
 # parameters of the backbone
 MILLIONS = {
     'vit-small': 21.7,
