@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import signal
 
 import pytest
 
@@ -10,6 +11,8 @@ import pytest
 def pytest_configure(config):
     if config.getoption('numprocesses', None) and not hasattr(config, 'workerinput'):
         return  # this process only hands out tests: it needs none of what takes seconds to import
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # MMPretrain prints that an optional package of its own is missing. pytest would show that
     # line again below its summary, as the last one.
     with contextlib.redirect_stdout(io.StringIO()):

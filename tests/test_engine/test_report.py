@@ -1,6 +1,7 @@
 """``report.html`` of real runs: every method, resumed, and without a trace in the training."""
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,11 +138,19 @@ def test_without_validation_it_has_curves(run):
     assert '<img' not in page
 
 
+def wait_for_the_next_second():
+    """MMEngine names the folder of each start by the second."""
+    second = int(time.time())
+    while int(time.time()) == second:
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_a_resumed_run_continues_curves_and_cost(run, monkeypatch):
     now = iter(range(0, 10**6, 1000))
     monkeypatch.setattr(module.time, 'perf_counter', lambda: float(next(now)))
     first = run(epochs=1)
+    wait_for_the_next_second()
     resumed = run(epochs=3, resume=True)
     history = read_history(resumed.work_dir, 2, resumed_at=2)
     assert [r.iteration for r in history if r.training] == [1, 2, 3, 4, 5, 6]
@@ -150,6 +159,7 @@ def test_a_resumed_run_continues_curves_and_cost(run, monkeypatch):
     meta = torch.load(Path(first.work_dir, 'epoch_1.pth'), weights_only=False)['meta']
     later = torch.load(Path(first.work_dir, 'epoch_3.pth'), weights_only=False)['meta']
     assert later['report_seconds'] > meta['report_seconds'] > 0
+    wait_for_the_next_second()
     anew = run(epochs=1)
     (line,) = re.findall('<polyline[^>]* points="([^"]*)"[^>]*><title>loss', page_of(anew))
     assert len(line.split()) == 2

@@ -37,7 +37,9 @@ class GracefulStopHook(Hook):
             self._number = number
             self._restore_handlers()
 
-        self._before = {number: signal.signal(number, stop_later) for number in _SIGNALS}
+        # what was started to ignore a signal, as by nohup, goes on ignoring it
+        heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, stop_later) for number in heard}
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Have the checkpoint written."""

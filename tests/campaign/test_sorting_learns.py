@@ -12,12 +12,11 @@ from mmengine.runner import Runner
 
 import mmebm  # noqa: F401
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT.parent / 'shared/data/cifar10_subset.tar.gz'
 CONFIG = next((ROOT / 'configs/small').glob('energy-sorting_*.py'))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f'{ARCHIVE} is not there')
 def test_twice_chance_on_held_out_images(tmp_path):
     with tarfile.open(ARCHIVE) as archive:
