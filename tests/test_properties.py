@@ -23,6 +23,9 @@ from mmebm.corruptions.masking import blank_pixels, block_mask, grid_mask
 from mmebm.utils.config_text import parse_config_text
 from mmebm.utils.tiles import Tiling, add_change, blend_weights, padded_length, tile_starts
 
+pytestmark = pytest.mark.slow  # many cases, some seconds in all
+
+
 few = settings(derandomize=True, max_examples=25, deadline=None, database=None)
 
 seeds = st.integers(0, 2**32 - 1)

@@ -10,6 +10,9 @@ from PIL import Image
 from mmebm.cli.main import main as mmebm
 from tests.tools import exit_code, load_tool
 
+pytestmark = pytest.mark.slow  # many cases, some seconds in all
+
+
 CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('*.py'))
 
 # {images}: a folder of two; {weights}: a checkpoint without config; {config}: the quickstart's;

@@ -24,6 +24,7 @@ def replace(gpu, monkeypatch, run):
     monkeypatch.setattr(gpu, 'subprocess', SimpleNamespace(run=run, **kept))
 
 
+@pytest.mark.slow
 def test_dry_run(gpu, tmp_path, monkeypatch, capsys):
     ran = []
 

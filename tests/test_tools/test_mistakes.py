@@ -414,6 +414,7 @@ class FullDiskHook(Hook):
         raise OSError(self.number, os.strerror(self.number), f'{self.folder}/scalars.json')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('number', 'folder', 'message'),
     [
