@@ -217,6 +217,14 @@ def test_a_module_starts_with_its_own_weights(photos, tmp_path):
     assert 'Epoch(train)' in (tmp_path / 'out/log.txt').read_text()
 
 
+@pytest.mark.slow
+def test_a_module_with_batch_norm_is_loaded_as_printed(photos, tmp_path):
+    module = timm.create_model('test_resnet', num_classes=0)
+    run = mmebm.pretrain(photos, module, tmp_path / 'out', iterations=1, **SHORT)
+    exec('\n'.join(run.usage), dict(network=module, mmebm=mmebm, safetensors=safetensors))
+    assert_equal(module.state_dict(), safetensors.torch.load_file(run.backbone))
+
+
 def refused(match, *args, kind=ValueError, **options):
     with pytest.raises(kind, match=match):
         mmebm.pretrain(*args, **SHORT | dict(iterations=1) | options)

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,11 +27,7 @@ from ...conversion import to_mmpretrain_file, to_timm_file
 from ...engine.hooks.progress import ProgressHook
 from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
-from ...utils.checkpoint import (
-    load_checkpoint_safely,
-    newest_sound_checkpoint,
-    register_safe_loader,
-)
+from ...utils.checkpoint import newest_sound_checkpoint, register_safe_loader
 from ...utils.whole_files import register_whole_files
 from . import images as image_lists
 from . import network as networks
@@ -207,7 +203,7 @@ def prepare(
         corruption=options['corruption'],
         num_steps=options['num_steps'],
         processes=processes,
-        precision=options['precision'] or _name(default_dtype(device)),
+        precision=options['precision'] or default_dtype(device),
         workers=workers,
         compile_step=bool(options['compile_step']),
         seed=options['seed'],
@@ -288,7 +284,7 @@ def starting_weights(network: networks.Network, start: str | None) -> dict[str, 
         tensors = {f'timm_model.{name}': tensor for name, tensor in tensors.items()}
     if network.group_norm:  # it keeps the weights of a batch norm and has no statistics
         tensors = {n: t for n, t in tensors.items() if n.split('.')[-1] not in _STATISTICS}
-    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    return _separate(tensors)
 
 
 def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
@@ -349,8 +345,12 @@ def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]
     inner = backbone.backbone if backbone.type == 'GroupNormBackbone' else backbone
     if inner.type == networks.GIVEN:
         file = out / 'backbone.safetensors'
-        save_file(_backbone_state(checkpoint), file, metadata={'format': 'pt'})
-        return file, [f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))']
+        save_file(_separate(read_backbone_tensors(checkpoint)), file, metadata={'format': 'pt'})
+        load = f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))'
+        return file, [load] if inner is backbone else [
+            'network = mmebm.GroupNormBackbone(network)',
+            load,
+        ]
     if inner.type != 'TIMMBackbone':
         file = out / 'backbone.pth'
         return file, to_mmpretrain_file(checkpoint, file, config, overwrite=True).usage
@@ -362,7 +362,8 @@ def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]
 
 def _export_with_group_norm(checkpoint: Path, config: Config, file: Path) -> list[str]:
     """timm's network with our group norms: its tensors, and how to build it again."""
-    tensors = {k.removeprefix('timm_model.'): v for k, v in _backbone_state(checkpoint).items()}
+    tensors = _separate(read_backbone_tensors(checkpoint))
+    tensors = {name.removeprefix('timm_model.'): tensor for name, tensor in tensors.items()}
     MODELS.build(config.model.backbone).timm_model.load_state_dict(tensors)  # strict
     save_file(tensors, file, metadata={'format': 'pt'})
     inner = config.model.backbone.backbone
@@ -374,13 +375,9 @@ def _export_with_group_norm(checkpoint: Path, config: Config, file: Path) -> lis
     ]
 
 
-def _backbone_state(checkpoint: Path) -> dict[str, Tensor]:
-    state, prefix = load_checkpoint_safely(checkpoint)['state_dict'], 'backbone.'
-    return {
-        name.removeprefix(prefix): tensor.contiguous().clone()
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that share no memory, as safetensors wants them."""
+    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
 
 
 @contextlib.contextmanager
@@ -506,10 +503,6 @@ def _say_choices(say, config, options, length, speed, device, num_images) -> Non
         f'length      {length.iterations:,} iterations in {length.rounds} rounds, {epochs:.1f} '
         f'epochs, about {minutes:.0f} min at {total / speed.iteration:.0f} images/s\n'
     )
-
-
-def _name(dtype: torch.dtype | str) -> str:
-    return str(dtype).removeprefix('torch.')
 
 
 def _power_of_two(count: int) -> int:
