@@ -12,7 +12,6 @@ from ..utils import checked_bool, checked_int, checked_number, checked_range
 from .base import BaseCorruption, image_order
 from .masking import checked_pixel
 
-HIGHEST_FREQUENCY = 0.5**0.5  # cycles per pixel, along a diagonal
 FOG_OCTAVES = 6
 
 
