@@ -42,17 +42,10 @@ def test_the_pytorch_loop_trains_and_timm_loads_its_backbone(photos, monkeypatch
     create = partial(timm.create_model, depth=1, img_size=32)
     monkeypatch.setattr(timm, 'create_model', create)
     code = example('timm.create_model')
-    changes = {
-        "'photos'": "'data/photos'",
-        'create_transform(224': 'create_transform(32',
-        '1, 14, 14': '1, 2, 2',
-        'range(100)': 'range(2)',
-    }
-    for text, smaller in changes.items():
-        assert code.count(text) == 1
-        code = code.replace(text, smaller)
+    assert code.count('1, 14, 14') == 1
+    code = code.replace('1, 14, 14', '1, 2, 2')
     torch.manual_seed(0)
-    names = {}
+    names = dict(loader=[(torch.randn(2, 3, 32, 32), torch.zeros(2))] * 2)
     exec(code, names)
     model = names['model']
     assert torch.isfinite(names['loss'])

@@ -15,18 +15,19 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from mmebm import MixedPrecisionOptimWrapper
 from mmebm.autograd.compiling import why_not_compiled
-from tests.backbones import build_algorithm
+from tests.backbones import VIT, build_algorithm
 
 UPDATES, BATCH, SIDE, PATCHES = 2, 4, 32, 16
 SGD, ADAMW = partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=1e-3)
 SORTING = dict(type='EnergySortingAlgorithm')
+SHALLOW = VIT | dict(arch=VIT['arch'] | dict(num_layers=1))  # compiling takes seconds per layer
 # name → options of train()
 CASES = {
     'SGD': dict(optimizer=SGD),
     'AdamW and clipped gradients': dict(clip_grad=dict(max_norm=0.1)),
     'accumulation': dict(accumulate=2),
     'N = 0': dict(model=dict(num_steps=0)),
-    'compiled, accumulation': dict(accumulate=2, compile_step=True),
+    'compiled, accumulation': dict(model=dict(backbone=SHALLOW), accumulate=2, compile_step=True),
     'sorting, SGD': dict(model=SORTING, optimizer=SGD),
     'sorting, accumulation': dict(model=SORTING, accumulate=2),
     'bfloat16, accumulation': dict(precision='bfloat16', optimizer=SGD, accumulate=2),
@@ -106,7 +107,7 @@ def train(
 
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.compile = partial(torch.compile, backend='aot_eager')  # generating code takes a minute
+    torch.compile = partial(torch.compile, backend='eager')  # the tests of the compiled step do more
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
     )
@@ -121,8 +122,8 @@ def work(rank: int, folder: str) -> None:
 def folder(tmp_path_factory):
     """Final weights of two processes, for all cases: starting them takes longer than training."""
     folder = tmp_path_factory.mktemp('weights')
-    multiprocessing.set_forkserver_preload(['tests.backbones'])  # imports it once, not twice
-    multiprocessing.start_processes(work, (str(folder),), nprocs=2, start_method='forkserver')
+    # forks: what is imported here need not be imported again
+    multiprocessing.start_processes(work, (str(folder),), nprocs=2, start_method='fork')
     return folder
 
 

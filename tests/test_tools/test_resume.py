@@ -1,10 +1,10 @@
 """A run killed in mid-epoch and resumed is bit-identical to an uninterrupted one."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +45,18 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-def killed_training(config: Path, work_dir: Path, kill_at: int) -> int:
-    """Train in a process of its own that kills itself; return its exit status."""
-    environment = dict(
-        os.environ, KILL_AT=str(kill_at), PYTHONPATH=f'{config.parent}{os.pathsep}{ROOT}'
-    )
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
-    command += ['--work-dir', str(work_dir)]
-    return subprocess.run(command, env=environment, capture_output=True).returncode
+def killed_training(train: Callable, arguments: list[str], kill_at: int) -> int:
+    """Train in a fork of this process that kills itself; return its exit code."""
+
+    def work():
+        torch.set_num_threads(1)  # a fork has no threads of OpenMP
+        os.environ['KILL_AT'] = str(kill_at)
+        train(arguments)
+
+    process = multiprocessing.get_context('fork').Process(target=work)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def losses(work_dir: Path) -> dict[int, float]:
@@ -84,7 +88,8 @@ def test_sigkill_and_resume(tmp_path, monkeypatch, tool_process):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     train([str(config), '--work-dir', str(whole), *name])
     # 3 iterations per epoch: iteration 4 is the middle of the second epoch
-    assert killed_training(config, killed, kill_at=4) == -signal.SIGKILL
+    arguments = [str(config), '--work-dir', str(killed), *name[:1], f'{name[1]}_killed']
+    assert killed_training(train, arguments, kill_at=4) == -signal.SIGKILL
     assert (killed / 'last_checkpoint').read_text().endswith('epoch_1.pth')
     train([str(config), '--work-dir', str(killed), '--resume', *name[:1], f'{name[1]}_resumed'])
 
