@@ -67,8 +67,10 @@ from .engine import (
 from .evaluation import EnergyMetric, RestorationMetric, SortingMetric, knn_predict
 from .models import (
     EnergyHead,
+    EnergyInpaintingAlgorithm,
     EnergyRestorationAlgorithm,
     EnergySortingAlgorithm,
+    PatchEnergyHead,
     PositionDecoder,
     RestorationAutoEncoder,
     RestorationDataPreprocessor,
@@ -87,6 +89,7 @@ __all__ = [
     'BoundedHistoryHook',
     'Colorization',
     'EnergyHead',
+    'EnergyInpaintingAlgorithm',
     'EnergyMetric',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
@@ -104,6 +107,7 @@ __all__ = [
     'MixedCorruption',
     'MixedPrecisionOptimWrapper',
     'NeighbourAccuracyHook',
+    'PatchEnergyHead',
     'PositionDecoder',
     'PretrainedBackboneHook',
     'PretrainingRun',

@@ -7,7 +7,7 @@ from .hidden_patches import (
     hidden_patches,
     patches_to_pixels,
 )
-from .patch_dropout import PatchDropout, kept_patches
+from .patch_dropout import PatchDropout, PatchSelection, kept_patches
 from .position_embedding import (
     PositionEmbedding,
     find_position_embedding,
@@ -19,6 +19,7 @@ from .weights import load_backbone
 __all__ = [
     'GroupNormBackbone',
     'PatchDropout',
+    'PatchSelection',
     'PositionEmbedding',
     'changed_patches',
     'check_hidden_patches',

@@ -12,7 +12,6 @@ from .position_embedding import (
     check_image_size,
     find_position_embedding,
     first_transformer_layer,
-    select_patches,
 )
 
 # B images, C channels, L patches of ph × pw pixels, K of them kept.
@@ -63,19 +62,55 @@ def kept_patches(noise: Tensor, drop_ratio: float) -> Tensor:
     return noise.argsort(dim=1)[:, :num_kept].sort(dim=1).values
 
 
-class PatchDropout:
-    """Show the transformer layers of a backbone a share of the patches, within a context.
+class PatchSelection:
+    """Show the transformer layers of a backbone some of the patches, within a context.
 
     Extra tokens (class token) are always kept, and all patches are embedded. The hook on the
     first layer stays where it is, as the compiler cannot trace one that comes and goes.
 
     Args:
-        backbone: any module where the ratio is 0, else see :func:`check_patch_dropout`.
-        ratio: the share that is dropped, in [0, 1).
+        backbone: a vision transformer with an absolute position embedding.
 
     Attributes:
         kept: the numbers of the patches, row by row, that the layers see, ``(B, K)``; None outside
             of a context, where they see all.
+
+    Raises:
+        ValueError: the backbone has no absolute position embedding or no list of layers.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        self.backbone = backbone
+        self.kept: Tensor | None = None
+        found = find_position_embedding(backbone)
+        self.num_patches = found.grid[0] * found.grid[1]
+        self.patch_size = found.patch_size
+        first_transformer_layer(backbone).register_forward_pre_hook(self._select)
+
+    @contextmanager
+    def only(self, kept: Tensor) -> Iterator[None]:
+        """Within the context, the layers see these patches: their numbers, ``(B, K)``."""
+        self.kept = kept
+        try:
+            yield
+        finally:
+            self.kept = None
+
+    def _select(self, module: nn.Module, args: tuple) -> tuple:
+        if self.kept is None:
+            return args
+        tokens, *others = args  # (B, T + L, D)
+        extra = tokens.shape[1] - self.num_patches
+        patches = tokens[:, extra:].take_along_dim(self.kept[..., None], dim=1)
+        return (torch.cat([tokens[:, :extra], patches], dim=1), *others)
+
+
+class PatchDropout(PatchSelection):
+    """In training, show the transformer layers of a backbone a random share of the patches.
+
+    Args:
+        backbone: any module where the ratio is 0, else see :func:`check_patch_dropout`.
+        ratio: the share that is dropped, in [0, 1).
 
     Raises:
         ValueError: see :func:`check_patch_dropout`.
@@ -83,13 +118,20 @@ class PatchDropout:
 
     def __init__(self, backbone: nn.Module, ratio: float):
         check_patch_dropout(backbone, ratio)
-        self.backbone, self.ratio = backbone, ratio
-        self.kept: Tensor | None = None
+        self.ratio = ratio
         if ratio:
-            found = find_position_embedding(backbone)
-            self.num_patches = found.grid[0] * found.grid[1]
-            self.patch_size = found.patch_size
-            first_transformer_layer(backbone).register_forward_pre_hook(self._select)
+            super().__init__(backbone)
+        else:
+            self.kept = None
+
+    @contextmanager
+    def only(self, kept: Tensor) -> Iterator[None]:
+        """As :meth:`PatchSelection.only`; without dropout, the layers see all of them."""
+        if self.ratio:
+            with super().only(kept):
+                yield
+        else:
+            yield
 
     @contextmanager
     def drawn(self, images: Tensor, last: Tensor | None = None) -> Iterator[None]:
@@ -113,15 +155,6 @@ class PatchDropout:
         else:
             yield
 
-    @contextmanager
-    def only(self, kept: Tensor) -> Iterator[None]:
-        """Within the context, the layers see these patches: their numbers, ``(B, K)``."""
-        self.kept = kept if self.ratio else None  # without dropout these are all of them
-        try:
-            yield
-        finally:
-            self.kept = None
-
     def of_kept(self, patches: Tensor) -> Tensor:
         """Of a value for each patch ``(B, L)``, those of the kept ones ``(B, K)``."""
         return patches if self.kept is None else patches.gather(1, self.kept)
@@ -140,6 +173,3 @@ class PatchDropout:
             return images
         patches = unfold(images, self.patch_size, stride=self.patch_size).mT  # (B, L, C · ph · pw)
         return patches.take_along_dim(self.kept[..., None], dim=1)
-
-    def _select(self, module: nn.Module, args: tuple) -> tuple:
-        return args if self.kept is None else select_patches(args, self.kept, self.num_patches)

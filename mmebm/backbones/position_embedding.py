@@ -1,7 +1,5 @@
 """The absolute position embedding of a vision transformer, wherever the backbone keeps it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -164,30 +162,3 @@ def check_image_size(backbone: nn.Module, images: Tensor) -> None:
             f'{type(backbone).__name__} was built for images of {height} × {width} pixels, got '
             f'{tuple(images.shape)}: set its img_size'
         )
-
-
-@contextmanager
-def only_patches(layer: nn.Module, kept: Tensor, num_patches: int) -> Iterator[None]:
-    """Within the context, let only some patches enter a layer, after the extra tokens.
-
-    Args:
-        layer: see :func:`first_transformer_layer`; afterwards it is as before.
-        kept: the numbers of the patches, ``(B, K)``.
-        num_patches: L.
-    """
-
-    hook = layer.register_forward_pre_hook(
-        lambda module, args: select_patches(args, kept, num_patches)
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def select_patches(args: tuple, kept: Tensor, num_patches: int) -> tuple:
-    """Of a layer's arguments, the first being tokens ``(B, T + L, D)``, keep ``(B, T + K, D)``."""
-    tokens, *others = args
-    extra = tokens.shape[1] - num_patches
-    patches = tokens[:, extra:].take_along_dim(kept[..., None], dim=1)
-    return (torch.cat([tokens[:, :extra], patches], dim=1), *others)

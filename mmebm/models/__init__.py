@@ -5,14 +5,18 @@ from .base_algorithm import BaseEnergyAlgorithm
 from .data_preprocessor import RestorationDataPreprocessor
 from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
+from .energy_inpainting import EnergyInpaintingAlgorithm
 from .energy_restoration import EnergyRestorationAlgorithm
 from .energy_sorting import EnergySortingAlgorithm
+from .patch_energy_head import PatchEnergyHead
 
 __all__ = [
     'BaseEnergyAlgorithm',
     'EnergyHead',
+    'EnergyInpaintingAlgorithm',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
+    'PatchEnergyHead',
     'PositionDecoder',
     'RestorationAutoEncoder',
     'RestorationDataPreprocessor',

@@ -14,13 +14,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..backbones.patch_dropout import check_patch_drop_ratio, kept_patches
-from ..backbones.position_embedding import (
-    PositionEmbedding,
-    find_position_embedding,
-    first_transformer_layer,
-    only_patches,
-)
+from ..backbones import PatchSelection, PositionEmbedding, find_position_embedding, kept_patches
+from ..backbones.patch_dropout import check_patch_drop_ratio
 from .base_algorithm import PredictingSelfSupervisor, corrupted_and_clean, with_fields
 from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
 
@@ -176,6 +171,7 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
                 f'{self.num_patches} patches of the backbone, got {self.neck.num_positions}'
             )
         self.patch_size = found.patch_size
+        self.selection = PatchSelection(self.backbone)
         check_edge_widths(edge_widths, self.patch_size)
         check_patch_drop_ratio(patch_drop_ratio)
         self.patch_drop_ratio = patch_drop_ratio
@@ -204,7 +200,7 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
         Returns:
             A score for each position, ``(B, K, L)``.
         """
-        with only_patches(first_transformer_layer(self.backbone), patches, self.num_patches):
+        with self.selection.only(patches):
             tokens = self.backbone(images)[-1]  # (B, 1 + K, D)
         return self.neck(tokens)
 

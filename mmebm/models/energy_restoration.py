@@ -71,7 +71,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
                 )
         self.hide_corrupted = hide_corrupted
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
-        self.restoration_loss = _build_restoration_loss(restoration_loss)
+        self.restoration_loss = build_restoration_loss(restoration_loss)
 
     def energy(self, images: Tensor, hidden: Tensor | None = None) -> Tensor:
         """``E(x) = h(ψ(x))``: low for real images, high for corrupted ones.
@@ -238,7 +238,7 @@ def logistic_loss(energy_corrupted: Tensor, energy_clean: Tensor) -> Tensor:
     return (softplus(-energy_corrupted) + softplus(energy_clean)).mean() / 2
 
 
-def _build_restoration_loss(loss: dict | nn.Module) -> nn.Module:
+def build_restoration_loss(loss: dict | nn.Module) -> nn.Module:
     if isinstance(loss, nn.Module):
         return loss
     options = dict(loss)

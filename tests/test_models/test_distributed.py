@@ -107,7 +107,9 @@ def train(
 
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.compile = partial(torch.compile, backend='eager')  # the tests of the compiled step do more
+    torch.compile = partial(
+        torch.compile, backend='eager'
+    )  # the tests of the compiled step do more
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
     )

@@ -3,8 +3,8 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmebm.backbones import PatchSelection
 from mmebm.backbones.patch_dropout import kept_patches
-from mmebm.backbones.position_embedding import first_transformer_layer, only_patches
 from mmebm.models.sorting_augmentation import (
     mask_patch_edges,
     validation_noise,
@@ -85,8 +85,8 @@ def test_backbone_sees_only_the_patches_and_is_as_before_afterwards():
     images = torch.randn(2, 3, 8, 12)
     patches = torch.tensor([[5, 1, 2], [0, 1, 3]])
     whole = model(images)[-1]
-    layer = first_transformer_layer(model)
-    with only_patches(layer, patches, 6):
+    selection = PatchSelection(model)
+    with selection.only(patches):
         some = model(images)[-1]
         images[0, :, :4, :4] = 9  # patch 0 of the first image, which is dropped
         torch.testing.assert_close(model(images)[-1], some)
@@ -94,7 +94,7 @@ def test_backbone_sees_only_the_patches_and_is_as_before_afterwards():
         assert not torch.allclose(model(images)[-1][0], some[0])
     assert some.shape == (2, 1 + 3, 16)
     assert whole.shape == (2, 1 + 6, 16)
-    assert not layer._forward_pre_hooks
-    with pytest.raises(ZeroDivisionError), only_patches(layer, patches, 6):
+    assert model(images)[-1].shape == whole.shape
+    with pytest.raises(ZeroDivisionError), selection.only(patches):
         raise ZeroDivisionError
-    assert not layer._forward_pre_hooks
+    assert model(images)[-1].shape == whole.shape

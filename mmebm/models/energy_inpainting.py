@@ -1,0 +1,259 @@
+"""Pretraining by inpainting: an energy of masked patches, given the others. It is ours."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn.functional import fold, unfold
+
+from ..backbones import PatchSelection, changed_patches, find_position_embedding
+from ..utils import checked_number
+from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
+from .energy_restoration import build_restoration_loss
+from .patch_energy_head import PatchEnergyHead
+
+# B batch, C channels, H × W pixels, L patches of ph × pw pixels: K visible, M masked ones;
+# P = C · ph · pw values of a patch, T extra tokens (class token), D channels, N descent steps.
+
+
+class Masked(NamedTuple):
+    """Which patches are masked, and what the energy is conditioned on.
+
+    Attributes:
+        images: that hold the visible patches, ``(B, C, H, W)``.
+        visible: the numbers of the visible patches, ``(B, K)``.
+        masked: the numbers of the masked ones, ``(B, M)``.
+    """
+
+    images: Tensor
+    visible: Tensor
+    masked: Tensor
+
+
+@MODELS.register_module()
+class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
+    """Fit ``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L`` so that descending on it fills masked patches in.
+
+    Equation 5 with a conditional energy. The backbone ψ sees only the visible patches, as MAE's
+    encoder does, and the head h assigns an energy to a masked patch. So the descent passes through
+    the head alone: the backbone is differentiated once, not twice, and need not fill anything in.
+    The price is a head with layers of its own. ``docs/small_data.md`` has the measurement.
+
+    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given.
+
+    Args:
+        backbone: config of ψ, or a module: a vision transformer with an absolute position
+            embedding that returns its tokens, ``VisionTransformer`` with ``out_type='raw'`` or
+            timm's.
+        head: config of h, ``dict(type='PatchEnergyHead', ...)``.
+        step_size: α, or its initial value if it is learnt, > 0.
+        restoration_loss: see :class:`EnergyRestorationAlgorithm`; over the masked patches.
+        predicted_share: the share of the masked patches, in (0, 1], that an iteration takes; drawn
+            for each image.
+        **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1; its ``patch_drop_ratio``
+            stays 0.
+
+    Raises:
+        TypeError, ValueError: an option of the wrong type or out of range; a backbone without
+            absolute position embedding; or a head for other patches than the backbone's.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        head: dict | nn.Module,
+        step_size: float = 300.0,
+        restoration_loss: dict | nn.Module | None = None,
+        predicted_share: float = 1.0,
+        **options: Any,
+    ):
+        checked_number('predicted_share', predicted_share, above=0, high=1)
+        if options.get('patch_drop_ratio'):
+            raise ValueError(
+                f'patch_drop_ratio={options["patch_drop_ratio"]}: inpainting shows the backbone '
+                'every visible patch; predicted_share says how many masked ones an iteration takes'
+            )
+        starts_as_mae = options.get('init_cfg') is None
+        if starts_as_mae:
+            options['init_cfg'] = dict(type='Xavier', layer='Linear', distribution='uniform')
+        super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
+        self._starts_as_mae = starts_as_mae
+        if self.num_steps == 0:
+            raise ValueError('num_steps must be an integer ≥ 1 for inpainting, got 0')
+        found = find_position_embedding(self.backbone)
+        if not isinstance(self.head, PatchEnergyHead):
+            raise TypeError(f'head must be a PatchEnergyHead, got {type(self.head).__name__}')
+        for name in ('grid', 'patch_size'):
+            if getattr(self.head, name) != getattr(found, name):
+                raise ValueError(
+                    f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
+                    f'{getattr(found, name)}'
+                )
+        self.selection = PatchSelection(self.backbone)
+        self.grid, self.patch_size = found.grid, found.patch_size
+        self.num_patches = found.grid[0] * found.grid[1]
+        self.predicted_share = predicted_share
+        self.restoration_loss = build_restoration_loss(
+            restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
+        )
+
+    def init_weights(self) -> None:
+        """Initialise as MMEngine does, after the patch embedding has got MAE's start."""
+        if self._starts_as_mae:
+            name = find_position_embedding(self.backbone).name
+            embedding = self.backbone.get_submodule(name.rpartition('.')[0]).patch_embed
+            (convolution,) = (m for m in embedding.modules() if isinstance(m, nn.Conv2d))
+            nn.init.xavier_uniform_(convolution.weight.data.flatten(1))
+        super().init_weights()
+
+    def tokens(self, images: Tensor, visible: Tensor) -> Tensor:
+        """``ψ(x_visible)``: features of the extra tokens and the visible patches ``(B, T + K, D)``.
+
+        Args:
+            images: normalised, ``(B, C, H, W)``.
+            visible: the numbers of the visible patches, ``(B, K)``.
+
+        Raises:
+            ValueError: the backbone does not return its tokens.
+        """
+        with self.selection.only(visible):
+            features = self.backbone(images)
+        while isinstance(features, Sequence):
+            features = features[-1]
+        if features.dim() != 3 or features.shape[1] < visible.shape[1]:
+            raise ValueError(
+                'inpainting needs a backbone that returns its tokens (B, L, D), got features of '
+                f"shape {tuple(features.shape)}: set out_type='raw'"
+            )
+        return features
+
+    def energy(self, patches: Tensor, given: Masked) -> Tensor:
+        """``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L``.
+
+        Args:
+            patches: the pixels of the masked patches, normalised, ``(B, M, P)``.
+            given: which ones they are, and the visible ones.
+
+        Returns:
+            ``(B,)``, float.
+        """
+        features = self.tokens(given.images, given.visible)
+        energies = self.head(features, given.visible, patches, given.masked)
+        return energies.sum(1) / self.num_patches
+
+    def split(self, images: Tensor, masked: Tensor) -> Masked:
+        """Number the visible and the masked patches.
+
+        Args:
+            images: normalised, ``(B, C, H, W)``.
+            masked: which patches are masked, ``(B, L)``, bool.
+
+        Raises:
+            ValueError: no patch is masked, or every one, or not as many in each image.
+        """
+        counts = masked.sum(1)
+        fewest, most = (int(c) for c in torch.stack(counts.aminmax()))  # waits for the device
+        if fewest != most or not 0 < most < self.num_patches:
+            raise ValueError(
+                f'inpainting needs as many masked patches in each image of a batch, 1 to '
+                f'{self.num_patches - 1} of {self.num_patches}; got {fewest} to {most}. Mask whole '
+                f'patches: GriddedMask(patch_size={self.patch_size[0]}, ratio=0.75)'
+            )
+        order = masked.byte().argsort(dim=1, stable=True)
+        visible, masked = order.split([self.num_patches - most, most], dim=1)
+        return Masked(images, visible, masked)
+
+    def patches(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """Pixels of some patches, their numbers being ``(B, M)``, of images → ``(B, M, P)``."""
+        patches = unfold(images, self.patch_size, stride=self.patch_size).mT  # (B, L, P)
+        return patches.take_along_dim(numbers[..., None], dim=1)
+
+    def filled_in(self, patches: Tensor, given: Masked) -> Tensor:
+        """The images ``(B, C, H, W)`` with these masked patches ``(B, M, P)``."""
+        images, size = given.images, self.patch_size
+        all_patches = unfold(images, size, stride=size).mT
+        index = given.masked[..., None].expand_as(patches)
+        all_patches = all_patches.scatter(1, index, patches.to(all_patches))
+        return fold(all_patches.mT, images.shape[-2:], size, stride=size)
+
+    def loss(
+        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """Equation 5 over masked patches: the mean over the steps of their distance to clean ones.
+
+        Args:
+            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised; they differ in the
+                masked patches, as many in each image.
+            data_samples: not used.
+
+        Returns:
+            See :meth:`chain_loss`.
+        """
+        corrupted, clean = corrupted_and_clean(inputs)
+        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        if self.predicted_share < 1:
+            number = max(1, round(given.masked.shape[1] * self.predicted_share))
+            noise = torch.rand(given.masked.shape, device=corrupted.device)
+            drawn = noise.argsort(dim=1)[:, :number]
+            given = given._replace(masked=given.masked.gather(1, drawn))
+        target = self.patches(clean, given.masked)
+        return self.chain_loss(
+            energy=lambda x: self.energy(x, given),
+            distance=lambda x: self.restoration_loss(x, target).clone(),
+            x=self.patches(corrupted, given.masked),
+        )
+
+    def restore(self, images: Tensor, masked: Tensor, num_steps: int | None = None) -> Tensor:
+        """Descend on the energy of the masked patches; keeps no graph.
+
+        Args:
+            images: normalised, ``(B, C, H, W)``.
+            masked: which patches are masked, ``(B, L)``, bool; as many in each image.
+            num_steps: N ≥ 0; by default as in training.
+
+        Returns:
+            The chain ``(N + 1, B, C, H, W)``, the first entry being the input.
+        """
+        given = self.split(images, masked)
+        start = self.patches(images, given.masked)
+        chain = self.chain(lambda x: self.energy(x, given), start, num_steps)
+        return torch.stack([self.filled_in(patches, given) for patches in chain])
+
+    def predict(
+        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Fill in and score a validation batch: as :meth:`EnergyRestorationAlgorithm.predict`."""
+        chain = self.validation_chain(inputs, data_samples)
+        fields = dict(
+            clean=chain.clean,
+            corrupted=chain.images[0],
+            restored=chain.images[-1],
+            energy_clean=chain.clean_energies,
+            energy_corrupted=chain.energies[0],
+        )
+        return with_fields(data_samples, fields)
+
+    def validation_chain(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        num_steps: int | None = None,
+    ) -> ValidationChain:
+        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+        corrupted, clean = corrupted_and_clean(inputs)
+        masked = changed_patches(self.backbone, corrupted, clean)
+        chain = self.restore(corrupted, masked, num_steps)  # (N + 1, B, C, H, W)
+        given = self.split(corrupted, masked)
+        with torch.no_grad():
+            energies = [
+                self.energy(self.patches(x, given.masked), given).float() for x in (*chain, clean)
+            ]
+        return ValidationChain(
+            images=self.to_pixels(chain),
+            energies=torch.stack(energies[:-1]),
+            clean=self.to_pixels(clean),
+            clean_energies=energies[-1],
+        )

@@ -1,0 +1,142 @@
+"""The energies of an image's masked patches, given the features of the others."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from ..backbones import sincos_position_embedding
+from ..utils import checked_int
+
+# B batch, L patches of a (gh, gw) grid: K visible and M masked ones; P = C · ph · pw values of a
+# patch, T extra tokens (class token), D channels of the backbone, E of the head.
+
+
+class CrossAttentionLayer(nn.Module):
+    """Tokens attend to a context, and not to each other; then a perceptron. Pre-norm, as in a ViT.
+
+    Args:
+        channels: E, a multiple of ``num_heads``.
+        num_heads: of the attention.
+    """
+
+    def __init__(self, channels: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = (nn.LayerNorm(channels, eps=1e-6) for _ in range(2))
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.perceptron = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
+        )
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """Tokens ``(B, M, E)`` and context ``(B, T + K, E)`` → tokens ``(B, M, E)``."""
+        query = self.query(self.norm1(tokens))
+        key, value = self.key_value(context).chunk(2, dim=-1)
+        heads = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+        seen = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(-2)
+        tokens = tokens + self.project(seen)
+        return tokens + self.perceptron(self.norm2(tokens))
+
+
+@MODELS.register_module()
+class PatchEnergyHead(BaseModule):
+    """``h(x_m | ψ(x_visible))``: how unlikely a patch is at its place, given the visible ones.
+
+    A masked patch is embedded, attends to the features of the visible ones in every layer, and a
+    linear layer without bias gives its energy. Masked patches do not see each other, so any number
+    of them can be asked for. Ours, not the paper's. That a decoder needs no attention between
+    masked patches, and not all of them in each iteration, is from CrossMAE (arXiv 2401.14391).
+
+    Args:
+        in_channels: D.
+        grid: ``(gh, gw)``, rows and columns of patches; one number for both.
+        patch_size: ``(ph, pw)`` in pixels; one number for both.
+        image_channels: C.
+        embed_dims: E, a multiple of 4 and of ``num_heads``.
+        num_layers: ≥ 1.
+        num_heads: of each layer.
+        init_cfg: how MMEngine initialises it. By default as MAE's decoder is (Xavier), and the last
+            layer with zeros: the first descent then changes nothing.
+
+    Raises:
+        TypeError, ValueError: an option of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        grid: int | Sequence[int],
+        patch_size: int | Sequence[int],
+        image_channels: int = 3,
+        embed_dims: int = 192,
+        num_layers: int = 2,
+        num_heads: int = 6,
+        init_cfg: dict | list | None = None,
+    ):
+        for name, value in dict(
+            in_channels=in_channels,
+            image_channels=image_channels,
+            embed_dims=embed_dims,
+            num_layers=num_layers,
+            num_heads=num_heads,
+        ).items():
+            checked_int(name, value, minimum=1)
+        self.grid, self.patch_size = _pair('grid', grid), _pair('patch_size', patch_size)
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims={embed_dims} must be a multiple of num_heads={num_heads}')
+        super().__init__(
+            init_cfg
+            or [
+                dict(type='Xavier', layer='Linear', distribution='uniform'),
+                dict(type='Constant', layer='LayerNorm', val=1.0),
+                dict(type='Constant', val=0.0, override=dict(name='fc')),
+            ]
+        )
+        self.in_channels = in_channels
+        self.values = image_channels * self.patch_size[0] * self.patch_size[1]
+        self.embed_context = nn.Sequential(
+            nn.LayerNorm(in_channels, eps=1e-6), nn.Linear(in_channels, embed_dims)
+        )
+        self.embed_patches = nn.Linear(self.values, embed_dims)
+        positions = sincos_position_embedding(self.grid, embed_dims)  # (L, E)
+        self.register_buffer('positions', positions, persistent=False)
+        self.layers = nn.ModuleList(
+            CrossAttentionLayer(embed_dims, num_heads) for _ in range(num_layers)
+        )
+        # Biases would shift all energies alike, and have no gradient with respect to the patch.
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6, bias=False)
+        self.fc = nn.Linear(embed_dims, 1, bias=False)
+
+    def forward(self, features: Tensor, visible: Tensor, patches: Tensor, masked: Tensor) -> Tensor:
+        """The energy of each masked patch.
+
+        Args:
+            features: of the extra tokens and the visible patches, ``(B, T + K, D)``.
+            visible: the numbers of the visible patches, ``(B, K)``.
+            patches: pixels of the masked ones, normalised, ``(B, M, P)``.
+            masked: their numbers, ``(B, M)``.
+
+        Returns:
+            ``(B, M)``.
+        """
+        extra = features.shape[1] - visible.shape[1]
+        context = self.embed_context(features)
+        placed = context[:, extra:] + self.positions[visible]
+        context = torch.cat([context[:, :extra], placed], dim=1)
+        tokens = self.embed_patches(patches) + self.positions[masked]
+        for layer in self.layers:
+            tokens = layer(tokens, context)
+        return self.fc(self.norm(tokens)).squeeze(-1)
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    values = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f'{name} must be one integer or two, got {value!r}')
+    return tuple(checked_int(name, v, minimum=1) for v in values)

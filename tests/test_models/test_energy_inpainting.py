@@ -1,0 +1,216 @@
+"""Inpainting: an energy of masked patches, conditioned on what the backbone makes of the others."""
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch.nn import functional as F
+
+from mmebm import EnergyInpaintingAlgorithm, GriddedMask
+
+SIDE, PATCH, GRID = 16, 4, 4
+L = GRID * GRID
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
+    img_size=SIDE,
+    patch_size=PATCH,
+    out_type='raw',
+)
+TIMM = dict(
+    type='TIMMBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=SIDE,
+    patch_size=PATCH,
+    depth=1,
+    embed_dim=16,
+    num_heads=2,
+)
+HEAD = dict(
+    type='PatchEnergyHead', in_channels=16, grid=GRID, patch_size=PATCH, embed_dims=8, num_heads=2
+)
+
+
+def build(backbone=VIT, head_std=1.0, **options):
+    torch.manual_seed(0)
+    model = EnergyInpaintingAlgorithm(backbone, HEAD, **options)
+    model.init_weights()
+    torch.nn.init.normal_(model.head.fc.weight, std=head_std)
+    return model.double()
+
+
+def batch(number=2, num_masked=12):
+    """Corrupted and clean images, and which patches are masked."""
+    generator = torch.Generator().manual_seed(1)
+    clean = torch.randn(number, 3, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    masked = torch.rand(number, L, generator=generator).argsort(1) < num_masked
+    pixels = F.interpolate(masked.view(-1, 1, GRID, GRID).double(), scale_factor=PATCH)
+    return clean * (1 - pixels), clean, masked
+
+
+def cut(image, patch):
+    row, column = divmod(int(patch), GRID)
+    rows, columns = (slice(PATCH * i, PATCH * (i + 1)) for i in (row, column))
+    return image[:, rows, columns]
+
+
+def reference_energy(model, image, masked, patches):
+    """The energy of one image from the definition: patch by patch, attention by its formula."""
+    vit, head = model.backbone, model.head
+    embed = vit.patch_embed.projection
+    tokens = [vit.cls_token[0, 0] + vit.pos_embed[0, 0]]
+    visible = [i for i in range(L) if not masked[i]]
+    for i in visible:
+        projected = (embed.weight * cut(image, i)).sum((1, 2, 3)) + embed.bias
+        tokens.append(projected + vit.pos_embed[0, 1 + i])
+    tokens = torch.stack(tokens)[None]
+    for layer in vit.layers:
+        tokens = layer(tokens)
+    context = head.embed_context(vit.ln1(tokens))[0]
+    context = torch.cat([context[:1], context[1:] + head.positions[visible]])  # (1 + K, E)
+    total = 0.0
+    for i, patch in zip([i for i in range(L) if masked[i]], patches, strict=True):
+        token = head.embed_patches(patch.flatten()) + head.positions[i]
+        for layer in head.layers:
+            keys, values = layer.key_value(context).chunk(2, -1)
+            seen = []
+            for h in range(2):  # 2 heads of 4 channels
+                part = slice(4 * h, 4 * h + 4)
+                query = layer.query(layer.norm1(token))[part]
+                weights = (keys[:, part] @ query / 4**0.5).exp()
+                seen.append((weights / weights.sum()) @ values[:, part])
+            token = token + layer.project(torch.cat(seen))
+            token = token + layer.perceptron(layer.norm2(token))
+        total = total + (head.fc.weight[0] * head.norm(token)).sum()
+    return total / L
+
+
+@pytest.mark.parametrize('num_steps', [1, 2])
+def test_loss_and_gradients_equal_the_definition(num_steps):
+    model = build(num_steps=num_steps, step_size=5.0)
+    corrupted, clean, masked = batch()
+    loss = model.loss([corrupted, clean])['loss']
+    loss.backward()
+    found = {name: p.grad for name, p in model.named_parameters()}
+
+    expected = 0.0
+    for image, target, mask in zip(corrupted, clean, masked, strict=True):
+        numbers = mask.nonzero()[:, 0]
+        x = torch.stack([cut(image, i) for i in numbers])
+        wanted = torch.stack([cut(target, i) for i in numbers])
+        for _ in range(num_steps):
+            x = x.detach().requires_grad_()
+            energy = reference_energy(model, image, mask, x)
+            (gradient,) = torch.autograd.grad(energy, x, create_graph=True)
+            x = x.detach() - model.log_step_size.exp() * gradient
+            expected = expected + F.smooth_l1_loss(x, wanted) / num_steps / len(clean)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(expected, parameters, allow_unused=True)
+    torch.testing.assert_close(loss, expected)
+    for name, gradient in zip(names, gradients, strict=True):
+        assert gradient is not None, name  # nothing idles
+        torch.testing.assert_close(found[name], gradient)
+    assert found['backbone.patch_embed.projection.weight'].abs().max() > 1e-8
+
+
+def test_what_a_masked_patch_holds_is_seen_by_its_own_energy_only():
+    model = build().eval()
+    corrupted, clean, masked = batch(1)
+    given = model.split(corrupted, masked)
+    patches = model.patches(clean, given.masked)
+    features = model.tokens(given.images, given.visible)
+    before = model.head(features, given.visible, patches, given.masked)
+    patches[:, 3] += 1
+    after = model.head(features, given.visible, patches, given.masked)
+    assert (before != after)[0].nonzero().tolist() == [[3]]
+    torch.testing.assert_close(model.tokens(clean, given.visible), features)
+    other = clean.flip(-1)
+    assert not torch.allclose(model.tokens(other, given.visible), features)
+
+
+def test_some_of_the_masked_patches():
+    model = build(predicted_share=0.25, num_steps=1)
+    corrupted, clean, masked = batch()
+    taken = []
+    model.head.register_forward_pre_hook(lambda module, args: taken.append(args[3]))
+    torch.manual_seed(5)
+    loss = model.loss([corrupted, clean])['loss']
+    numbers = taken[-1]
+    assert numbers.shape == (2, 3)  # of 12
+    assert masked.gather(1, numbers).all()
+    assert numbers[0].unique().numel() == 3
+    # the step of a patch does not depend on how many are taken
+    whole = model.restore(corrupted, masked)[-1]
+    steps = model.patches(whole, numbers)
+    expected = F.smooth_l1_loss(steps, model.patches(clean, numbers))
+    torch.testing.assert_close(loss.detach(), expected)
+
+
+@pytest.mark.parametrize('backbone', [VIT, TIMM])
+def test_restores_masked_patches_alone(backbone):
+    model = build(backbone).eval()
+    corrupted, clean, masked = batch()
+    chain = model.restore(corrupted, masked, num_steps=3)
+    assert chain.shape == (4, *clean.shape)
+    assert torch.equal(chain[0], corrupted)
+    pixels = F.interpolate(masked.view(-1, 1, GRID, GRID).double(), scale_factor=PATCH) > 0
+    changed = (chain[1:] != corrupted).any(2, keepdim=True)
+    assert torch.equal(changed, pixels.expand_as(changed))
+    energies = model.validation_chain([corrupted, clean], num_steps=3)
+    torch.testing.assert_close(energies.images, chain)  # no normalisation here
+    (sample, _) = model.predict([corrupted, clean])
+    assert sample.energy_corrupted == energies.energies[0, 0]
+    assert sample.energy_clean == energies.clean_energies[0]
+    assert torch.equal(sample.restored, model.restore(corrupted, masked)[-1][0])
+
+
+def test_starts_as_mae_and_changes_nothing():
+    model = EnergyInpaintingAlgorithm(VIT, HEAD)
+    model.init_weights()
+    corrupted, _, masked = batch()
+    assert torch.equal(model.restore(corrupted.float(), masked)[-1], corrupted.float())
+    weight = model.backbone.patch_embed.projection.weight
+    bound = (6 / (3 * PATCH**2 + 16)) ** 0.5  # of Xavier, for a linear layer
+    assert 0.9 * bound < weight.abs().max() <= bound
+    assert model.backbone.layers[0].attn.qkv.bias.abs().max() == 0
+    kept = EnergyInpaintingAlgorithm(VIT, HEAD, init_cfg=dict(type='Normal', layer='Linear'))
+    before = kept.backbone.patch_embed.projection.weight.clone()
+    kept.init_weights()
+    assert torch.equal(kept.backbone.patch_embed.projection.weight, before)
+
+
+def test_takes_what_the_gridded_mask_makes():
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    pair = GriddedMask(patch_size=PATCH, ratio=0.75, seed=0)(dict(img=image, sample_idx=0))['img']
+    images = [torch.from_numpy(i).permute(2, 0, 1)[None].double() for i in pair]
+    assert torch.isfinite(build().loss(images)['loss'])
+
+
+def test_bad_options_and_input():
+    for options, error in (
+        (dict(num_steps=0), 'num_steps must be an integer ≥ 1 for inpainting, got 0'),
+        (dict(predicted_share=0), 'predicted_share must be'),
+        (dict(predicted_share=1.5), 'predicted_share must be'),
+        (dict(patch_drop_ratio=0.5), 'predicted_share says how many'),
+        (dict(head=HEAD | dict(grid=2)), r'head.grid=\(2, 2\) must be that of the backbone'),
+        (dict(head=HEAD | dict(patch_size=8)), r'head.patch_size=\(8, 8\) must be'),
+        (dict(head=dict(type='EnergyHead', in_channels=16)), 'head must be a PatchEnergyHead'),
+        (dict(backbone=dict(type='ResNet', depth=18)), 'absolute position embedding'),
+    ):
+        with pytest.raises((ValueError, TypeError), match=error):
+            EnergyInpaintingAlgorithm(**dict(backbone=VIT, head=HEAD) | options)
+    for options, error in (
+        (dict(embed_dims=8, num_heads=3), 'embed_dims=8 must be a multiple of num_heads=3'),
+        (dict(num_layers=0), 'num_layers must be'),
+        (dict(grid=(1, 2, 3)), 'grid must be one integer or two'),
+    ):
+        with pytest.raises(ValueError, match=error):
+            MODELS.build(HEAD | options)
+    model = build()
+    corrupted, _, masked = batch()
+    masked[0, :] = False
+    for wrong in (masked, masked & False, masked | True):
+        with pytest.raises(ValueError, match='as many masked patches in each image'):
+            model.restore(corrupted, wrong)
+    with pytest.raises(ValueError, match="set out_type='raw'"):
+        build(VIT | dict(out_type='cls_token')).loss(batch()[:2])
