@@ -15,8 +15,10 @@ from ..utils import checked_int
 # patch, T extra tokens (class token), D channels of the backbone, E of the head.
 
 
-class CrossAttentionLayer(nn.Module):
-    """Tokens attend to a context, and not to each other; then a perceptron. Pre-norm, as in a ViT.
+class ConditionalLayer(nn.Module):
+    """A transformer layer for a context, and for tokens that see the context and themselves.
+
+    The context is what it would be without the tokens. Pre-norm, as in a ViT.
 
     Args:
         channels: E, a multiple of ``num_heads``.
@@ -27,31 +29,45 @@ class CrossAttentionLayer(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.norm1, self.norm2 = (nn.LayerNorm(channels, eps=1e-6) for _ in range(2))
-        self.query = nn.Linear(channels, channels)
-        self.key_value = nn.Linear(channels, 2 * channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
         self.perceptron = nn.Sequential(
             nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
 
-    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens ``(B, M, E)`` and context ``(B, T + K, E)`` → tokens ``(B, M, E)``."""
-        query = self.query(self.norm1(tokens))
-        key, value = self.key_value(context).chunk(2, dim=-1)
-        heads = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-        seen = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(-2)
-        tokens = tokens + self.project(seen)
-        return tokens + self.perceptron(self.norm2(tokens))
+    def forward(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, M, E)`` and context ``(B, T + K, E)`` → the same, one layer further."""
+        own_query, own_key, own_value = self._heads(tokens)
+        query, key, value = self._heads(context)
+        scale = key.shape[-1] ** -0.5
+        others = scale * own_query @ key.mT  # (B, heads, M, T + K)
+        itself = scale * (own_query * own_key).sum(-1, keepdim=True)
+        weights = torch.cat([others, itself], dim=-1).softmax(-1)
+        seen = weights[..., :-1] @ value + weights[..., -1:] * own_value
+        return (
+            self._finish(tokens, seen),
+            self._finish(context, scaled_dot_product_attention(query, key, value)),
+        )
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, ``(B, heads, L, E / heads)``."""
+        x = self.query_key_value(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
+        return x.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _finish(self, x: Tensor, seen: Tensor) -> Tensor:
+        x = x + self.project(seen.transpose(1, 2).flatten(-2))
+        return x + self.perceptron(self.norm2(x))
 
 
 @MODELS.register_module()
 class PatchEnergyHead(BaseModule):
     """``h(x_m | ψ(x_visible))``: how unlikely a patch is at its place, given the visible ones.
 
-    A masked patch is embedded, attends to the features of the visible ones in every layer, and a
-    linear layer without bias gives its energy. Masked patches do not see each other, so any number
-    of them can be asked for. Ours, not the paper's. That a decoder needs no attention between
-    masked patches, and not all of them in each iteration, is from CrossMAE (arXiv 2401.14391).
+    A masked patch is embedded and attends, in every layer, to the features of the visible ones and
+    to itself; a linear layer without bias gives its energy. Masked patches do not see each other,
+    so any number of them can be asked for. Ours, not the paper's. That a decoder needs no
+    attention between masked patches is from CrossMAE (arXiv 2401.14391); unlike there, the visible
+    ones attend to each other here, which is worth two points (``docs/small_data.md``).
 
     Args:
         in_channels: D.
@@ -107,7 +123,7 @@ class PatchEnergyHead(BaseModule):
         positions = sincos_position_embedding(self.grid, embed_dims)  # (L, E)
         self.register_buffer('positions', positions, persistent=False)
         self.layers = nn.ModuleList(
-            CrossAttentionLayer(embed_dims, num_heads) for _ in range(num_layers)
+            ConditionalLayer(embed_dims, num_heads) for _ in range(num_layers)
         )
         # Biases would shift all energies alike, and have no gradient with respect to the patch.
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6, bias=False)
@@ -131,7 +147,7 @@ class PatchEnergyHead(BaseModule):
         context = torch.cat([context[:, :extra], placed], dim=1)
         tokens = self.embed_patches(patches) + self.positions[masked]
         for layer in self.layers:
-            tokens = layer(tokens, context)
+            tokens, context = layer(tokens, context)
         return self.fc(self.norm(tokens)).squeeze(-1)
 
 

@@ -90,7 +90,9 @@ def test_equals_the_plain_step(autocast, traced):
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('name', [name for name in BACKBONES if name not in ('ViT', 'ConvNeXt')])
-def test_other_backbones_are_compiled_too(name, traced):
+def test_other_backbones_are_compiled_too(name, monkeypatch):
+    # one graph, which is where a backbone may fail
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='eager'))
     (expected, gradients), *_ = run(False, name=name)[1]
     model, ((outputs, found), *_) = run(True, name=name)
     assert model._differentiate.compiled is not None
@@ -165,16 +167,20 @@ def test_falls_back_once_if_compiling_fails(error, said):
 def test_falls_back_without_a_c_compiler(monkeypatch, said):
     import torch._inductor.config
 
-    expected = run(False, num_steps=1)[1]
     monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-such-compiler',))
     monkeypatch.setattr(torch._inductor.config, 'force_disable_caches', True)
-    found = run(True, num_steps=1)[1]
+    network, x = torch.nn.Linear(3, 1), torch.randn(2, 3)
+
+    def term(x):
+        return network(x).sin().mean(), (x.exp(),)
+
+    parameters = list(network.parameters())
+    found = CompiledDifferentiation(network)(term, x, parameters)
+    torch.testing.assert_close(found, differentiate(term, x, parameters))
     assert len(said) == 2
     assert 'compiles the training step, which takes minutes' in said[0]
     assert 'The training step is not compiled' in said[1]
     assert 'no-such-compiler' in said[1]
-    for (outputs, _), (their_outputs, _) in zip(found, expected, strict=True):
-        torch.testing.assert_close(outputs['loss'], their_outputs['loss'])
 
 
 @needs_compiler

@@ -1,6 +1,7 @@
 """Every pretraining config: its samples; one iteration at reduced size of each kind."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,14 @@ def test_builds_at_full_size(path):
         assert config.model.get('compile_step', False) != short
 
 
-@pytest.mark.parametrize('path', PRETRAINING)
+# one for each task, kind of network and size of images; the numbers are options of a corruption
+SAMPLES = {
+    re.sub(r'\d+|-small|-base|-large', '', Path(path).name.replace('small32', 'thumbnails')): path
+    for path in PRETRAINING
+}
+
+
+@pytest.mark.parametrize('path', SAMPLES.values())
 def test_samples_fit_the_network(path, folder):
     config = read(path)
     for loader in filter(None, (config.train_dataloader, config.get('val_dataloader'))):

@@ -54,6 +54,18 @@ def cut(image, patch):
     return image[:, rows, columns]
 
 
+def attended(layer, token, context):
+    """A token ``(8,)`` after it has attended to a context ``(S, 8)``, in 2 heads of 4 channels."""
+    query = layer.query_key_value(layer.norm1(token))[:8]
+    keys, values = layer.query_key_value(layer.norm1(context))[:, 8:].chunk(2, -1)
+    seen = []
+    for head in (slice(0, 4), slice(4, 8)):
+        weights = (keys[:, head] @ query[head] / 4**0.5).exp()
+        seen.append((weights / weights.sum()) @ values[:, head])
+    token = token + layer.project(torch.cat(seen))
+    return token + layer.perceptron(layer.norm2(token))
+
+
 def reference_energy(model, image, masked, patches):
     """The energy of one image from the definition: patch by patch, attention by its formula."""
     vit, head = model.backbone, model.head
@@ -68,19 +80,15 @@ def reference_energy(model, image, masked, patches):
         tokens = layer(tokens)
     context = head.embed_context(vit.ln1(tokens))[0]
     context = torch.cat([context[:1], context[1:] + head.positions[visible]])  # (1 + K, E)
+    contexts = []
+    for layer in head.layers:
+        contexts.append(context)
+        context = torch.stack([attended(layer, token, context) for token in context])
     total = 0.0
     for i, patch in zip([i for i in range(L) if masked[i]], patches, strict=True):
         token = head.embed_patches(patch.flatten()) + head.positions[i]
-        for layer in head.layers:
-            keys, values = layer.key_value(context).chunk(2, -1)
-            seen = []
-            for h in range(2):  # 2 heads of 4 channels
-                part = slice(4 * h, 4 * h + 4)
-                query = layer.query(layer.norm1(token))[part]
-                weights = (keys[:, part] @ query / 4**0.5).exp()
-                seen.append((weights / weights.sum()) @ values[:, part])
-            token = token + layer.project(torch.cat(seen))
-            token = token + layer.perceptron(layer.norm2(token))
+        for layer, context in zip(head.layers, contexts, strict=True):
+            token = attended(layer, token, torch.cat([context, token[None]]))
         total = total + (head.fc.weight[0] * head.norm(token)).sum()
     return total / L
 
