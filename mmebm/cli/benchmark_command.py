@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, help="the ViT's channels (192)")
     parser.add_argument('--depth', type=int, help="the ViT's layers (6)")
     parser.add_argument('--num-steps', type=int, metavar='N', help='N of the energy methods (2)')
+    parser.add_argument('--batch-size', type=int, metavar='B', help='of pretraining (128)')
     parser.add_argument('--workers', type=int, help='data-loading processes')
     parser.add_argument(
         '--jobs', type=int, default=1, metavar='N', help='training runs at the same time'

@@ -300,6 +300,8 @@ class Benchmark:
             **self.variables,
         )
         config.train_dataloader.dataset.ann_file = str(self.files['unlabelled'])
+        if self.options.batch_size is not None:
+            config.train_dataloader.batch_size = self.options.batch_size
         train(config, stage, self.processes)
         return stage
 

@@ -32,6 +32,7 @@ class BenchmarkOptions:
             validation split.
         width, depth: channels and layers of the ViT; None leaves them.
         num_steps: N of the energy methods, ≥ 0; None leaves it.
+        batch_size: of pretraining; None leaves it.
         workers: processes that load images, ≥ 0; None leaves them.
         jobs: training runs at the same time, ≥ 1.
 
@@ -56,13 +57,14 @@ class BenchmarkOptions:
     width: int | None = None
     depth: int | None = None
     num_steps: int | None = None
+    batch_size: int | None = None
     workers: int | None = None
     jobs: int = 1
 
     def __post_init__(self) -> None:
         least = dict(
             seeds=0, pretraining_epochs=2, epochs=2, split_seed=0, labels_per_class=1, width=1,
-            depth=1, num_steps=0, workers=0, jobs=1,
+            depth=1, num_steps=0, batch_size=1, workers=0, jobs=1,
         )  # fmt: skip
         for name, minimum in least.items():
             for value in self._values(name):
