@@ -290,6 +290,8 @@ def starting_weights(network: networks.Network, start: str | None) -> dict[str, 
 def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
     """Train by the config in ``out``, or go on, and write the backbone."""
     config = Config.fromfile(out / 'config.py')
+    # MMEngine names loggers by it and the second: two runs in one second would share a log
+    config.experiment_name = out.resolve().name
     done = out / f'epoch_{config.train_cfg.max_epochs}.pth'
     if not (out / 'checkpoint.pth').is_file():
         if not done.is_file():
