@@ -213,6 +213,7 @@ def checkpoint(config):
     return work_dir_of(config) / 'epoch_1.pth'
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network(config, checkpoint, capsys):
     evaluate.main([str(config), str(checkpoint), '--work-dir', str(work_dir_of(config))])
     images = config.parent / 'images'
@@ -442,6 +443,7 @@ def test_one_kept_checkpoint_is_warned_of(config, capsys):
     assert 'Warning: with default_hooks.checkpoint.max_keep_ckpts=1' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resuming_passes_over_a_truncated_checkpoint(config, checkpoint, capsys):
     arguments = [str(config), '--work-dir', str(work_dir_of(config)), '--resume', '--cfg-options']
     train.main([*arguments, 'train_cfg.max_epochs=2'])
