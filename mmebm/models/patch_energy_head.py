@@ -51,7 +51,8 @@ class ConditionalLayer(nn.Module):
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, ``(B, heads, L, E / heads)``."""
-        x = self.query_key_value(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
+        x = self.query_key_value(self.norm1(x))
+        x = x.reshape(*x.shape[:2], 3, self.num_heads, -1)
         return x.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _finish(self, x: Tensor, seen: Tensor) -> Tensor:

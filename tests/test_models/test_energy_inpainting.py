@@ -1,5 +1,7 @@
 """Inpainting: an energy of masked patches, conditioned on what the backbone makes of the others."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch.nn import functional as F
 
 from mmebm import EnergyInpaintingAlgorithm, GriddedMask
+from mmebm.autograd.compiling import why_not_compiled
 
 SIDE, PATCH, GRID = 16, 4, 4
 L = GRID * GRID
@@ -119,6 +122,21 @@ def test_loss_and_gradients_equal_the_definition(num_steps):
         assert gradient is not None, name  # nothing idles
         torch.testing.assert_close(found[name], gradient)
     assert found['backbone.patch_embed.projection.weight'].abs().max() > 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not_compiled() is not None, reason=str(why_not_compiled()))
+def test_a_compiled_step_equals_the_plain_one(monkeypatch):
+    # traced, so that nothing hinders a compiler; what that makes of it is tested for restoration
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='eager'))
+    found = {}
+    for compile_step in (False, True):
+        model = build(compile_step=compile_step, predicted_share=0.5)
+        torch.manual_seed(1)
+        model.loss(batch()[:2])['loss'].backward()
+        found[compile_step] = [p.grad for p in model.parameters()]
+    assert model._differentiate.compiled is not None
+    torch.testing.assert_close(found[True], found[False])
 
 
 def test_what_a_masked_patch_holds_is_seen_by_its_own_energy_only():
