@@ -4,7 +4,7 @@ _base_ = './energy_vit-micro-p4_32.py'
 
 model = dict(
     type='EnergyInpaintingAlgorithm',
-    backbone=dict(out_type='raw'),
+    backbone=dict(out_type='raw', final_norm=True),  # as MAE's
     head=dict(
         _delete_=True,
         type='PatchEnergyHead',
