@@ -14,11 +14,13 @@ class BenchmarkOptions:
     """Options of :class:`Benchmark`, and of ``mmebm benchmark`` by the same names.
 
     Attributes:
-        data_root: holds ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE``, images of 32².
+        data_root: holds ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE``.
         out: where runs and results go.
         methods: None takes all that the backbone has, but BEiT, which needs its tokenizer's
             weights.
-        backbone: one of configs/small.
+        backbone: one of configs/small; or ``timm/NAME``, ``mmpretrain/NAME`` or a config file.
+        image_size: side in pixels, ≥ 8. None takes the backbone's own, which is 32 in
+            configs/small; images for 32 must be of this size, for others they are cropped to it.
         protocols: of :data:`PROTOCOLS`; the first one chooses each method's learning rate of
             pretraining.
         seeds: the first one makes the choices.
@@ -44,6 +46,7 @@ class BenchmarkOptions:
     out: str
     methods: Sequence[str] | None = None
     backbone: str = 'vit-micro-p4'
+    image_size: int | None = None
     protocols: Sequence[str] = PROTOCOLS
     seeds: Sequence[int] = (0,)
     pretraining_epochs: Sequence[int] = (40,)
@@ -63,8 +66,8 @@ class BenchmarkOptions:
 
     def __post_init__(self) -> None:
         least = dict(
-            seeds=0, pretraining_epochs=2, epochs=2, split_seed=0, labels_per_class=1, width=1,
-            depth=1, num_steps=0, batch_size=1, workers=0, jobs=1,
+            image_size=8, seeds=0, pretraining_epochs=2, epochs=2, split_seed=0,
+            labels_per_class=1, width=1, depth=1, num_steps=0, batch_size=1, workers=0, jobs=1,
         )  # fmt: skip
         for name, minimum in least.items():
             for value in self._values(name):

@@ -96,6 +96,16 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
     )
 
 
+def suitable_scale(size: int) -> int:
+    """Of super-resolution, for images of a side of ``size`` pixels."""
+    return 16 if size >= 160 else 8 if size >= 48 else 4
+
+
+def edge_before_crop(size: int) -> int:
+    """The short side of a held-out image, in pixels, before its centre of ``size`` is cut out."""
+    return round(size * 256 / 224) if size >= 128 else size
+
+
 def corruption_of(kind: str, size: int) -> dict:
     """The config of a corruption, with cells and scales that suit the image size.
 
@@ -104,10 +114,9 @@ def corruption_of(kind: str, size: int) -> dict:
         size: side of the images in pixels.
     """
     cell = max(4, size // 14)
-    scale = 16 if size >= 160 else 8 if size >= 48 else 4
     single = {
         'masking': dict(type='GriddedMask', patch_size=cell, ratio=0.5),
-        'super-resolution': dict(type='SuperResolution', scale=scale),
+        'super-resolution': dict(type='SuperResolution', scale=suitable_scale(size)),
         'denoising': dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
         'colorization': dict(type='Colorization'),
     }
@@ -138,7 +147,6 @@ def config_of(
     """The config of the run, without a base, for ``tools/train.py`` as for this one."""
     size = network.image_size
     corruption = corruption_of(choices.corruption, size)
-    edge = round(size * 256 / 224) if size >= 128 else size
     pack = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption'))
     train = [
         dict(type='LoadImageFromFile'),
@@ -149,7 +157,7 @@ def config_of(
     ]
     held_out = [
         dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=edge, edge='short'),
+        dict(type='ResizeEdge', scale=edge_before_crop(size), edge='short'),
         dict(type='CenterCrop', crop_size=size),
         dict(**corruption, seed=0),
         pack,
