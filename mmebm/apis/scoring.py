@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from ..corruptions import BaseCorruption, MixedCorruption
 from ..evaluation import nearest
 from ..models.energy_head import pool_features
 from ..utils import checked_int
+from ..utils.heat_map import heat_map
 from .picture_files import Picture, check_pixels, read_picture, to_bytes
 from .restoration import UnreadableImageError
 from .whole_images import WholeImageRestorer
@@ -190,20 +190,6 @@ def restoration_error(
 def root_mean_square(values: np.ndarray) -> float:
     """Root mean square over all entries."""
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
-
-
-def heat_map(change: np.ndarray, size: int) -> np.ndarray:
-    """Size of a change at each pixel: root mean square over colours and a Gaussian neighbourhood.
-
-    Args:
-        change: ``(H, W, 3)``, such as α∇E or x − x^N.
-        size: side of the network's images in pixels; the Gaussian's σ is a sixteenth of it.
-
-    Returns:
-        ``(H, W)`` float32 in the unit of ``change``.
-    """
-    power = np.square(change, dtype=np.float32).mean(2)
-    return np.sqrt(np.maximum(gaussian_filter(power, size / 16), 0))
 
 
 def scored_size(

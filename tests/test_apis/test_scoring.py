@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmebm.apis import WholeImageRestorer, score_images
 from mmebm.apis.picture_files import Picture
-from mmebm.apis.scoring import corruption_series, heat_map, knn_distance, scored_size
+from mmebm.apis.scoring import corruption_series, knn_distance, scored_size
 from mmebm.corruptions import MixedCorruption
 from tests.zero_head import SIZE, save_network
 
@@ -106,16 +106,6 @@ def test_corruptions_of_a_mixture_take_turns():
     assert corruption_series(None, 0) == []
     with pytest.raises(ValueError, match='without a corruption'):
         corruption_series(None, 1)
-
-
-def test_heat_is_where_the_change_is():
-    change = np.zeros((32, 48, 3))
-    change[10:14, 30:34] = -5
-    heat = heat_map(change, 16)
-    assert np.unravel_index(heat.argmax(), heat.shape)[0] in range(10, 14)
-    assert np.unravel_index(heat.argmax(), heat.shape)[1] in range(30, 34)
-    assert heat[25, 5] < 0.01 * heat.max()
-    np.testing.assert_allclose(heat_map(np.full((9, 9, 3), -3.0), 16), 3, rtol=1e-5)
 
 
 def test_knn_distance_against_all_pairs():
