@@ -34,4 +34,4 @@ def test_no_help_imports_what_trains():
     for (name, module), page in zip(COMMANDS.items(), pages[1:-1], strict=True):
         assert page.startswith(f'usage: mmebm {name}')
         assert module.__doc__.splitlines()[0] in page
-        assert f'\n    {name} ' in pages[0]
+        assert f'\n    {name}' in pages[0]
