@@ -60,7 +60,8 @@ setup(
         'demo': read_requirements('demo.txt'),
         'tests': read_requirements('tests.txt'),
     },
-    entry_points={'console_scripts': ['mmebm=mmebm.cli.main:main']},
+    py_modules=['mmebm_command'],
+    entry_points={'console_scripts': ['mmebm=mmebm_command:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -23,6 +23,16 @@ def test_psnr_of_known_errors():
     assert np.isnan(Chain(images, np.zeros(2)).psnr).all()
 
 
+def test_heat_is_where_the_first_and_the_last_image_differ():
+    images = np.zeros((3, 10, 12, 3))
+    images[1] = 50  # what a step changes and the next one takes back is not counted
+    images[2, 2:5, 7:9] = 80
+    heat = Chain(images, np.zeros(3)).heat
+    assert heat.shape == (10, 12)
+    assert heat[3, 7] == heat.max()
+    assert heat[8, 1] == 0
+
+
 def test_chains_of_a_restored_batch():
     model = build_algorithm(step_size=20.0).eval()
     inputs = list(torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))

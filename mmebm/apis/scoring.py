@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from ..corruptions import BaseCorruption, MixedCorruption
 from ..evaluation import nearest
 from ..models.energy_head import pool_features
 from ..utils import checked_int
+from ..utils.heat_map import heat_map
+from .kept_scores import KeptScores
 from .picture_files import Picture, check_pixels, read_picture, to_bytes
 from .restoration import UnreadableImageError
 from .whole_images import WholeImageRestorer
@@ -38,9 +39,10 @@ class ImageScores:
         path: the file.
         energy, gradient, restoration, knn: see :data:`SCORES`; NaN if not requested, or if it
             cannot be computed (``knn`` of a single image).
-        heat: smoothed size of the step α∇E at each pixel of the image as it was scored,
-            ``(h, w)`` float32 in grey levels.
-        thumbnail: ``(h', w', 3)`` uint8 RGB.
+        heat: where the network wants to change the image, the step α∇E: see
+            :func:`mmebm.utils.heat_map.heat_map`. ``(h, w)`` float32 in grey levels, of the image
+            as it was scored, reduced to at most 160 pixels.
+        thumbnail: ``(h', w', 3)`` uint8 RGB, its longer side 160 pixels.
         features: ``(D,)`` float32, mean over the tiles.
     """
 
@@ -54,6 +56,14 @@ class ImageScores:
     features: np.ndarray
 
 
+@dataclass
+class ReferenceImage:
+    """An ordinary image that others are compared with; its features are ``(D,)`` float32."""
+
+    path: Path
+    features: np.ndarray
+
+
 def score_images(
     restorer: WholeImageRestorer,
     paths: Sequence[str | Path],
@@ -63,6 +73,7 @@ def score_images(
     reference: Sequence[str | Path] = (),
     short_side: int | None = None,
     on_image: Callable[[], None] | None = None,
+    kept: str | Path | None = None,
 ) -> tuple[list[ImageScores], list[str]]:
     """Score image files.
 
@@ -79,7 +90,10 @@ def score_images(
         neighbours: k ≥ 1 nearest images that ``knn`` averages over; fewer if there are fewer.
         reference: files of ordinary images to compare features with. Defaults to the other images.
         short_side: short side of an image when it is scored, in pixels, ≥ 1. Defaults as above.
-        on_image: called after each file.
+        on_image: called after each file, those of ``reference`` included.
+        kept: folder in which the scores of each image are kept, and looked up: an image that was
+            scored by the same network with the same options is not scored again. None keeps
+            nothing.
 
     Returns:
         Scores in the order of the paths, and a message for each file that could not be read.
@@ -94,26 +108,49 @@ def score_images(
     if short_side is not None:
         short_side = checked_int('short_side', short_side, minimum=1)
     series = corruption_series(restorer.corruption, corruptions)
+    of_picture = str((restorer.corruption, corruptions, seed) if corruptions else None)
+    store = KeptScores(kept, restorer.fingerprint(), str((short_side, of_picture)).encode())
+    reference_store = KeptScores(kept, restorer.fingerprint(), str(short_side).encode())
+
+    def scored(path: Path) -> ImageScores:
+        return score_picture(restorer, read_picture(path), series, seed, short_side, path)
+
+    def described(path: Path) -> ReferenceImage:
+        pixels = scored_size(read_picture(path), restorer.size, short_side)
+        return ReferenceImage(path, tile_features(restorer, pixels))
+
+    found, problems = _each(paths, ImageScores, scored, store, on_image)
+    known, more = _each(reference, ReferenceImage, described, reference_store, on_image)
+    problems += more
+    features = np.stack([each.features for each in found]) if found else np.zeros((0, 1))
+    distances = knn_distance(
+        features, np.stack([each.features for each in known]) if known else None, neighbours
+    )
+    for each, distance in zip(found, distances, strict=True):
+        each.knn = float(distance)
+    return found, problems
+
+
+def _each(
+    paths: Sequence[str | Path],
+    kind: type,
+    compute: Callable,
+    store: KeptScores,
+    on_image: Callable[[], None] | None,
+) -> tuple[list, list[str]]:
+    """What was kept of each image, else computed and kept; and a message for each that failed."""
     found, problems = [], []
-    for path in paths:
+    for path in map(Path, paths):
         try:
-            picture = read_picture(path)
-            found.append(score_picture(restorer, picture, series, seed, short_side, Path(path)))
+            scores = store.get(kind, path)
+            if scores is None:
+                scores = compute(path)
+                store.put(scores)
+            found.append(scores)
         except UnreadableImageError as error:
             problems.append(f'{path}: {error}')
         if on_image is not None:
             on_image()
-    known = []
-    for path in reference:
-        try:
-            pixels = scored_size(read_picture(path), restorer.size, short_side)
-            known.append(tile_features(restorer, pixels))
-        except UnreadableImageError as error:
-            problems.append(f'{path}: {error}')
-    features = np.stack([each.features for each in found]) if found else np.zeros((0, 1))
-    distances = knn_distance(features, np.stack(known) if known else None, neighbours)
-    for each, distance in zip(found, distances, strict=True):
-        each.knn = float(distance)
     return found, problems
 
 
@@ -141,15 +178,15 @@ def score_picture(
     pixels = scored_size(picture, restorer.size, short_side)
     step, (energy,) = restorer(pixels, 1)
     errors = [restoration_error(restorer, pixels, c, seed, k) for k, c in enumerate(series)]
-    thumbnail = _reduced(pixels[..., ::-1], THUMBNAIL_SIDE / max(pixels.shape[:2]))
+    heat, scale = heat_map(step, min(restorer.size)), THUMBNAIL_SIDE / max(pixels.shape[:2])
     return ImageScores(
         path=path,
         energy=energy,
         gradient=root_mean_square(step),
         restoration=float(np.mean(errors)) if errors else float('nan'),
         knn=float('nan'),
-        heat=heat_map(step, min(restorer.size)),
-        thumbnail=thumbnail,
+        heat=_reduced(heat, min(scale, 1.0)),
+        thumbnail=_reduced(pixels[..., ::-1], scale),
         features=tile_features(restorer, pixels),
     )
 
@@ -190,20 +227,6 @@ def restoration_error(
 def root_mean_square(values: np.ndarray) -> float:
     """Root mean square over all entries."""
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
-
-
-def heat_map(change: np.ndarray, size: int) -> np.ndarray:
-    """Size of a change at each pixel: root mean square over colours and a Gaussian neighbourhood.
-
-    Args:
-        change: ``(H, W, 3)``, such as α∇E or x − x^N.
-        size: side of the network's images in pixels; the Gaussian's σ is a sixteenth of it.
-
-    Returns:
-        ``(H, W)`` float32 in the unit of ``change``.
-    """
-    power = np.square(change, dtype=np.float32).mean(2)
-    return np.sqrt(np.maximum(gaussian_filter(power, size / 16), 0))
 
 
 def scored_size(

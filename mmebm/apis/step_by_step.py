@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..utils import checked_int
+from ..utils.heat_map import heat_map
 from .picture_files import Picture, to_bytes
-from .scoring import heat_map
 from .whole_images import Damage, WholeImageRestorer, damaged, psnr_in_bands, ssim_in_bands
 
 # H × W pixels BGR, N descent steps.
@@ -22,7 +22,7 @@ class StepByStep:
             protects the pixel.
         energies: mean over the tiles, of x⁰ to x^N.
         heats: where the network wants to change each of them: see
-            :func:`mmebm.apis.scoring.heat_map`, ``(H, W)`` in grey levels.
+            :func:`mmebm.utils.heat_map.heat_map`, ``(H, W)`` in grey levels.
         clean: the undamaged pixels, or None if they are not known.
         damage: what was done to them, or ''.
     """

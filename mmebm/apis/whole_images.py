@@ -6,6 +6,7 @@ a network with a zero gradient returns a bit-identical image.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 
@@ -211,6 +212,15 @@ class WholeImageRestorer:
             yield self.to_network(
                 np.stack([padded[y : y + height, x : x + width] for y, x in chosen])
             )
+
+    def fingerprint(self) -> bytes:
+        """A digest of all that results depend on: weights, normalisation, size, tiles."""
+        parts = [*self.model.state_dict().values(), *self.model.data_preprocessor.buffers()]
+        digest = sha256(repr((self.size, self.any_size, self._align, self.to_rgb)).encode())
+        digest.update(str(self.model).encode())
+        for part in parts:
+            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.digest()
 
     @torch.no_grad()
     def energy(self, image: np.ndarray) -> float:

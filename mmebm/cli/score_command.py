@@ -4,12 +4,15 @@ mmebm score CHECKPOINT FOLDER --out FOLDER
 mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES
 
 Writes scores.csv, strangest image first, and scores.html, a self-contained page: for each score a
-histogram, the strangest and the most ordinary images, and maps of where they are strange.
+histogram, the strangest and the most ordinary images, and maps of where they are strange. What was
+scored is kept in FOLDER/kept and not scored again.
 """
 
 import argparse
 import sys
 from pathlib import Path
+
+GO_ON = 'run the same command again to continue'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
             'knn compares an image with others: add --reference FOLDER, or use --rank-by energy'
         )
     restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
-    bar = iter(track(range(len(images)), 'scoring', console=Console(stderr=True)))
+    count = len(images) + len(reference)
+    bar = iter(track(range(count), 'scoring', console=Console(stderr=True)))
+    out = Path(args.out)
     found, problems = score_images(
         restorer,
         images,
@@ -89,13 +94,12 @@ def run(args: argparse.Namespace) -> int:
         reference,
         args.short_side,
         on_image=lambda: next(bar, None),
+        kept=out / 'kept',
     )
     next(bar, None)
     if found:
         root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
         ranked = ranked_images(found, root, args.rank_by)
-        out = Path(args.out)
-        out.mkdir(parents=True, exist_ok=True)
         write_csv(rows_of(ranked), out / 'scores.csv')
         notes = [f'{len(found)} images, scored by {Path(args.checkpoint).name}.']
         notes += [f'{len(problems)} could not be read.'] if problems else []

@@ -160,7 +160,13 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         """``h``: neck and head on the output of the backbone → energies ``(B,)``."""
         return self.head(self.neck(features) if self.with_neck else features)
 
-    def chain_loss(self, energy: Energy, distance: Distance, x: Tensor) -> dict[str, Tensor]:
+    def chain_loss(
+        self,
+        energy: Energy,
+        distance: Distance,
+        x: Tensor,
+        collector: GradientCollector | None = None,
+    ) -> dict[str, Tensor]:
         """Equation 5: the mean distance to the target along N steps of descent.
 
         ``1/N · Σₙ d(xⁿ)`` with ``xⁿ = sg(xⁿ⁻¹) − ∇ₓ α E(sg(xⁿ⁻¹))``, where sg is a stop-gradient.
@@ -171,6 +177,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             energy: E, maps x ``(B, ...)`` to energies ``(B,)``.
             distance: d, maps x to its 0-dim distance to the target.
             x: x⁰, ``(B, ...)``.
+            collector: holds other losses that are added; see :meth:`gradient_collector`. By default
+                there is none.
 
         Returns:
             ``loss``, 0-dim and differentiable, and for the log: ``distance_step0`` (of x⁰) to
@@ -180,7 +188,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         Raises:
             NotImplementedError: the backbone cannot be differentiated twice.
         """
-        collector = self.gradient_collector(x)
+        collector = collector or self.gradient_collector(x)
 
         def term(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             # An average over K of L patches gives each of them L/K times its gradient.

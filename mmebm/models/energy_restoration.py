@@ -9,13 +9,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..autograd import GradientCollector
 from ..backbones import (
     changed_patches,
     check_hidden_patches,
     hidden_patches,
     patches_to_pixels,
 )
-from ..utils import checked_bool
+from ..utils import checked_bool, checked_number
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
 from .descent import Energy
 
@@ -30,8 +31,10 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
     backbone needs no change.
 
     With ``num_steps=0`` nothing is restored and the corrupted image only serves as the negative
-    (Figure A); see :meth:`contrastive_loss`. Patch dropout is ours: the paper drops patches for
-    sorting only. ``docs/fewer_operations.md`` says what it saves and costs.
+    (Figure A); see :meth:`contrastive_loss`. ``contrastive_weight`` adds that loss to equation 5,
+    which never compares the energies of two images: ours, for networks that score images.
+    ``docs/restore_and_score.md`` says what it is worth. Patch dropout is ours: the paper drops
+    patches for sorting only. ``docs/fewer_operations.md`` says what it saves and costs.
 
     Args:
         backbone: config of ψ, or a module: anything whose output :class:`EnergyHead` reads.
@@ -44,6 +47,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             Patch dropout then keeps the intact patches. Ours, not the paper's; for vision
             transformers and masks on the grid of their patches. The energy is then one of the
             corrupted patches, given the others. ``docs/small_data.md`` says what it is worth.
+        contrastive_weight: factor of the contrastive loss that is added to equation 5, ≥ 0. Must
+            stay 0 with ``num_steps=0``, where it is the only loss.
         **options: of :class:`BaseEnergyAlgorithm`.
 
     Raises:
@@ -58,10 +63,17 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         step_size: float = 1000.0,
         restoration_loss: dict | nn.Module | None = None,
         hide_corrupted: bool = False,
+        contrastive_weight: float = 0.0,
         **options: Any,
     ):
         checked_bool('hide_corrupted', hide_corrupted)
+        contrastive_weight = checked_number('contrastive_weight', contrastive_weight, low=0)
         super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
+        if contrastive_weight and self.num_steps == 0:
+            raise ValueError(
+                f'contrastive_weight={contrastive_weight} with num_steps=0, where that loss is the '
+                'only one: leave contrastive_weight out'
+            )
         if hide_corrupted:
             check_hidden_patches(self.backbone)
             if self.recomputed:  # in the backward pass, where nothing is hidden
@@ -70,6 +82,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
                     'recomputed layers would see the hidden patches. Leave one of the two out'
                 )
         self.hide_corrupted = hide_corrupted
+        self.contrastive_weight = contrastive_weight
         restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = build_restoration_loss(restoration_loss)
 
@@ -133,15 +146,16 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
     ) -> dict[str, Tensor]:
         """Equation 5: the mean over the steps of the distance of ``xⁿ`` to the clean image.
 
-        If patches are dropped, the distance is over the pixels of the others, and all steps of a
-        chain drop the same ones.
+        With ``contrastive_weight``, plus that times :meth:`contrastive_loss`. If patches are
+        dropped, the distance is over the pixels of the others, and all steps of a chain drop the
+        same ones.
 
         Args:
             inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
             data_samples: not used.
 
         Returns:
-            See :meth:`chain_loss`.
+            See :meth:`chain_loss`; with ``contrastive_weight`` also ``energy_clean``, the mean.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         if self.num_steps == 0:
@@ -153,8 +167,13 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             return self.restoration_loss(dropout.pixels(x), dropout.pixels(clean)).clone()
 
         hidden = self.corrupted_patches(corrupted, clean)
+        collector, log = self.gradient_collector(corrupted), {}
         with dropout.drawn(clean, last=None if hidden is None else ~hidden):
-            return self.chain_loss(self.descended_energy(corrupted, hidden), distance, corrupted)
+            if self.contrastive_weight:
+                _, e = self.contrast(collector, corrupted, clean, hidden, self.contrastive_weight)
+                log = dict(energy_clean=e.mean())
+            energy = self.descended_energy(corrupted, hidden)
+            return self.chain_loss(energy, distance, corrupted, collector) | log
 
     def contrastive_loss(self, corrupted: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """N = 0 (Figure A): tell corrupted images (high energy) from clean ones (low energy).
@@ -171,14 +190,9 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         """
         collector, dropout = self.gradient_collector(corrupted), self.patch_dropout
         hidden = self.corrupted_patches(corrupted, clean)
-
-        def term(corrupted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-            energies = self.energy(corrupted, hidden), self.energy(clean, hidden)
-            return logistic_loss(*energies), energies
-
         with dropout.drawn(clean, last=None if hidden is None else ~hidden):
             distance = self.restoration_loss(dropout.pixels(corrupted), dropout.pixels(clean))
-            energy_corrupted, energy_clean = collector.differentiate(term, corrupted)
+            energy_corrupted, energy_clean = self.contrast(collector, corrupted, clean, hidden)
         return dict(
             loss=collector.total(),
             distance_step0=distance.clone(),
@@ -186,6 +200,22 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             energy_clean=energy_clean.mean(),
             step_size=self.step_size.detach(),
         )
+
+    def contrast(
+        self,
+        collector: GradientCollector,
+        corrupted: Tensor,
+        clean: Tensor,
+        hidden: Tensor | None,
+        weight: float = 1.0,
+    ) -> tuple[Tensor, ...]:
+        """Add ``weight`` times the logistic loss; the energies, corrupted and clean, ``(B,)``."""
+
+        def term(corrupted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            energies = self.energy(corrupted, hidden), self.energy(clean, hidden)
+            return weight * logistic_loss(*energies), energies
+
+        return collector.differentiate(term, corrupted)
 
     def predict(
         self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None

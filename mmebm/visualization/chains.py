@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..models import BaseEnergyAlgorithm
+from ..utils.heat_map import heat_map
 
 # B batch, C channels, H × W pixels, N descent steps.
 
@@ -48,6 +49,14 @@ class Chain:
         squared_error = ((self.images - self.clean) ** 2).mean((1, 2, 3))
         with np.errstate(divide='ignore'):
             return 10 * np.log10(255.0**2 / squared_error)
+
+    @property
+    def heat(self) -> np.ndarray:
+        """Where the descent changes the image, x^N − x⁰: ``(H, W)`` float32 in grey levels, ≥ 0.
+
+        See :func:`mmebm.utils.heat_map.heat_map`. The score beside it is ``energies[0]``.
+        """
+        return heat_map(self.images[-1] - self.images[0])
 
 
 def to_chains(

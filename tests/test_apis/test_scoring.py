@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmebm.apis import WholeImageRestorer, score_images
+from mmebm.apis import WholeImageRestorer, score_images, scoring
 from mmebm.apis.picture_files import Picture
-from mmebm.apis.scoring import corruption_series, heat_map, knn_distance, scored_size
+from mmebm.apis.scoring import corruption_series, knn_distance, scored_size
 from mmebm.corruptions import MixedCorruption
 from tests.zero_head import SIZE, save_network
 
@@ -79,6 +79,53 @@ def test_a_score_not_requested_or_not_computable_is_nan(network, photos):
     assert only.knn > 0
 
 
+def same(a, b):
+    values = [vars(each) for each in (a, b)]
+    return all(np.array_equal(values[0][k], values[1][k], k != 'path') for k in values[0])
+
+
+def test_what_is_kept_is_not_scored_again(network, photos, tmp_path, monkeypatch):
+    options = dict(reference=photos[1:], kept=tmp_path / 'kept')
+    first, _ = score_images(network, photos, 1, **options)
+    plain, _ = score_images(network, photos, 1, reference=photos[1:])
+    assert all(same(a, b) for a, b in zip(first, plain, strict=True))
+    calls = []
+    for name in ('score_picture', 'tile_features'):
+        function = getattr(scoring, name)
+        monkeypatch.setattr(
+            scoring, name, lambda *args, f=function, n=name: (calls.append(n), f(*args))[1]
+        )
+    renamed = photos[2].rename(tmp_path / 'renamed.jpg')
+    options['reference'] = [photos[1], renamed]
+    again, _ = score_images(network, [*photos[:2], renamed], 1, **options)
+    assert calls == []
+    assert again[2].path == renamed
+    again[2].path = photos[2]
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(photos[0])  # a changed image
+    score_images(network, photos[:2], 1, kept=tmp_path / 'kept')
+    assert calls.count('score_picture') == 1
+    for changed in (
+        dict(corruptions=0),
+        dict(corruptions=1, seed=1),
+        dict(corruptions=0, short_side=9),
+    ):
+        calls.clear()
+        score_images(network, photos[:1], kept=tmp_path / 'kept', **changed)
+        assert calls.count('score_picture') == 1, changed
+
+
+def test_another_network_has_another_fingerprint(network):
+    before = network.fingerprint()
+    assert network.fingerprint() == before
+    with torch.no_grad():
+        network.model.head.fc.weight[0, 0] += 1
+        changed = network.fingerprint()
+        network.model.head.fc.weight[0, 0] -= 1
+    assert changed != before
+
+
 @pytest.mark.parametrize('bad', ['corruptions', 'seed', 'neighbours', 'short_side'])
 def test_bad_options(network, photos, bad):
     with pytest.raises(ValueError, match=bad):
@@ -106,16 +153,6 @@ def test_corruptions_of_a_mixture_take_turns():
     assert corruption_series(None, 0) == []
     with pytest.raises(ValueError, match='without a corruption'):
         corruption_series(None, 1)
-
-
-def test_heat_is_where_the_change_is():
-    change = np.zeros((32, 48, 3))
-    change[10:14, 30:34] = -5
-    heat = heat_map(change, 16)
-    assert np.unravel_index(heat.argmax(), heat.shape)[0] in range(10, 14)
-    assert np.unravel_index(heat.argmax(), heat.shape)[1] in range(30, 34)
-    assert heat[25, 5] < 0.01 * heat.max()
-    np.testing.assert_allclose(heat_map(np.full((9, 9, 3), -3.0), 16), 3, rtol=1e-5)
 
 
 def test_knn_distance_against_all_pairs():

@@ -5,7 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from mmebm.apis import Damage, Picture, WholeImageRestorer, restore_image, restore_step_by_step
-from mmebm.apis.scoring import heat_map
+from mmebm.utils.heat_map import heat_map
 from tests.zero_head import save_network
 
 NOISE = dict(type='GaussianNoise', gamma_range=(0.5, 0.5))

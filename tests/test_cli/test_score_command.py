@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmebm.apis import scoring
 from mmebm.cli.main import main
 from mmebm.visualization.score_page import RankedImage, overlay, rank, score_page
 from tests.tools import exit_code
@@ -60,6 +61,26 @@ def test_table_and_page(folder, capsys):
     prefixes = ('data:image/jpeg;base64,', 'data:image/png;base64,')
     assert all(source.startswith(prefixes) for source in sources)
     assert not re.search('https?://', page)
+
+
+def test_an_interrupted_ranking_goes_on(folder, monkeypatch):
+    argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
+    argv += ['--corruptions', '0']
+    score_picture, calls = scoring.score_picture, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score_picture(*args)
+
+    monkeypatch.setattr(scoring, 'score_picture', interrupted)
+    assert exit_code(main, argv) not in (0, 2)
+    assert not (folder / 'out/scores.csv').exists()
+    assert main(argv) == 0
+    assert len(calls) == 2 + 2  # one of three images was done; the broken one is none
+    with open(folder / 'out/scores.csv', newline='') as file:
+        assert len(list(csv.DictReader(file))) == 3
 
 
 def test_the_default_ranking_is_by_neighbours(folder):

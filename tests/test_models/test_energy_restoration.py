@@ -128,6 +128,28 @@ def test_no_steps_is_the_logistic_loss_of_figure_a():
     assert model.log_step_size.grad == 0  # not reached, but not None: see GradientCollector
 
 
+def test_the_contrastive_loss_is_added_to_that_of_the_descent():
+    model = build_algorithm(num_steps=2, step_size=50.0, contrastive_weight=0.3).double()
+    corrupted, clean = images()
+    loss, gradients = reference(model, corrupted, clean, 2, F.smooth_l1_loss)
+    tokens = [model.backbone(x)[-1] for x in (corrupted, clean)]  # pooled by this backbone
+    logits = torch.cat(tokens) @ model.head.fc.weight[0]
+    targets = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    contrast = F.binary_cross_entropy_with_logits(logits, targets)
+    parameters = dict(model.named_parameters())
+    added = torch.autograd.grad(contrast, list(parameters.values()), allow_unused=True)
+    outputs = model([corrupted, clean], mode='loss')
+    outputs['loss'].backward()
+    torch.testing.assert_close(outputs['loss'], (loss + 0.3 * contrast).detach())
+    torch.testing.assert_close(outputs['energy_clean'], logits[2:].mean().detach())
+    for (key, parameter), more in zip(parameters.items(), added, strict=True):
+        expected = [
+            g for g in (gradients[key], None if more is None else 0.3 * more) if g is not None
+        ]
+        expected = sum(expected, torch.zeros_like(parameter))
+        torch.testing.assert_close(parameter.grad, expected, msg=lambda m, k=key: f'{k}: {m}')
+
+
 def test_step_size_is_learnt_by_its_logarithm_or_fixed():
     model = build_algorithm(step_size=20.0)
     corrupted, clean = images(dtype=torch.float32)
@@ -302,6 +324,8 @@ def test_other_errors_pass_through():
         (dict(step_size=-2.0), ValueError, 'step_size.*-2'),
         (dict(step_size=float('nan')), ValueError, 'step_size.*nan'),
         (dict(step_size='auto'), TypeError, 'step_size.*auto'),
+        (dict(contrastive_weight=-1.0), ValueError, 'contrastive_weight.*-1'),
+        (dict(contrastive_weight=1.0, num_steps=0), ValueError, 'contrastive_weight.*num_steps=0'),
         (dict(restoration_loss=dict(type='CrossEntropy')), ValueError, 'SmoothL1Loss.*CrossEnt'),
     ],
 )
