@@ -33,7 +33,7 @@ class Server:
         self.process.stdin.close()
         self.process.wait()
 
-    def ask(self, **request: object) -> int | None:
+    def ask(self, **request: object) -> float | None:
         self.process.stdin.write(json.dumps(request) + '\n')
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
