@@ -30,7 +30,8 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
+        # Closing its input is not enough: what this process has forked since holds it open.
+        self.ask(end=True)
         self.process.wait()
 
     def ask(self, **request: object) -> float | None:

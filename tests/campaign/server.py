@@ -63,17 +63,18 @@ def cpu_seconds() -> float:
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until the end is asked for, or the input ends."""
     answers = os.fdopen(os.dup(1), 'w')
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while line := sys.stdin.readline():
-        request = json.loads(line)
+    request = {}
+    while 'end' not in request and (line := sys.stdin.readline()):
+        request, answer = json.loads(line), None
         if 'wait' in request:
             pid, status = os.waitpid(request['wait'], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         elif 'cpu' in request:
             answer = cpu_seconds()
-        else:
+        elif 'end' not in request:
             answer = os.fork()
             if answer == 0:
                 answers.close()

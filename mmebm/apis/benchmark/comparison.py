@@ -26,6 +26,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ...utils import nearest_name
 from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...utils.shipped_files import shipped
@@ -612,7 +613,8 @@ def chosen_methods(options: BenchmarkOptions) -> list[str]:
     if options.backbone not in backbones():
         raise ValueError(
             f'backbone must be one of configs/small, {", ".join(backbones())}, got '
-            f'{options.backbone}; all methods are compared on images of {SIZE} × {SIZE}'
+            f'{options.backbone}{nearest_name(options.backbone, backbones())}; all methods are '
+            f'compared on images of {SIZE} × {SIZE}'
         )
     possible = [SCRATCH, *pretraining_configs(options.backbone)]
     if options.methods is None:
@@ -621,6 +623,7 @@ def chosen_methods(options: BenchmarkOptions) -> list[str]:
         if method not in possible:
             raise ValueError(
                 f'methods must be of {", ".join(possible)} with {options.backbone}, got {method}'
+                f'{nearest_name(method, possible)}'
             )
     return list(options.methods)
 
