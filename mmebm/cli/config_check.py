@@ -16,7 +16,6 @@ import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -29,6 +28,8 @@ from mmengine.runner.utils import set_random_seed
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
+
+from ..utils import nearest_name
 
 # What MMEngine reads from a config though the runner has no parameter of that name.
 _ALSO_READ = (
@@ -102,7 +103,7 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
     for option in options:
         name = option.split('.')[0]
         if name not in names and name not in known:
-            near = nearest(name, {*names, *known})
+            near = nearest_name(name, {*names, *known})
             raise ValueError(f'{option}: neither the config nor the runner has a {name}{near}')
         if option not in known and option in names:
             uses = [path for path in _places_of(cfg[option], cfg) if path.split('.')[0] in known]
@@ -144,7 +145,7 @@ def problems_of(cfg: Config) -> Iterator[str]:
     extra = ('convert_to_iter_based',)
     yield from _objects(schedulers, 'param_scheduler', roots.PARAM_SCHEDULERS, scope, extra)
     for name, hook in (cfg.get('default_hooks') or {}).items():
-        path, near = f'default_hooks.{name}', nearest(name, set(cfg.default_hooks) - {name})
+        path, near = f'default_hooks.{name}', nearest_name(name, set(cfg.default_hooks) - {name})
         if isinstance(hook, dict) and 'type' not in hook:
             yield f'{path} has no type{near}'
         yield from _objects(hook, path, roots.HOOKS, scope, ('priority',))
@@ -203,19 +204,13 @@ def option_names(target: Any) -> set[str] | None:
     return names
 
 
-def nearest(name: str, allowed: Collection[str], cutoff: float = 0.6) -> str:
-    """``', the nearest is X'``, or ``''`` if no name is close."""
-    found = get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
-    return f', the nearest is {found[0]}' if found else ''
-
-
 # The parts of a config -------------------------------------------------------------------------
 
 
 def _top_level(cfg: Config) -> Iterator[str]:
     known = runner_keys()
     for name in cfg:
-        if name not in known and (near := nearest(name, known, cutoff=0.92)):
+        if name not in known and (near := nearest_name(name, known, cutoff=0.92)):
             yield f'the runner does not read {name}{near}'
     if not isinstance(cfg.get('model'), dict):
         yield f'model must be a dict with a type, got {cfg.get("model")!r}'
@@ -267,7 +262,7 @@ def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
         # everything goes into the optimizer's parameter groups, so other names may be valid
         for pattern, multipliers in (options.get('custom_keys') or {}).items():
             for name in multipliers:
-                near = nearest(name, ('lr_mult', 'decay_mult'), cutoff=0.75)
+                near = nearest_name(name, ('lr_mult', 'decay_mult'), cutoff=0.75)
                 if near and name not in ('lr_mult', 'decay_mult'):
                     yield f'{path}.custom_keys[{pattern!r}].{name}: nothing reads it{near}'
 
@@ -304,7 +299,7 @@ def _object(
     scope = node.get('_scope_') or scope
     kind = node.get('type', default)
     if kind is None:
-        yield f'{path} has no type{nearest("type", set(node))}'
+        yield f'{path} has no type{nearest_name("type", set(node))}'
         return
     target = _resolve(dict(node, type=kind), registry, scope)
     if target is None:
@@ -322,7 +317,7 @@ def _object(
 def _unknown(node: dict, path: str, owner: str, allowed: Collection[str]) -> Iterator[str]:
     for key in node:
         if key not in allowed and key not in _OF_ALL:
-            near = nearest(str(key), allowed)
+            near = nearest_name(str(key), allowed)
             yield (
                 f'{path}.{key}: {owner} has no option {key}{near}; it has '
                 f'{", ".join(sorted(allowed)) or "none"}'
@@ -347,7 +342,7 @@ def _not_registered(kind: str, path: str, registry: Registry, scope: str) -> str
     while scoped is not None:
         names |= set(scoped.module_dict)
         scoped = scoped.parent
-    near = nearest(kind.split('.')[-1], names)
+    near = nearest_name(kind.split('.')[-1], names)
     return f'{path}: no {kind} among the {len(names)} registered {registry.name}s{near}'
 
 

@@ -85,25 +85,26 @@ def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
     try:
         with _sigterm_interrupts():
             yield
-    except KeyboardInterrupt as stop:
-        if rank_on_machine() == '0':
-            what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
-            print(f'{prog}: {what}{go_on and f"; {go_on}"}', file=sys.stderr, flush=True)
-        _leave(children)
-        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
-    except Exception as error:
-        message = mistake(error)
-        if message is None:
-            raise
-        new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
-        log = _write_trace(error, new)
-    else:
-        return
-    if log is not None:
-        message += f' (stack trace: {log})'
-    print_error(prog, message)
-    _leave(children)
-    sys.exit(MISTAKE)
+    except (Exception, KeyboardInterrupt) as error:
+        with _unheard_workers():
+            error, code = _first(error), MISTAKE
+            if isinstance(error, KeyboardInterrupt):
+                name, number = 'interrupted', signal.SIGINT
+                if isinstance(error, Terminated):
+                    name, number = 'terminated', signal.SIGTERM
+                code = 128 + number
+                if rank_on_machine() == '0':
+                    line = f'{prog}: {name}{go_on and f"; {go_on}"}'
+                    print(line, file=sys.stderr, flush=True)
+            else:
+                message = mistake(error)
+                if message is None:
+                    raise
+                new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
+                log = _write_trace(error, new)
+                print_error(prog, message if log is None else f'{message} (stack trace: {log})')
+            _leave(children)
+        sys.exit(code)
 
 
 @contextmanager
@@ -122,6 +123,32 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _unheard_workers() -> Iterator[None]:
+    """Let loaders' workers end without a word.
+
+    For each that is killed torch raises an error in this process, wherever it is: while another
+    error is being reported that would take its place.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where none is raised
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that was on its way when torch raised one for a killed worker, else this one."""
+    if not re.match(r'DataLoader worker \(pid', str(error)):
+        return error
+    earlier = error.__context__
+    stops = isinstance(earlier, KeyboardInterrupt)
+    return earlier if stops or (isinstance(earlier, Exception) and mistake(earlier)) else error
+
+
 def _leave(children: set[multiprocessing.Process]) -> None:
     """End all processes but these that this one has started, and its part in a process group.
 
@@ -129,8 +156,6 @@ def _leave(children: set[multiprocessing.Process]) -> None:
     trace each that nobody reads what they write.
     """
     workers = set(multiprocessing.active_children()) - children
-    if workers and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for a killed worker
     for worker in workers:
         worker.kill()
     for worker in workers:

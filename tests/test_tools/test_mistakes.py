@@ -400,6 +400,41 @@ class TestInterruption:
         assert message.startswith('a process that loads images has been ended from outside')
         assert message.endswith('(EOFError)')
 
+    def end_of_a_worker(*_):
+        raise RuntimeError('DataLoader worker (pid 71) is killed by signal: Killed. ')
+
+    def test_a_worker_that_ends_while_an_error_is_reported(self, monkeypatch, capsys):
+        """Torch's handler raises an error of its own, wherever the process is."""
+        heard = signal.signal(signal.SIGCHLD, TestInterruption.end_of_a_worker)
+        end = lambda *_: signal.raise_signal(signal.SIGCHLD)  # noqa: E731
+        monkeypatch.setattr('mmebm.cli.errors._write_trace', end)
+        try:
+            with pytest.raises(SystemExit), one_line_errors('tool.py'):
+                raise ValueError('x')
+        finally:
+            assert signal.signal(signal.SIGCHLD, heard) is TestInterruption.end_of_a_worker
+        assert capsys.readouterr().err == 'tool.py: error: x\n'
+
+    @pytest.mark.parametrize(
+        ('first', 'code', 'line'),
+        [
+            (ValueError('x'), 2, 'error: x'),
+            (KeyboardInterrupt(), 130, 'interrupted'),
+            (AttributeError('x'), 2, 'error: a process that loads images has been ended from'),
+        ],
+    )
+    def test_a_worker_that_ends_while_an_error_is_on_its_way(self, capsys, first, code, line):
+        def run():
+            try:
+                raise first
+            finally:
+                TestInterruption.end_of_a_worker()
+
+        with pytest.raises(SystemExit) as raised, one_line_errors('tool.py'):
+            run()
+        assert raised.value.code == code
+        assert capsys.readouterr().err.startswith(f'tool.py: {line}')
+
     def test_another_process_that_ended(self):
         text = '[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2145'
         message = mistake(RuntimeError(text))

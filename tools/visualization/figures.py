@@ -35,6 +35,7 @@ from PIL import Image
 
 from mmebm.apis import RestorationInferencer, find_images
 from mmebm.cli.errors import one_line_errors
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.restore_command import chosen_corruption
 from mmebm.utils.run_history import read_history
 from mmebm.visualization import draw_chains, to_uint8
@@ -66,7 +67,7 @@ COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab10'].colors]
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line, or ``argv``."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     figures = parser.add_subparsers(dest='figure', required=True, metavar='FIGURE')

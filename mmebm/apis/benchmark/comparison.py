@@ -26,6 +26,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ...utils import nearest_name
 from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...utils.shipped_files import shipped
@@ -658,6 +659,7 @@ def chosen_methods(
         if method not in possible:
             raise ValueError(
                 f'methods must be of {", ".join(possible)} with {options.backbone}, got {method}'
+                f'{nearest_name(method, possible)}'
             )
     return list(options.methods)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ...utils import checked_int, checked_number
+from ...utils import checked_int, checked_number, nearest_name
 
 PROTOCOLS = ('finetune', 'probe', 'knn')
 
@@ -84,7 +84,8 @@ class BenchmarkOptions:
                 )
         unknown = [p for p in self.protocols if p not in PROTOCOLS]
         if unknown:
-            raise ValueError(f'protocols must be of {", ".join(PROTOCOLS)}, got {unknown[0]}')
+            near = nearest_name(unknown[0], PROTOCOLS)
+            raise ValueError(f'protocols must be of {", ".join(PROTOCOLS)}, got {unknown[0]}{near}')
 
     def _values(self, name: str) -> list:
         value = getattr(self, name)
