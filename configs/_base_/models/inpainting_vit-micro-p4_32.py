@@ -15,5 +15,6 @@ model = dict(
         num_layers=2,
         num_heads=4,
     ),
+    norm_pix=True,  # as MAE's
     num_steps=1,
 )
