@@ -19,9 +19,10 @@ import mmebm
 from mmebm.apis.pretraining import images as lists
 from mmebm.apis.pretraining import network as networks
 from mmebm.apis.pretraining import run as module
+from mmebm.apis.pretraining import trial
 from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, length_of
 from mmebm.apis.pretraining.run import train_with
-from mmebm.apis.pretraining.trial import largest_batch
+from mmebm.apis.pretraining.trial import choose, largest_batch
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.tools import load_tool
 
@@ -334,9 +335,9 @@ class TestLength:
 
         def measure(config, seconds, clock):
             assert seconds == 36 / 40
-            return config, Speed(0.5, 0.1, start=2.0)
+            return Speed(0.5, 0.1, start=2.0)
 
-        monkeypatch.setattr(module, 'largest_batch', lambda c, b, s, clock: measure(c, s, clock))
+        monkeypatch.setattr(trial, 'measure', measure)
         options = dict.fromkeys(('iterations', 'epochs', 'batch_size', 'learning_rate', 'start'))
         options |= dict.fromkeys(('held_out', 'compile_step', 'precision', 'image_size'))
         options |= dict(data=[str(photos)], backbone=vit, hours=0.01, corruption='mixed', workers=0)
@@ -351,8 +352,6 @@ class TestLength:
 
 
 def test_the_batch_is_halved_until_it_fits(monkeypatch, photos):
-    from mmebm.apis.pretraining import trial
-
     tried = []
 
     def measure(config, seconds, clock):
@@ -370,6 +369,74 @@ def test_the_batch_is_halved_until_it_fits(monkeypatch, photos):
     monkeypatch.setattr(trial, 'measure', lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError, match='one image does not fit'):
         largest_batch(config, 4, 1.0)
+
+
+class TestChoices:
+    """By speeds that are given instead of measured."""
+
+    DRAFT = mmengine.Config(
+        dict(
+            train_dataloader=dict(
+                batch_size=32, sampler=dict(round_size=1), dataset=dict(repeats=1)
+            ),
+            val_dataloader=dict(batch_size=32),
+            optim_wrapper=dict(dtype='bfloat16'),
+            model=dict(compile_step=False),
+        )
+    )
+    NONE = dict.fromkeys(('batch_size', 'precision', 'compile_step'))
+
+    def choose(self, monkeypatch, iteration, seconds, start=lambda config: 1.0, **asked):
+        tried = []
+
+        def measure(config, seconds, clock):
+            tried.append((config.optim_wrapper.dtype, config.model.compile_step))
+            return Speed(iteration(config), 0.1, start(config))
+
+        monkeypatch.setattr(trial, 'measure', measure)
+        found = choose(self.DRAFT, self.NONE | asked, lambda speed, batch: seconds, 1.0)
+        taken = found.config.optim_wrapper.dtype, found.config.model.compile_step
+        assert found.speed.iteration == iteration(found.config)
+        return taken, tried, found.reasons
+
+    @pytest.mark.parametrize(
+        ('half', 'full', 'taken'),
+        [(1.0, 3.0, 'bfloat16'), (3.0, 1.0, 'float32'), (1.0, 1.01, 'float32')],
+    )
+    def test_the_faster_precision(self, monkeypatch, half, full, taken):
+        times = dict(bfloat16=half, float32=full)
+        found, tried, reasons = self.choose(
+            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 100.0
+        )
+        assert found == (taken, False)
+        assert tried == [('bfloat16', False), ('float32', False)]
+        assert f'{1000 * half:.0f} ms in bfloat16, {1000 * full:.0f} ms in' in reasons['precision']
+        assert 'too short to win back' in reasons['compile']
+
+    @pytest.mark.parametrize(
+        ('compiling', 'iteration', 'taken'),
+        [(100.0, 0.5, True), (100.0, 1.1, False), (5000.0, 0.5, False)],
+    )
+    def test_compiled_if_that_ends_first(self, monkeypatch, compiling, iteration, taken):
+        """In 7,200 s without it, at 1 s an iteration."""
+        found, tried, reasons = self.choose(
+            monkeypatch,
+            lambda config: iteration if config.model.compile_step else 1.0,
+            7200.0,
+            lambda config: 1.0 + compiling if config.model.compile_step else 1.0,
+            precision='bfloat16',
+        )
+        assert found == ('bfloat16', taken)
+        assert tried == [('bfloat16', False), ('bfloat16', True)]
+        assert f'takes {compiling:.0f} s, and an iteration then' in reasons['compile']
+
+    def test_short_runs_and_what_is_asked_for_are_not_tried(self, monkeypatch):
+        found, tried, reasons = self.choose(monkeypatch, lambda config: 1.0, 10.0)
+        assert (found, len(tried)) == (('bfloat16', False), 1)
+        assert 'too short to try another' in reasons['precision']
+        asked = dict(batch_size=32, precision='bfloat16', compile_step=False)
+        found, tried, reasons = self.choose(monkeypatch, lambda config: 1.0, 1e6, **asked)
+        assert (found, len(tried), reasons) == (('bfloat16', False), 1, {})
 
 
 @pytest.mark.parametrize('kind', CORRUPTIONS)

@@ -33,7 +33,6 @@ from . import images as image_lists
 from . import network as networks
 from .plan import (
     BATCH_SIZES,
-    COMPILE_SECONDS,
     CORRUPTIONS,
     LEARNING_RATE,
     REFERENCE_BATCH,
@@ -42,7 +41,7 @@ from .plan import (
     config_of,
     length_of,
 )
-from .trial import largest_batch, measure, with_batch
+from .trial import choose
 
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 EPOCHS = 100  # if no length is given
@@ -226,27 +225,28 @@ def prepare(
             length_of(Speed(1.0, 0.0), iterations=1),
         )
         draft.custom_hooks = []
-        hours = options['hours']
-        seconds = TRIAL_SECONDS if hours is None else min(60.0, hours * 3600 / 40)
+
+        def iterations_of(batch: int) -> int:
+            passes = options['epochs'] or EPOCHS
+            wanted = passes * len(images.train) / (batch * processes)
+            return options['iterations'] or max(1, round(wanted))
+
+        def training(speed: Speed, batch: int) -> float:
+            return total or iterations_of(batch) * speed.iteration
+
+        total = None if options['hours'] is None else options['hours'] * 3600
+        seconds = TRIAL_SECONDS if total is None else min(60.0, total / 40)
         with quiet():
-            if asked is None:
-                draft, speed = largest_batch(draft, batch, seconds, clock)
-            else:
-                draft = with_batch(draft, batch)
-                speed = measure(draft, seconds, clock)
-    batch = draft.train_dataloader.batch_size
+            choice = choose(draft, options, training, seconds, clock)
+    batch = choice.config.train_dataloader.batch_size
     spent = clock() - began
-    speed = Speed(speed.iteration, speed.validation, spent + speed.start)
+    measured = choice.speed
+    speed = Speed(measured.iteration, measured.validation, spent + measured.start)
     share = min(1.0, batch * processes / REFERENCE_BATCH)
     rate = options['learning_rate'] or LEARNING_RATE * share
-    iterations = options['iterations']
-    if iterations is None and hours is None:
-        passes = options['epochs'] or EPOCHS
-        iterations = max(1, round(passes * len(images.train) / (batch * processes)))
-    length = length_of(speed, iterations, None if hours is None else hours * 3600)
-    training = length.iterations * speed.iteration
-    if options['compile_step'] is None:
-        choices['compile_step'] = device == 'cuda' and training > COMPILE_SECONDS
+    length = length_of(speed, None if total else iterations_of(batch), total)
+    choices['precision'] = choice.config.optim_wrapper.dtype
+    choices['compile_step'] = choice.config.model.compile_step
     config = config_of(
         out,
         images,
@@ -255,7 +255,7 @@ def prepare(
         length,
     )
     _check_disk(out, config)
-    _say_choices(say, config, options, length, speed, device, len(images.train))
+    _say_choices(say, config, options, length, speed, choice.reasons, len(images.train))
     out.mkdir(parents=True, exist_ok=True)
     _write_lists(out, images)
     if tensors is not None:
@@ -471,34 +471,30 @@ def _check_disk(out: Path, config: Config) -> None:
         )
 
 
-def _say_choices(say, config, options, length, speed, device, num_images) -> None:
+def _say_choices(say, config, options, length, speed, reasons, num_images) -> None:
     loader, wrapper = config.train_dataloader, config.optim_wrapper
     processes = options['processes']
     batch = loader.batch_size
     total = batch * processes
-    why = (
-        'as asked for'
-        if options['batch_size']
-        else ('the largest that fits in memory, at most 256' if device == 'cuda' else 'on a CPU')
-    )
-    say(f'batch       {batch}{f" × {processes} processes" if processes > 1 else ""}: {why}')
     rate = wrapper.optimizer.lr
-    why = 'as asked for' if options['learning_rate'] else f'1e-3 × {total} / 32, at most 1e-3'
-    say(f'lr          {rate:.3g}: {why}')
-    why = 'as asked for' if options['precision'] else f'what the {device} computes in'
-    say(f'precision   {wrapper.dtype}: {why}')
-    compiled = config.model.compile_step
-    why = (
-        'as asked for'
-        if options['compile_step'] is not None
-        else (
-            'the run is long enough to pay for minutes of compiling'
-            if compiled
-            else 'would take minutes that this run does not win back'
-        )
-    )
-    say(f'compile     {"yes" if compiled else "no"}: {why}')
-    say(f'workers     {loader.num_workers}: processes that load images')
+    for name, value, asked, reason in (
+        (
+            'batch',
+            f'{batch} × {processes} processes' if processes > 1 else batch,
+            options['batch_size'],
+            reasons.get('batch'),
+        ),
+        ('lr', f'{rate:.3g}', options['learning_rate'], f'1e-3 × {total} / 32, at most 1e-3'),
+        ('precision', wrapper.dtype, options['precision'], reasons.get('precision')),
+        (
+            'compile',
+            'yes' if config.model.compile_step else 'no',
+            options['compile_step'],
+            reasons.get('compile'),
+        ),
+        ('workers', loader.num_workers, options['workers'], 'one per core but one, at most 8'),
+    ):
+        say(f'{name:<11} {value}: {reason if asked is None else "as asked for"}')
     minutes = (speed.start + length.iterations * speed.iteration) / 60
     epochs = length.iterations * total / num_images
     say(
