@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+import types
 from pathlib import Path
 
 import mmengine
@@ -16,10 +18,10 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import mmebm
+from mmebm.apis.pretraining import hub, trial
 from mmebm.apis.pretraining import images as lists
 from mmebm.apis.pretraining import network as networks
 from mmebm.apis.pretraining import run as module
-from mmebm.apis.pretraining import trial
 from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, length_of
 from mmebm.apis.pretraining.run import train_with
 from mmebm.apis.pretraining.trial import choose, largest_batch
@@ -304,6 +306,87 @@ class TestImages:
 
     def test_too_few_of_a_class_make_no_classes(self, photos):
         assert lists.find(photos, 6, 0).classes == []
+
+
+class Image_:
+    """A feature of a data set; its class's name is what is looked at."""
+
+    def __init__(self, decode=True):
+        self.decode = decode
+
+
+class StandInDataset:
+    """As much of ``datasets.Dataset`` as is used."""
+
+    _fingerprint = 'abc'
+
+    def __init__(self, rows, features, decode=True):
+        self.rows, self.features, self.decode = rows, features, decode
+
+    def cast_column(self, column, feature):
+        return StandInDataset(self.rows, self.features, feature.decode)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        assert not self.decode
+        return iter(self.rows)
+
+
+class TestHuggingFace:
+    @pytest.fixture
+    def dataset(self, monkeypatch, photos):
+        """With bytes, and with paths as for images that lie on the disk."""
+        image = type('Image', (Image_,), {})
+        label = type('ClassLabel', (), dict(int2str=staticmethod(['a dog', 'cat'].__getitem__)))
+        files = sorted((photos / 'dark').iterdir())[:6]
+        rows = [dict(image=dict(bytes=f.read_bytes(), path=None), kind=0) for f in files[:3]]
+        rows += [dict(image=dict(bytes=None, path=str(f)), kind=1) for f in files[3:]]
+        found = StandInDataset(rows, dict(image=image(), kind=label()))
+        monkeypatch.setitem(sys.modules, 'datasets', types.SimpleNamespace(
+            Image=image, load_dataset=lambda name, split: dict(a=found)[name] if split else None
+        ))  # fmt: skip
+        return found
+
+    @pytest.mark.parametrize('by_name', [False, True])
+    def test_images_are_written_once_into_class_folders(self, dataset, tmp_path, by_name):
+        said, source = [], 'hf:a:train' if by_name else dataset
+        assert hub.is_hub(source)
+        assert not hub.is_hub(tmp_path)
+        hub.write(source, tmp_path, said.append)
+        folder = hub.folder_of(hub.name_of(source), tmp_path)
+        found = lists.find(folder, 2, 0)
+        assert {name.split('/')[0] for name in found.train + found.held_out} == {'a-dog', 'cat'}
+        assert len(found.train) == 4
+        assert said == [f'images      6 of {hub.name_of(source)}, written to {folder}']
+        file = folder / 'cat/00000003.png'
+        assert file.read_bytes() == Path(dataset.rows[3]['image']['path']).read_bytes()
+        file.write_bytes(b'mine')
+        hub.write(source, tmp_path, said.append)
+        assert file.read_bytes() == b'mine'
+
+    def test_a_run_of_a_dataset(self, dataset, tmp_path, monkeypatch):
+        def stop(out, options, say):
+            assert options['data'] == ['hf:abc']
+            assert len(lists.find(hub.folder_of('hf:abc', out), 2, 0).train) == 4
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, 'prepare', stop)
+        for _ in range(2):  # what is written does not stand in the way
+            with pytest.raises(KeyboardInterrupt):
+                mmebm.pretrain(dataset, 'timm/test_vit', tmp_path / 'out', **SHORT)
+
+    def test_what_cannot_be_read(self, dataset, tmp_path, monkeypatch):
+        dataset.features.pop('image')
+        with pytest.raises(ValueError, match='data hf:abc has no column of images, only kind'):
+            hub.write(dataset, tmp_path, print)
+        with pytest.raises(ValueError, match="data hf:gone: KeyError: 'gone'"):
+            hub.write('hf:gone', tmp_path, print)
+        monkeypatch.setitem(sys.modules, 'datasets', None)
+        with pytest.raises(ValueError, match='datasets, which is not installed: pip install dat'):
+            mmebm.pretrain('hf:a', 'timm/test_vit', tmp_path / 'out', **SHORT)
+        assert not (tmp_path / 'out').exists()
 
 
 class TestLength:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -29,6 +30,7 @@ from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
 from ...utils.checkpoint import newest_sound_checkpoint, register_safe_loader
 from ...utils.whole_files import register_whole_files
+from . import hub
 from . import images as image_lists
 from . import network as networks
 from .plan import (
@@ -41,7 +43,7 @@ from .plan import (
     config_of,
     length_of,
 )
-from .trial import choose
+from .trial import WORTH_COMPILING, choose
 
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 EPOCHS = 100  # if no length is given
@@ -72,7 +74,7 @@ class PretrainingRun:
 
 
 def pretrain(
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path] | Any,
     backbone: str | nn.Module,
     out: str | Path,
     *,
@@ -98,8 +100,10 @@ def pretrain(
     """Pretrain a backbone by energy restoration; the same call again goes on where it stopped.
 
     Args:
-        data: folder of images (any depth, no labels), or text file with a path per line, or several
-            of these. Where all images lie in class sub-folders, kNN accuracy is measured too.
+        data: folder of images (any depth, no labels), or text file with a path per line; or
+            ``hf:NAME``, ``hf:NAME:SPLIT`` or a ``datasets.Dataset`` of Hugging Face, whose images
+            are written into ``out``; or several of these. Where all images lie in class
+            sub-folders, kNN accuracy is measured too.
         backbone: ``timm/NAME``, ``mmpretrain/NAME`` (a model of its index, or a class), or a config
             file with a ``model.backbone``; or a module, which starts with its own weights.
         out: folder for all files of the run: a new one, or that of the same run.
@@ -135,13 +139,14 @@ def pretrain(
         OSError: the disk has no room.
     """
     out = Path(out).expanduser().absolute()
+    sources = [data] if isinstance(data, str | Path) or hub.is_hub(data) else list(data)
     if isinstance(backbone, nn.Module):
         if start is not None:
             raise ValueError('start: a module as backbone starts with its own weights')
         backbone = networks.give(backbone)
         say(f'backbone    {backbone}: config.py cannot build it, only this process can')
     options = dict(
-        data=[str(Path(d).expanduser().absolute()) for d in _listed(data)],
+        data=[_name_of(source) for source in sources],
         backbone=backbone,
         hours=hours,
         epochs=epochs,
@@ -161,10 +166,13 @@ def pretrain(
         processes=processes,
     )
     _check(options)
+    hub_data = [d for d in sources if hub.is_hub(d)]
     if _is_there(out, options):
         finished = (out / 'checkpoint.pth').is_file()
         say(f'{out}: {"this run is finished" if finished else "continuing the run that is there"}')
     else:
+        for source in hub_data:
+            hub.write(source, out, say)
         prepare(out, options, say)
     return finish(out, train or train_here, say)
 
@@ -174,7 +182,8 @@ def prepare(
 ) -> None:
     """Look at data and backbone, choose what is not given, and write the config into ``out``."""
     began = clock()
-    images = image_lists.find(options['data'], options['held_out'], options['seed'])
+    sources = [hub.folder_of(d, out) if hub.is_hub(d) else d for d in options['data']]
+    images = image_lists.find(sources, options['held_out'], options['seed'])
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     device = get_device()
     network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
@@ -236,6 +245,10 @@ def prepare(
 
         total = None if options['hours'] is None else options['hours'] * 3600
         seconds = TRIAL_SECONDS if total is None else min(60.0, total / 40)
+        say(
+            'trying      batch size and precision'
+            + (', then a compiled step, which takes minutes' if _may_compile(options) else '')
+        )
         with quiet():
             choice = choose(draft, options, training, seconds, clock)
     batch = choice.config.train_dataloader.batch_size
@@ -389,8 +402,13 @@ def quiet():
         yield
 
 
-def _listed(data) -> list:
-    return [data] if isinstance(data, str | Path) else list(data)
+def _may_compile(options: dict) -> bool:
+    hours = options['hours'] or 0.0
+    return options['compile_step'] is None and hours * 3600 >= WORTH_COMPILING
+
+
+def _name_of(source) -> str:
+    return hub.name_of(source) if hub.is_hub(source) else str(Path(source).expanduser().absolute())
 
 
 def _check(options: dict) -> None:
@@ -430,7 +448,7 @@ def _is_there(out: Path, options: dict) -> bool:
         raise ValueError(f'out {out} is a file, but must be a folder')
     file = out / OPTIONS
     if not file.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(path.name != hub.FOLDER for path in out.iterdir()):
             raise ValueError(f'out {out} holds other files: give a new folder')
         there = next(p for p in (out, *out.parents) if p.is_dir())
         if not os.access(there, os.W_OK | os.X_OK):
