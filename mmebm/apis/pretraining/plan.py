@@ -24,7 +24,6 @@ ROUND_SECONDS = 20.0  # an interrupted run ends after so long
 ROUNDS = 20  # at least, so that short runs are validated and saved in between
 SAVE_SECONDS = 300.0
 VALIDATION_SHARE = 0.05  # of the time
-COMPILE_SECONDS = 2 * 3600  # of training on a GPU, from which on compiling (minutes) pays
 WARM_UP = 0.05  # of the iterations
 
 
