@@ -20,6 +20,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from mmebm.cli.errors import one_line_errors
@@ -113,9 +114,15 @@ def crops(files: Sequence[Path], count: int, side: int, rng: np.random.Generator
     ]
 
 
+@cache
+def all_digits() -> np.ndarray:
+    """scikit-learn's handwritten digits, ``(1797, 8, 8)`` in 0..16."""
+    return sklearn.datasets.load_digits().images
+
+
 def digits(count: int, side: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """scikit-learn's handwritten digits, enlarged from 8 × 8 pixels, bright on black."""
-    images = sklearn.datasets.load_digits().images  # (1797, 8, 8) in 0..16
+    """scikit-learn's digits, enlarged from 8 × 8 pixels, bright on black."""
+    images = all_digits()
     grey = [images[i] * (255 / 16) for i in rng.choice(len(images), count, replace=False)]
     large = [cv2.resize(i, (side, side), interpolation=cv2.INTER_CUBIC) for i in grey]
     return [np.clip(np.rint(i), 0, 255).astype(np.uint8)[..., None].repeat(3, 2) for i in large]
@@ -296,18 +303,24 @@ def spread(values: Sequence[float]) -> str:
 
 
 def tables(results: dict, figure: str) -> list[tuple]:
-    """A row for each kind of strange image, a column for each score, and their mean."""
+    """A row for each kind of strange image, and a column for each score."""
     kinds = list(dict.fromkeys(kind for kind, _ in results))
     names = list(dict.fromkeys(name for _, name in results))
     rows = [
         (kind, *(spread([f[figure] for f in results[kind, name]]) for name in names))
         for kind in kinds
     ]
-    unplanted = [kind for kind in kinds if 'planted' not in kind]
-    means = [
-        np.mean([f[figure] for kind in unplanted for f in results[kind, name]]) for name in names
-    ]
-    return [(figure, *names), *rows, ('mean without planted', *(f'{mean:.2f}' for mean in means))]
+    return [(figure, *names), *rows]
+
+
+def mean_row(results: dict, figure: str) -> tuple:
+    """The mean of each score over all kinds of strange images but the planted ones."""
+    names = list(dict.fromkeys(name for _, name in results))
+    values = {name: [] for name in names}
+    for (kind, name), of_seeds in results.items():
+        if 'planted' not in kind:
+            values[name] += [f[figure] for f in of_seeds]
+    return ('mean without planted', *(f'{np.mean(values[name]):.2f}' for name in names))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -374,9 +387,10 @@ def run(args: argparse.Namespace) -> int:
         *((kind, spread(maps[kind, 'heat']), spread(maps[kind, 'sharpness'])) for kind in kinds),
     ]
     planted = [key for key in results if 'planted' in key[0]]
-    first = tables({key: results[key] for key in planted}, 'P@10')[:-1]
+    first = tables({key: results[key] for key in planted}, 'P@10')
+    both = [[*tables(results, name), mean_row(results, name)] for name in ('AUROC', 'AP')]
     texts = []
-    for lines in (tables(results, 'AUROC'), tables(results, 'AP'), first, heat):
+    for lines in (*both, first, heat):
         head, *body = lines
         print_table(console, head, body)
         console.print()
