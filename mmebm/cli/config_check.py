@@ -12,16 +12,18 @@ name that the runner reads.
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine import registry as roots
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
@@ -68,7 +70,15 @@ _PARTS = {
     roots.VISUALIZERS: {'vis_backends': roots.VISBACKENDS},
     roots.EVALUATOR: {'metrics': roots.METRICS},
     roots.MODELS: dict.fromkeys(
-        ('backbone', 'neck', 'head', 'decode_head', 'auxiliary_head', 'target_generator'),
+        (
+            'data_preprocessor',
+            'backbone',
+            'neck',
+            'head',
+            'decode_head',
+            'auxiliary_head',
+            'target_generator',
+        ),
         roots.MODELS,
     ),
 }
@@ -117,8 +127,13 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
 
 def problems_of(cfg: Config) -> Iterator[str]:
     """The problems of a config, one line each; see :func:`check_config`."""
-    yield from _top_level(cfg)
     scope = cfg.get('default_scope', 'mmengine')
+    if scope not in roots.MODELS.children and find_spec(scope) is None:
+        near = nearest_name(scope, ('mmpretrain', 'mmseg', 'mmengine', *roots.MODELS.children))
+        yield f'default_scope: there is no package {scope}{near}'
+        return
+    yield from _top_level(cfg)
+    yield from _values(cfg)
     model = cfg.get('model')
     if isinstance(model, dict):
         yield from _object(model, 'model', roots.MODELS, scope)
@@ -226,6 +241,30 @@ def _top_level(cfg: Config) -> Iterator[str]:
                 f'{" and ".join(missing)} must be set, because {" and ".join(given)} '
                 f'{"is" if len(given) == 1 else "are"}; or set all three to None'
             )
+
+
+def _values(cfg: Config) -> Iterator[str]:
+    """Values that MMEngine takes unchecked, and that no run can be made with."""
+    loop = cfg.get('train_cfg')
+    for name in ('max_epochs', 'max_iters'):
+        value = loop.get(name) if isinstance(loop, dict) else None
+        if value is not None and not (_is_integer(value) and value >= 1):
+            yield f'train_cfg.{name} must be an integer ≥ 1, got {value!r}'
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    for name, value in (optimizer if isinstance(optimizer, dict) else {}).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f'optim_wrapper.optimizer.{name} must be a finite number, got {value}'
+    randomness = cfg.get('randomness')
+    seed = randomness.get('seed') if isinstance(randomness, dict) else None
+    if seed is not None and not (_is_integer(seed) and 0 <= seed < 2**32):
+        yield f'randomness.seed must be an integer in 0..{2**32 - 1}, got {seed!r}'
+    hooks = cfg.get('custom_hooks') or []
+    if not isinstance(hooks, list | tuple) or not all(isinstance(h, dict | Hook) for h in hooks):
+        yield f'custom_hooks must be a list of dicts with a type, got {hooks!r}'
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _dataloader(node: dict, path: str, scope: str) -> Iterator[str]:

@@ -188,7 +188,8 @@ def mistake(error: Exception) -> str | None:
             return storage
         checked = checked and _is_ours(frames[-1].f_code.co_filename)
     elif not checked:
-        refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
+        kinds = ArithmeticError | KeyError | TypeError | ValueError
+        refused = isinstance(error, kinds) and _is_given(frames)
         checked = isinstance(error, OSError) or refused
         if refused and config:  # such a message names no option
             options = [f'{k}={v!r}' for k, v in config.items() if isinstance(v, str | int | float)]
@@ -247,7 +248,8 @@ def _is_ours(filename: str) -> bool:
 
 def _is_given(frames: list[FrameType]) -> bool:
     """Whether a library raised the error, called with a config by MMEngine and not by our code."""
-    names = [frame.f_code.co_filename for frame in frames]
+    builders = [i for i, frame in enumerate(frames) if _is_builder(frame)]
+    names = [frame.f_code.co_filename for frame in frames[builders[-1] if builders else 0 :]]
     ours = [Path(name).resolve() for name in names if _is_ours(name)]
     return _package(frames[-1]) in _LIBRARIES and all(
         p.parent == Path(__file__).parent for p in ours
@@ -257,11 +259,15 @@ def _is_given(frames: list[FrameType]) -> bool:
 def _being_built(frames: list[FrameType]) -> dict | None:
     """The innermost config from which MMEngine was building an object."""
     for frame in reversed(frames):
-        if re.fullmatch('build_.*from_cfg', frame.f_code.co_name):
+        if _is_builder(frame):
             config = frame.f_locals.get('cfg')
             if isinstance(config, dict) and 'type' in config:
                 return config
     return None
+
+
+def _is_builder(frame: FrameType) -> bool:
+    return re.fullmatch('build_.*from_cfg', frame.f_code.co_name) is not None
 
 
 def _name(kind: str | type) -> str:

@@ -149,6 +149,18 @@ def work_dir_of(config):
         (['optim_wrapper.optimizer.lr=abc'], ["SGD(lr='abc')", 'str']),
         (['train_dataloader.batch_size=0'], ['batch_size', '0']),
         (['model=3'], ['model must be a dict']),
+        (
+            ['model.restoration_loss.type=L1Loss', 'model.restoration_loss.betta=1'],
+            ['restoration_loss L1Loss: ', "unexpected keyword argument 'betta'", '.log)'],
+        ),
+        (['model.backbone.patch_size=0'], ['VisionTransformer(', 'patch_size=0', '.log)']),
+        (['model.data_preprocessor.type=SelfSupPreprocessor'], ['is SelfSupDataPreprocessor']),
+        (['train_cfg.max_epochs=0'], ['train_cfg.max_epochs must be an integer ≥ 1, got 0']),
+        (['train_cfg.max_epochs=x'], ["train_cfg.max_epochs must be an integer ≥ 1, got 'x'"]),
+        (['optim_wrapper.optimizer.lr=nan'], ['optimizer.lr must be a finite number, got nan']),
+        (['randomness.seed=x'], ['randomness.seed must be an integer in 0..4294967295']),
+        (['custom_hooks=3'], ['custom_hooks must be a list of dicts with a type, got 3']),
+        (['default_scope=mmpretrian'], ['no package mmpretrian, the nearest is mmpretrain']),
         (['train_cfg=None'], ['train_cfg must be set, because train_dataloader and optim_wra']),
         # data
         (['train_dataloader.dataset.data_root=gone'], ['does not exist', 'gone', 'data_root']),
@@ -198,6 +210,7 @@ def test_a_mistake_in_the_config_file(config, capsys, text, expected):
 
 
 def test_a_work_dir_that_cannot_be_created(config, capsys, monkeypatch):
+    assert 'work_dir is empty' in line_of(train, capsys, config, '--work-dir', '')
     line = line_of(train, capsys, config, '--work-dir', config / 'below' / 'a file')
     assert f'{config} is not a folder' in line
     monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) != config.parent)
