@@ -498,7 +498,7 @@ class Benchmark:
         table = markdown_table(result_table(results, compute))
         (self.out / 'results.md').write_text(f'{table}\n')
         if results:
-            draw_results(results, compute, self.out / 'results.png')
+            draw_results(results, compute).savefig(self.out / 'results.png')
         asked = {k: v for k, v in vars(self.options).items() if v is not None}
         page = BenchmarkReport(
             title=f'Benchmark on {self.data_root.name}',
