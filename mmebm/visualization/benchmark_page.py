@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from .page import Chart, Curve, number, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = dict(finetune='finetuning', probe='linear probe', knn='kNN')  # in the order of columns
 
@@ -236,13 +237,16 @@ def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
     return found
 
 
-def draw_results(results: Sequence[Result], compute: str) -> Figure:
+def draw_results(results: Sequence[Result], compute: str) -> 'Figure':
     """Accuracy against compute, above it against epochs of pretraining if there are several.
 
     Args:
         results: see :func:`summarised`.
         compute: what their hours are of, for the axis.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
     protocols = protocols_of(results)
     methods = list(dict.fromkeys(r.method for r in results))
     across = {f'{compute} of pretraining': 'hours'}

@@ -234,6 +234,8 @@ def prepare(
             length_of(Speed(1.0, 0.0), iterations=1),
         )
         draft.custom_hooks = []
+        for loader in (draft.train_dataloader, draft.val_dataloader):
+            loader.dataset.serialize_data = False  # for which all of Python's memory is searched
 
         def iterations_of(batch: int) -> int:
             passes = options['epochs'] or EPOCHS
