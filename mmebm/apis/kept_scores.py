@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -47,5 +48,7 @@ class KeptScores:
         if self.folder is None or not path.is_file():
             return None
         key = self._depends_on.copy()
+        # another version's fields may differ
+        key.update(repr([field.name for field in fields(kind)]).encode())
         key.update(path.read_bytes())
         return self.folder / f'{key.hexdigest()[:32]}.{kind.__name__}.npz'

@@ -1,4 +1,4 @@
-"""Score how unlikely images are to a network, and where; all scores are high for strange images."""
+"""Score how strange images are, to a network and by size, and where; strange images score high."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ SCORES = {
     'gradient': 'size of the step α∇E, root mean square in grey levels',
     'restoration': 'error after restoring K seeded corruptions, root mean square in grey levels',
     'knn': "distance to the most similar images, in the backbone's features (1 − cosine)",
+    'size': 'how far the size as a PNG file is from the median; asks no network',
 }
 TILES_ACROSS = 2  # short side of a scored image, in sides of the network's images
 THUMBNAIL_SIDE = 160
@@ -37,8 +38,9 @@ class ImageScores:
 
     Attributes:
         path: the file.
-        energy, gradient, restoration, knn: see :data:`SCORES`; NaN if not requested, or if it
-            cannot be computed (``knn`` of a single image).
+        energy, gradient, restoration, knn, size: see :data:`SCORES`; NaN if not requested, or if it
+            cannot be computed (``knn`` and ``size`` of a single image).
+        bytes_per_pixel: of the image, as it was scored, as a PNG file.
         heat: where the network wants to change the image, the step α∇E: see
             :func:`mmebm.utils.heat_map.heat_map`. ``(h, w)`` float32 in grey levels, of the image
             as it was scored, reduced to at most 160 pixels.
@@ -51,6 +53,8 @@ class ImageScores:
     gradient: float
     restoration: float
     knn: float
+    size: float
+    bytes_per_pixel: float
     heat: np.ndarray
     thumbnail: np.ndarray
     features: np.ndarray
@@ -58,9 +62,10 @@ class ImageScores:
 
 @dataclass
 class ReferenceImage:
-    """An ordinary image that others are compared with; its features are ``(D,)`` float32."""
+    """An ordinary image that others are compared with; see :class:`ImageScores`."""
 
     path: Path
+    bytes_per_pixel: float
     features: np.ndarray
 
 
@@ -88,7 +93,8 @@ def score_images(
             of the time.
         seed: of the corruptions, ≥ 0.
         neighbours: k ≥ 1 nearest images that ``knn`` averages over; fewer if there are fewer.
-        reference: files of ordinary images to compare features with. Defaults to the other images.
+        reference: files of ordinary images, which ``knn`` and ``size`` compare with. Defaults to
+            the other images.
         short_side: short side of an image when it is scored, in pixels, ≥ 1. Defaults as above.
         on_image: called after each file, those of ``reference`` included.
         kept: folder in which the scores of each image are kept, and looked up: an image that was
@@ -117,18 +123,31 @@ def score_images(
 
     def described(path: Path) -> ReferenceImage:
         pixels = scored_size(read_picture(path), restorer.size, short_side)
-        return ReferenceImage(path, tile_features(restorer, pixels))
+        return ReferenceImage(path, bytes_per_pixel(pixels), tile_features(restorer, pixels))
 
     found, problems = _each(paths, ImageScores, scored, store, on_image)
     known, more = _each(reference, ReferenceImage, described, reference_store, on_image)
     problems += more
-    features = np.stack([each.features for each in found]) if found else np.zeros((0, 1))
-    distances = knn_distance(
-        features, np.stack([each.features for each in known]) if known else None, neighbours
-    )
-    for each, distance in zip(found, distances, strict=True):
-        each.knn = float(distance)
+    if found:
+        compare(found, known or None, neighbours)
     return found, problems
+
+
+def compare(
+    found: Sequence[ImageScores], known: Sequence[ReferenceImage] | None, neighbours: int
+) -> None:
+    """Fill in the scores that compare images with ordinary ones, or with each other."""
+    features = [
+        None if images is None else np.stack([each.features for each in images])
+        for images in (found, known)
+    ]
+    sizes = [
+        None if images is None else np.log([each.bytes_per_pixel for each in images])
+        for images in (found, known)
+    ]
+    distances = knn_distance(*features, neighbours)
+    for each, distance, size in zip(found, distances, deviation(*sizes), strict=True):
+        each.knn, each.size = float(distance), float(size)
 
 
 def _each(
@@ -162,7 +181,7 @@ def score_picture(
     short_side: int | None = None,
     path: Path = Path(),
 ) -> ImageScores:
-    """Score one picture by itself; ``knn``, which needs others, is NaN.
+    """Score one picture by itself; ``knn`` and ``size``, which need others, are NaN.
 
     Args:
         restorer: the network.
@@ -185,6 +204,8 @@ def score_picture(
         gradient=root_mean_square(step),
         restoration=float(np.mean(errors)) if errors else float('nan'),
         knn=float('nan'),
+        size=float('nan'),
+        bytes_per_pixel=bytes_per_pixel(pixels),
         heat=_reduced(heat, min(scale, 1.0)),
         thumbnail=_reduced(pixels[..., ::-1], scale),
         features=tile_features(restorer, pixels),
@@ -227,6 +248,29 @@ def restoration_error(
 def root_mean_square(values: np.ndarray) -> float:
     """Root mean square over all entries."""
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+
+
+def bytes_per_pixel(pixels: np.ndarray) -> float:
+    """Of an image ``(H, W, 3)`` uint8 as a PNG file."""
+    return len(cv2.imencode('.png', pixels)[1]) / (pixels.shape[0] * pixels.shape[1])
+
+
+def deviation(values: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Distance of each value from the median, in median absolute deviations.
+
+    Args:
+        values: ``(M,)``.
+        known: ``(R,)``, of which both are taken; None takes those of ``values``.
+
+    Returns:
+        ``(M,)``, ≥ 0; NaN if there is nothing to compare with.
+    """
+    if known is None and len(values) < 2:
+        return np.full(len(values), np.nan)
+    known = values if known is None else known
+    median = np.median(known)
+    spread = np.median(np.abs(known - median))
+    return np.abs(values - median) / max(spread, 1e-6)  # all may be alike
 
 
 def scored_size(

@@ -304,8 +304,8 @@ class Demo:
             images = [i for i in images if i.resolve().is_relative_to(self.folder)]
         chosen = np.linspace(0, len(images) - 1, min(len(images), int(count))).round().astype(int)
         chosen = [images[i] for i in np.unique(chosen)]
-        if by == 'knn' and len(chosen) == 1:
-            raise ValueError('knn compares an image with others: choose another score')
+        if by in ('knn', 'size') and len(chosen) == 1:
+            raise ValueError(f'{by} compares an image with others: choose another score')
         done = iter(range(1, len(chosen) + 1))
         progress = progress or (lambda *args, **kwargs: None)
         found, problems = score_images(
@@ -575,7 +575,7 @@ def rank_tab(demo: Demo) -> None:
             scale=4,
             elem_id='folder',
         )
-        by = gr.Dropdown(list(SCORES), value='knn', label='Rank by', scale=1, filterable=False)
+        by = gr.Dropdown(list(SCORES), value='size', label='Rank by', scale=1, filterable=False)
     with gr.Row():
         count = gr.Slider(2, MOST_RANKED, value=200, step=1, label='Images at most, evenly spread')
         corruptions = gr.Slider(0, 8, value=0, step=1, label='Restorations of each (slow)')

@@ -1,4 +1,4 @@
-"""Rank images by how unlikely they are to the network.
+"""Rank images by how strange they are.
 
 mmebm score CHECKPOINT FOLDER --out FOLDER
 mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES
@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', help='needed only if the checkpoint holds none')
     parser.add_argument(
         '--rank-by',
-        choices=['energy', 'gradient', 'restoration', 'knn'],
-        default='knn',
-        help='order of scores.csv and first section of the page; defaults to knn, which did best '
-        'in our measurements (docs/restore_and_score.md)',
+        choices=['energy', 'gradient', 'restoration', 'knn', 'size'],
+        default='size',
+        help='order of scores.csv and first section of the page; defaults to size, which did best '
+        'in our measurements and asks no network (docs/restore_and_score.md)',
     )
     parser.add_argument(
         '--corruptions',
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--reference',
         metavar='FOLDER',
-        help='ordinary images to compare with, for knn; defaults to the other images',
+        help='ordinary images to compare with, for knn and size; defaults to the other images',
     )
     parser.add_argument(
         '--neighbours',
@@ -77,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('--rank-by restoration needs --corruptions ≥ 1')
     images = find_images(args.images)
     reference = find_images(args.reference) if args.reference else []
-    if args.rank_by == 'knn' and len(images) == 1 and not reference:
+    if args.rank_by in ('knn', 'size') and len(images) == 1 and not reference:
         raise ValueError(
-            'knn compares an image with others: add --reference FOLDER, or use --rank-by energy'
+            f'{args.rank_by} compares an image with others: add --reference FOLDER, or use '
+            '--rank-by energy'
         )
     restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
     count = len(images) + len(reference)

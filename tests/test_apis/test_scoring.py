@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmebm.apis import WholeImageRestorer, score_images, scoring
 from mmebm.apis.picture_files import Picture
-from mmebm.apis.scoring import corruption_series, knn_distance, scored_size
+from mmebm.apis.scoring import corruption_series, deviation, knn_distance, scored_size
 from mmebm.corruptions import MixedCorruption
 from tests.zero_head import SIZE, save_network
 
@@ -66,7 +66,7 @@ def test_scores_of_every_size_are_finite_and_damaged_files_are_named(network, ph
     assert 'broken.jpg' in problems[0]
     assert len(count) == 4
     for each in found:
-        assert np.isfinite([each.energy, each.gradient, each.restoration, each.knn]).all()
+        assert np.isfinite([getattr(each, name) for name in scoring.SCORES]).all()
         assert each.heat.min() >= 0
         assert max(each.thumbnail.shape[:2]) == 160
 
@@ -74,7 +74,7 @@ def test_scores_of_every_size_are_finite_and_damaged_files_are_named(network, ph
 def test_a_score_not_requested_or_not_computable_is_nan(network, photos):
     (only,), _ = score_images(network, photos[:1], corruptions=0)
     assert np.isnan(only.restoration)
-    assert np.isnan(only.knn)
+    assert np.isnan([only.knn, only.size]).all()
     (only,), _ = score_images(network, photos[:1], 0, reference=photos[1:])
     assert only.knn > 0
 
@@ -153,6 +153,22 @@ def test_corruptions_of_a_mixture_take_turns():
     assert corruption_series(None, 0) == []
     with pytest.raises(ValueError, match='without a corruption'):
         corruption_series(None, 1)
+
+
+def test_deviation_by_hand():
+    values = np.array([1.0, 2.0, 4.0, 10.0, 3.0])  # median 3; distances 2, 1, 1, 7, 0: median 1
+    np.testing.assert_allclose(deviation(values), [2, 1, 1, 7, 0])
+    np.testing.assert_allclose(deviation(np.array([8.0]), values), [5])
+    np.testing.assert_allclose(deviation(np.ones(4)), 0)
+    assert np.isnan(deviation(np.ones(1))).all()
+
+
+def test_size_is_that_of_a_png_file(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    # noise cannot be compressed: 3 bytes per pixel, and little more
+    assert scoring.bytes_per_pixel(pixels) == pytest.approx(3, rel=0.06)
+    assert scoring.bytes_per_pixel(np.zeros((20, 30, 3), np.uint8)) < 0.3
 
 
 def test_knn_distance_against_all_pairs():

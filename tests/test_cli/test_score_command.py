@@ -57,7 +57,7 @@ def test_table_and_page(folder, capsys):
     assert '<script' not in page
     assert '<script>alert(1)<&.png' in parsed.text
     sources = [attrs['src'] for tag, attrs in parsed.tags if tag == 'img']
-    assert len(sources) == 4 * 3 * 2  # scores, images, picture and heat map
+    assert len(sources) == 5 * 3 * 2  # scores, images, picture and heat map
     prefixes = ('data:image/jpeg;base64,', 'data:image/png;base64,')
     assert all(source.startswith(prefixes) for source in sources)
     assert not re.search('https?://', page)
@@ -83,12 +83,12 @@ def test_an_interrupted_ranking_goes_on(folder, monkeypatch):
         assert len(list(csv.DictReader(file))) == 3
 
 
-def test_the_default_ranking_is_by_neighbours(folder):
+def test_the_default_ranking_is_by_size(folder):
     argv = ['score', str(folder / 'net.pth'), str(folder / 'photos'), '--out', str(folder / 'out')]
     assert main([*argv, '--corruptions', '0']) == 0
     with open(folder / 'out/scores.csv', newline='') as file:
-        distances = [float(row['knn']) for row in csv.DictReader(file)]
-    assert distances == sorted(distances, reverse=True)
+        sizes = [float(row['size']) for row in csv.DictReader(file)]
+    assert sizes == sorted(sizes, reverse=True)
     assert 'By restoration' not in (folder / 'out/scores.html').read_text()
 
 

@@ -50,6 +50,8 @@ def test_scores_are_compared_with_known_images_or_with_each_other():
     one |= {name: rng.random(8) for name in ('file size', 'sharpness')}
     alone = TOOL.compared(one, None)
     assert (alone['knn'] > 0).all()
+    expected = np.abs(one['energy'] - np.median(one['energy']))
+    assert (np.argsort(alone['energy ±']) == np.argsort(expected)).all()
     with_itself = TOOL.compared(one, one | {'features': one['features'].repeat(5, 0)})
     np.testing.assert_allclose(with_itself['knn'], 0, atol=1e-6)
 

@@ -12,8 +12,9 @@ Three questions, each for every seed, which draws other images:
 - where: a patch of a third of the side is planted into an image; pixel AUROC of the map.
 
 A high score should mean a strange image: an AUROC below 0.5 ranks the wrong way round. Beside the
-network's scores stand three that need no network: the size of the image as a PNG file, its
-sharpness, and the error of a PCA of its pixels. Writes scores.csv and scores.md.
+network's scores stand some that need no network: the size of the image as a PNG file, its
+sharpness, and the error of a PCA of its pixels. "±" is the distance from the median, so that what
+is unusually low counts as strange, too. Writes scores.csv and scores.md.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score
 
 from mmebm.apis import Picture, WholeImageRestorer, find_images, read_picture, to_bytes
-from mmebm.apis.scoring import corruption_series, knn_distance, score_picture
+from mmebm.apis.scoring import corruption_series, deviation, knn_distance, score_picture
 from mmebm.evaluation.energy_metric import auroc
 from mmebm.utils import checked_int
 from mmebm.utils.heat_map import heat_map
@@ -44,8 +45,8 @@ from mmebm.utils.tables import markdown_table, print_table, write_csv
 
 # S side of an image, M images, D channels of a feature. An image is (S, S, 3) uint8 BGR.
 
-NETWORK = ('energy', 'gradient', 'restoration', 'knn')
-BASELINES = ('file size', 'sharpness', 'PCA residual')
+NETWORK = ('energy', 'energy ±', 'gradient', 'restoration', 'knn')
+BASELINES = ('file size', 'file size ±', 'sharpness', 'sharpness ±', 'PCA residual')
 PCA_SIDE, PCA_COMPONENTS = 24, 20
 PLANTED_SHARE = 0.05
 FIRST = 10  # images that a reader would look at
@@ -145,8 +146,8 @@ class Scorer:
             for name in ('energy', 'gradient', 'restoration')
         }
         scores['features'] = np.stack([each.features for each in found])  # (M, D)
-        scores['file size'] = np.array([len(cv2.imencode('.png', i)[1]) for i in images], float)
-        scores['sharpness'] = np.array([laplacian(image).var() for image in images])
+        scores['file size'] = np.log([each.bytes_per_pixel for each in found])
+        scores['sharpness'] = np.log([laplacian(image).var() + 1e-3 for image in images])
         scores['pixels'] = np.stack([small_pixels(image) for image in images])
         return scores
 
@@ -174,7 +175,11 @@ def compared(scores: dict[str, np.ndarray], known: dict[str, np.ndarray] | None)
     pca.fit(fitted['pixels'])
     residual = scores['pixels'] - pca.inverse_transform(pca.transform(scores['pixels']))
     features = None if known is None else known['features']
-    more = {
+    both_sides = {
+        f'{name} ±': deviation(scores[name], None if known is None else known[name])
+        for name in ('energy', 'file size', 'sharpness')
+    }
+    more = both_sides | {
         'knn': knn_distance(scores['features'], features, NEIGHBOURS),
         'PCA residual': np.sqrt((residual**2).mean(1)),
     }
