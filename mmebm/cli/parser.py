@@ -5,8 +5,6 @@ import re
 import sys
 from typing import NoReturn
 
-from ..utils import nearest_name
-
 MISTAKE = 2  # exit code, the same as argparse's
 
 
@@ -14,6 +12,10 @@ class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line that suggests the nearest option or choice."""
 
     def error(self, message: str) -> NoReturn:
+        # not for --help: they import what trains
+        from ..utils import nearest_name
+        from .errors import print_error
+
         unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
         if unknown:
             options = [o for o in self._option_string_actions if o.startswith('--')]
@@ -22,7 +24,5 @@ class OneLineParser(argparse.ArgumentParser):
         if choice:
             names = re.findall("'(.*?)'", choice[2]) or choice[2].split(', ')  # newer Pythons
             message += nearest_name(choice[1], names)
-        from .errors import print_error  # not for --help: it imports what trains
-
         print_error(self.prog, message)
         sys.exit(MISTAKE)

@@ -98,8 +98,6 @@ BAD = {
         'demo {weights} --port 70000',
         'demo {weights} --folder {gone}',
         'demo {weights} --max-upload nan',
-        'demo {weights}',
-        'demo {file}',
     ],
     'visualization/figures': [
         'tabel1',
