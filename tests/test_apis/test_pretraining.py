@@ -516,7 +516,7 @@ class TestChoices:
     def test_the_faster_precision(self, monkeypatch, half, full, taken):
         times = dict(bfloat16=half, float32=full)
         found, tried, reasons = self.choose(
-            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 100.0
+            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 1000.0
         )
         assert found == (taken, False)
         assert tried == [('bfloat16', False), ('float32', False)]
