@@ -1,9 +1,11 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
 import json
+import multiprocessing
 import signal
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import mmengine
@@ -18,7 +20,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import mmebm
-from mmebm.apis.pretraining import hub, trial
+from mmebm.apis.pretraining import hub, plan, trial
 from mmebm.apis.pretraining import images as lists
 from mmebm.apis.pretraining import network as networks
 from mmebm.apis.pretraining import run as module
@@ -161,28 +163,34 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
 
 
 @pytest.mark.slow
-def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, capsys):
+def test_interrupted_killed_resumed_and_repeated_by_its_config(
+    photos, tmp_path, vit, capsys, monkeypatch
+):
     options = SHORT | dict(iterations=6, learning_rate=1e-3, seed=3)
     whole = mmebm.pretrain(photos, vit, tmp_path / 'whole', **options)
     backbone = MODELS.build(mmengine.Config.fromfile(whole.config).model.backbone)
     mmebm.load_backbone(backbone, whole.backbone)
 
     class Interrupts(Hook):
-        def after_train_iter(self, runner, *args, **kwargs):
-            if runner.iter == 3:
-                signal.raise_signal(signal.SIGINT)
+        def __init__(self, number, iteration):
+            self.number, self.iteration = number, iteration
 
-    def train(config):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == self.iteration:
+                signal.raise_signal(self.number)
+
+    def train(config, hook):
         def build(config):
             runner = Runner.from_cfg(config)
-            runner.register_hook(Interrupts())
+            runner.register_hook(hook)
             return runner
 
         train_with(config, build)
 
+    interrupt = partial(train, hook=Interrupts(signal.SIGINT, 3))
     out = tmp_path / 'interrupted'
     with pytest.raises(KeyboardInterrupt):
-        mmebm.pretrain(photos, vit, out, train=train, **options)
+        mmebm.pretrain(photos, vit, out, train=interrupt, **options)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert [path.name for path in out.glob('epoch_*.pth')] == ['epoch_4.pth']
     for change in (dict(iterations=7), dict(seed=4), dict(corruption='denoising')):
@@ -190,6 +198,25 @@ def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, c
         with pytest.raises(ValueError, match=f'other options .*{name} was .* is {value!r}'):
             mmebm.pretrain(photos, vit, out, **options | change)
     resumed = mmebm.pretrain(photos, vit, out, **options)
+    assert_equal(weights(whole), weights(resumed))
+
+    monkeypatch.setattr(plan, 'SAVE_SECONDS', 0.0)  # after each round
+    out = tmp_path / 'killed'
+
+    def work():
+        torch.set_num_threads(1)  # a fork has no threads of OpenMP
+        mmebm.pretrain(
+            photos, vit, out, train=partial(train, hook=Interrupts(signal.SIGKILL, 4)), **options
+        )
+
+    process = multiprocessing.get_context('fork').Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert {path.name for path in out.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth'}
+    said = []
+    resumed = mmebm.pretrain(photos, vit, out, **options | dict(say=said.append))
+    assert 'continuing the run that is there' in said[0]
     assert_equal(weights(whole), weights(resumed))
 
     argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
@@ -489,7 +516,7 @@ class TestChoices:
     def test_the_faster_precision(self, monkeypatch, half, full, taken):
         times = dict(bfloat16=half, float32=full)
         found, tried, reasons = self.choose(
-            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 100.0
+            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 1000.0
         )
         assert found == (taken, False)
         assert tried == [('bfloat16', False), ('float32', False)]

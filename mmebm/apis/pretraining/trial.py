@@ -16,8 +16,8 @@ from .plan import Speed
 
 WARM_UP = 3  # iterations that are not timed; fewer where they take long
 FEWEST = 2  # that are
-WORTH_TRYING = 60.0  # seconds of training, from which on another precision is tried
-WORTH_COMPILING = 3600.0  # likewise a compiled step, which takes minutes to try
+TRIAL_SHARE = 0.05  # of the training, which another precision may take to try
+WORTH_COMPILING = 3600.0  # seconds of training, from which on compiling is tried: it takes minutes
 BRIEF = 3.0  # seconds for which each of these is measured
 GAIN = 1.05  # how much faster half precision must be
 
@@ -137,7 +137,8 @@ def choose(
     brief = min(seconds, BRIEF)
     half = config.optim_wrapper.dtype
     if asked['precision'] is None and half != 'float32':
-        if training(speed, batch) < WORTH_TRYING:
+        takes = speed.start + max(brief, FEWEST * speed.iteration)
+        if takes > TRIAL_SHARE * training(speed, batch):
             reasons['precision'] = 'the run is too short to try another'
         else:
             full = with_entries(config, {'optim_wrapper.dtype': 'float32'})
