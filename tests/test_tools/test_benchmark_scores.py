@@ -56,6 +56,18 @@ def test_scores_are_compared_with_known_images_or_with_each_other():
     np.testing.assert_allclose(with_itself['knn'], 0, atol=1e-6)
 
 
+def test_a_batch_has_the_scores_of_its_images(tmp_path):
+    save_network(tmp_path / 'net.pth', zero=False)
+    score = TOOL.Scorer(TOOL.WholeImageRestorer(tmp_path / 'net.pth', device='cpu'), 2, seed=3)
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    scores = score(list(images))
+    for i, image in enumerate(images):
+        one = score.of_picture(image)
+        for name in ('energy', 'gradient', 'restoration', 'features'):
+            np.testing.assert_allclose(scores[name][i], getattr(one, name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_small_run(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for folder in ('ordinary', 'other'):
