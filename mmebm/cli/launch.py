@@ -265,9 +265,13 @@ def _set_ranks(launcher: str) -> None:
         raise ValueError(
             '--launcher mpi needs the address of the first node: mpirun -x MASTER_ADDR=10.0.0.1 ...'
         )
-    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
-    nodes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    os.environ['MASTER_ADDR'] = nodes.split()[0]
+    os.environ['MASTER_ADDR'] = first_host(os.environ['SLURM_NODELIST'])
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of Slurm's list, such as ``node[01-03]``."""
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
 
 
 def _use_cpu_without_gpu(cfg: Config) -> None:

@@ -12,8 +12,11 @@ interrupted run continues with the same command.
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+PORT = '29500'  # of the first machine, unless given
 GO_ON = 'run the same command again to continue'
 
 
@@ -70,25 +73,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument('--workers', type=int, metavar='N', help='processes that load images')
     chosen.add_argument('--compile', action=argparse.BooleanOptionalAction, default=None)
     several = parser.add_argument_group('several GPUs, or processes on a machine without one')
-    several.add_argument('--gpus', type=int, default=1, metavar='N', help='of this machine')
-    several.add_argument('--nnodes', type=int, default=1, metavar='N', help='machines')
-    several.add_argument('--node-rank', type=int, default=0, metavar='I', help='this one, from 0')
+    several.add_argument('--gpus', type=int, metavar='N', help='of this machine; 1 without')
+    several.add_argument('--nnodes', type=int, metavar='N', help='machines; srun tells it')
+    several.add_argument('--node-rank', type=int, metavar='I', help='this one, from 0')
     several.add_argument('--rendezvous', metavar='HOST:PORT', help='of the first machine')
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from ..apis.pretraining import pretrain
-    from ..utils import checked_int
+    from ..apis import pretraining
 
-    gpus = checked_int('--gpus', args.gpus, minimum=1)
-    if torch.cuda.is_available() and gpus > torch.cuda.device_count():
-        raise ValueError(f'--gpus {gpus}: this machine has {torch.cuda.device_count()}')
-    processes = gpus * checked_int('--nnodes', args.nnodes, minimum=1)
-    if args.nnodes > 1 and args.rendezvous is None:
-        raise ValueError('--nnodes needs --rendezvous HOST:PORT, of the first machine')
-    pretrain(
+    together = machines(args, os.environ)
+    if torch.cuda.is_available() and together.gpus > torch.cuda.device_count():
+        raise ValueError(f'--gpus {together.gpus}: this machine has {torch.cuda.device_count()}')
+    processes = together.gpus * together.nnodes
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def train(config) -> None:
+        _train_together(config, together)
+
+    if together.node_rank > 0:  # the first machine chooses, and writes what is learnt
+        pretraining.follow(args.out, train, say)
+        return 0
+    pretraining.pretrain(
         args.data,
         args.backbone,
         args.out,
@@ -108,26 +118,80 @@ def run(args: argparse.Namespace) -> int:
         held_out=args.held_out,
         seed=args.seed,
         processes=processes,
-        say=lambda line: print(line, file=sys.stderr),
-        train=None if processes == 1 else lambda config: _train_together(config, args),
+        say=say,
+        train=None if processes == 1 else train,
     )
     return 0
 
 
-def _train_together(config, args: argparse.Namespace) -> None:
-    """Train in several processes, which torchrun starts."""
+class Machines(NamedTuple):
+    """How many processes train on which machines.
+
+    Attributes:
+        gpus: processes on each machine.
+        nnodes: machines.
+        node_rank: this one, from 0.
+        rendezvous: ``HOST:PORT`` of the first one; None for one machine.
+    """
+
+    gpus: int
+    nnodes: int
+    node_rank: int
+    rendezvous: str | None
+
+
+def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machines:
+    """What the options say; without them what ``srun`` does, which starts a task on each machine.
+
+    Raises:
+        ValueError: an option is out of range or missing, or ``srun`` starts several tasks on a
+            machine.
+    """
+    from ..utils import checked_int
+    from .launch import first_host
+
+    gpus, nnodes, rank, rendezvous = args.gpus, args.nnodes, args.node_rank, args.rendezvous
+    nodes, tasks = (environment.get(f'SLURM_STEP_NUM_{x}') for x in ('NODES', 'TASKS'))
+    if nodes is not None and nnodes is None:
+        if tasks != nodes:
+            raise ValueError(
+                f'srun starts {tasks} tasks on {nodes} machines, but one each is needed, which '
+                'starts a process for each GPU: srun --ntasks-per-node 1'
+            )
+        if gpus is None:
+            gpus = int(environment.get('SLURM_GPUS_ON_NODE', 1))
+        nnodes, rank = int(nodes), int(environment['SLURM_NODEID'])
+        if nnodes > 1 and rendezvous is None:
+            rendezvous = f'{first_host(environment["SLURM_STEP_NODELIST"])}:{PORT}'
+    gpus = checked_int('--gpus', 1 if gpus is None else gpus, minimum=1)
+    nnodes = checked_int('--nnodes', 1 if nnodes is None else nnodes, minimum=1)
+    rank = checked_int('--node-rank', 0 if rank is None else rank, minimum=0)
+    if rank >= nnodes:
+        raise ValueError(f'--node-rank must be below --nnodes {nnodes}, got {rank}')
+    if nnodes > 1 and rendezvous is None:
+        raise ValueError('--nnodes needs --rendezvous HOST:PORT, of the first machine')
+    return Machines(gpus, nnodes, rank, rendezvous if nnodes > 1 else None)
+
+
+def torchrun(together: Machines, out: str) -> list[str]:
+    """The command that trains the run in a folder, in several processes."""
+    command = [sys.executable, '-m', 'torch.distributed.run']
+    command += ['--nproc-per-node', str(together.gpus)]
+    if together.rendezvous is None:
+        command.append('--standalone')
+    else:
+        host, _, port = together.rendezvous.partition(':')
+        command += ['--nnodes', str(together.nnodes), '--node-rank', str(together.node_rank)]
+        command += ['--master-addr', host, '--master-port', port or PORT]
+    return [*command, '-m', 'mmebm.cli.pretrain_worker', out]
+
+
+def _train_together(config, together: Machines) -> None:
     import subprocess
 
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', str(args.gpus)]
-    if args.nnodes > 1:
-        host, _, port = args.rendezvous.partition(':')
-        command += ['--nnodes', str(args.nnodes), '--node-rank', str(args.node_rank)]
-        command += ['--master-addr', host, '--master-port', port or '29500']
-    else:
-        command.append('--standalone')
-    command += ['-m', 'mmebm.cli.pretrain_worker', str(Path(config.work_dir))]
     environment = dict(os.environ)
     environment.setdefault('OMP_NUM_THREADS', '1')
+    command = torchrun(together, str(Path(config.work_dir)))
     status = subprocess.run(command, env=environment).returncode
     if status:
         sys.exit(status)

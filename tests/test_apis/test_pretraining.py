@@ -113,6 +113,12 @@ def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
         'test_vit', img_size=32, num_classes=0, global_pool='', checkpoint_path=run.backbone
     ).eval()
     assert torch.equal(loaded(pixels()), last(trained_backbone(run)(pixels())))
+    overlay = dict(file=run.backbone, num_classes=0)
+    classifier = timm.create_model(
+        'test_vit', img_size=32, pretrained=True, num_classes=3, pretrained_cfg_overlay=overlay
+    )
+    classifier.reset_classifier(0, '')
+    assert torch.equal(classifier.eval()(pixels()), loaded(pixels()))
     text = '\n'.join(map(str, said))
     assert '40 to train on, 20 held out; kNN accuracy over 2 classes' in text
     assert f'checkpoint_path={run.backbone!r}' in text

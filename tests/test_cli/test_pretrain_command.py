@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from mmebm.apis import pretraining
-from mmebm.cli import pretrain_worker
-from mmebm.cli.main import main
+from mmebm.cli import launch, pretrain_worker
+from mmebm.cli.main import build_parser, main
+from mmebm.cli.pretrain_command import machines, torchrun
 
 
 @pytest.fixture
@@ -81,6 +82,55 @@ def test_mistakes_are_one_line(photos, tmp_path, capsys, options, expected):
     assert expected in line
     assert len(line.splitlines()) == 1
     assert not (tmp_path / 'o').exists()
+
+
+def asked(options, **environment):
+    command = ['pretrain', 'a', '--backbone', 'b', '--out', 'o', *options.split()]
+    return machines(build_parser().parse_args(command), environment)
+
+
+def test_several_machines(monkeypatch):
+    assert asked('') == (1, 1, 0, None)
+    one = torchrun(asked('--gpus 4'), 'out')
+    assert one[1:] == [
+        *('-m', 'torch.distributed.run', '--nproc-per-node', '4', '--standalone'),
+        *('-m', 'mmebm.cli.pretrain_worker', 'out'),
+    ]
+    two = torchrun(asked('--gpus 4 --nnodes 2 --node-rank 1 --rendezvous host:123'), 'out')
+    assert two[3:-3] == [
+        *('--nproc-per-node', '4', '--nnodes', '2', '--node-rank', '1'),
+        *('--master-addr', 'host', '--master-port', '123'),
+    ]
+    with pytest.raises(ValueError, match='--node-rank must be below --nnodes 2, got 2'):
+        asked('--nnodes 2 --node-rank 2 --rendezvous host')
+    slurm = dict(
+        SLURM_STEP_NUM_NODES='3', SLURM_STEP_NUM_TASKS='3', SLURM_NODEID='2',
+        SLURM_GPUS_ON_NODE='8', SLURM_STEP_NODELIST='n[1-3]',
+    )  # fmt: skip
+    monkeypatch.setattr(launch, 'first_host', dict({'n[1-3]': 'n1'}).__getitem__)
+    assert asked('', **slurm) == (8, 3, 2, 'n1:29500')
+    assert asked('--gpus 2', **slurm) == (2, 3, 2, 'n1:29500')
+    with pytest.raises(ValueError, match='srun starts 24 tasks on 3 machines'):
+        asked('', **slurm | dict(SLURM_STEP_NUM_TASKS='24'))
+
+
+def test_other_machines_wait_for_the_first_one(tmp_path):
+    trained, waited = [], []
+
+    def appears(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            (tmp_path / 'config.py').write_text('a = 1')
+            (tmp_path / 'options.json').write_text('{}')
+
+    pretraining.follow(tmp_path, trained.append, print, sleep=appears)
+    assert [config.a for config in trained] == [1]
+    assert len(waited) == 3
+    (tmp_path / 'checkpoint.pth').touch()  # finished
+    pretraining.follow(tmp_path, trained.append, print)
+    assert len(trained) == 1
+    with pytest.raises(TimeoutError, match=r'no options\.json after 2 s'):
+        pretraining.follow(tmp_path / 'o', print, print, patience=2, sleep=lambda seconds: None)
 
 
 def test_more_gpus_than_there_are(photos, monkeypatch, capsys):

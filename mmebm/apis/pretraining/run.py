@@ -51,6 +51,7 @@ TRIAL_SECONDS = 3.0  # of timed iterations; with hours a fortieth of them, at mo
 START = 'start.safetensors'  # the weights that a run starts from, if it was given some
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 KEPT_CHECKPOINTS = 3  # two, and one that is being written
+PATIENCE, LOOK_AGAIN = 3600.0, 1.0  # seconds: for the first machine, and between looks
 Say = Callable[[str], None]
 
 
@@ -175,6 +176,41 @@ def pretrain(
             hub.write(source, out, say)
         prepare(out, options, say)
     return finish(out, train or train_here, say)
+
+
+def follow(
+    out: str | Path,
+    train: Callable[[Config], None],
+    say: Say,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Train with another machine, which chooses, writes the config, and at the end the backbone.
+
+    Args:
+        out: folder of the run, on a disk that both see.
+        train: trains by a config, together with the other machine.
+        say: prints a line.
+        patience: seconds to wait for the config.
+        sleep: waits for some seconds.
+
+    Raises:
+        TimeoutError: there is no config.
+    """
+    out = Path(out).expanduser().absolute()
+    if not (out / OPTIONS).is_file():
+        say(f'waiting     for the first machine, which writes {out / OPTIONS}')
+    waited = 0.0
+    while not (out / OPTIONS).is_file():
+        if waited >= patience:
+            raise TimeoutError(
+                f'out {out}: no {OPTIONS} after {patience:.0f} s: does the first machine run, and '
+                'is the folder on a disk that both see?'
+            )
+        sleep(LOOK_AGAIN)
+        waited += LOOK_AGAIN
+    if not (out / 'checkpoint.pth').is_file():
+        train(Config.fromfile(out / 'config.py'))
 
 
 def prepare(
