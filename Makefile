@@ -42,7 +42,7 @@ test-official:
 	tests/official_stack.sh $(ARGS)
 
 campaign: $(STAMP)
-	CAMPAIGN=$(or $(SHARE),1) OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10 \
+	CAMPAIGN=$(or $(SHARE),1) CAMPAIGN_TABLE=work_dirs/campaign.md OMP_NUM_THREADS=1 $(PY) -m pytest --durations=10 \
 	    tests/campaign tests/test_tools/test_bad_options.py $(ARGS)
 
 gpu:

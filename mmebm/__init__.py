@@ -32,7 +32,7 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .apis import PretrainingRun, RestorationInferencer, SortingInferencer, pretrain
+from .apis import RestorationInferencer, SortingInferencer
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
@@ -82,6 +82,15 @@ from .models import (
 from .version import __version__
 
 register_models()
+
+
+def __getattr__(name: str):
+    if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
+        from . import apis
+
+        return getattr(apis, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
 
 __all__ = [
     'BaseCorruption',

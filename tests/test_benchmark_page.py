@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from PIL import Image
 
 from mmebm.utils.tables import markdown_table
 from mmebm.visualization.benchmark_page import (
@@ -104,7 +103,13 @@ def test_in_a_browser(report, tmp_path):
     assert_sound(look_at(tmp_path / 'report.html'))
 
 
-@pytest.mark.slow
-def test_drawing(tmp_path):
-    draw_results(summarised(ROWS), 'CPU hours', tmp_path / 'a.png')
-    assert Image.open(tmp_path / 'a.png').size == (2 * 4.5 * 150, 6 * 150)
+def test_drawing():
+    """Against compute; against epochs too, if there are several lengths."""
+    results = summarised(ROWS)
+    axes = draw_results(results, 'CPU hours').axes
+    assert len(axes) == 2 * len({r['protocol'] for r in ROWS if r['split'] == 'test'})
+    one = [r for r in results if r.epochs in (0, max(r.epochs for r in results))]
+    only = draw_results(one, 'CPU hours').axes
+    assert len(only) == len(axes) // 2
+    assert only[0].get_xlabel() == 'CPU hours of pretraining'
+    assert axes[0].get_xlabel() == 'epochs of pretraining'

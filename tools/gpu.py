@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 520  # seconds for all of it
@@ -28,8 +29,6 @@ PEAKS = {'H100': 989, 'H200': 989, 'A100': 312, 'L40S': 362, 'L4': 121, 'A10': 1
 def install(wheels: Path, site: Path) -> None:
     """Unpack wheels into a folder of their own; the environment stays as it is."""
     files = sorted(map(str, wheels.glob('*.whl')))
-    if not files:
-        raise FileNotFoundError(f'no wheel in {wheels}')
     command = [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps']
     subprocess.run([*command, '--no-compile', '--target', str(site), *files], check=True)
 
@@ -97,8 +96,15 @@ def figures(out: Path, card: str) -> list[str]:
     return lines
 
 
+class Parser(argparse.ArgumentParser):
+    """Errors are one line. mmebm's own parser needs what may not be installed yet."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'gpu.py: error: {message}\n')
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/gpu'), help='the folder')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
     parser.add_argument('--tiny', action='store_true', help='the smallest form, to try this script')
@@ -106,19 +112,34 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', type=Path, help='folder of CIFAR-10, for the comparison')
     names = ['tests', 'speed', 'comparison']
     parser.add_argument('--only', nargs='+', choices=names, help='some of the parts')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.wheels is not None and not any(args.wheels.glob('*.whl')):
+        parser.error(f'--wheels: no wheel in {args.wheels}')
+    if args.data is None and 'comparison' in (args.only or ()):
+        parser.error('--only comparison needs --data, a folder of CIFAR-10')
+    if args.data is not None and not (args.data / 'train').is_dir():
+        parser.error(f'--data: {args.data} has no sub-folder train')
+    if args.device == 'cuda' and not cuda_is_available():
+        parser.error('torch finds no GPU; --device cpu --tiny tries it')
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f'--out {args.out}: {error.strerror}')
+    return args
+
+
+def cuda_is_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run all parts; 0 if all passed, 1 if not, 2 if there is no such device."""
+    """Run all parts; 0 if all passed, 1 if not."""
     args = parse_args(argv)
     import torch
 
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        print('gpu.py: error: torch finds no GPU; --device cpu --tiny tries it', file=sys.stderr)
-        return 2
     begin, out = time.monotonic(), args.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     paths = [str(ROOT)]
     if args.wheels is not None:
         install(args.wheels, out / 'site')

@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'optim_wrapper'
             )
         check_checkpoint(cfg)
-        check_pretrained_backbone(cfg)
         check_config(cfg)
+        check_pretrained_backbone(cfg)
         check_work_dir(cfg)
         check_tokenizer(cfg)
         runner = build_runner(cfg, args.local_rank)

@@ -4,7 +4,6 @@ from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
 from .knn import KNNResult, evaluate_knn, extract_features
 from .picture_files import Picture, read_picture, save_picture, save_whole, to_bytes, to_image
-from .pretraining import PretrainingRun, pretrain
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .scoring import ImageScores, score_images
 from .sorting import SortingInferencer
@@ -16,6 +15,15 @@ from .whole_images import (
     restore_file,
     restore_image,
 )
+
+
+def __getattr__(name: str):
+    if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
+        from . import pretraining
+
+        return getattr(pretraining, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
 
 __all__ = [
     'Damage',

@@ -4,7 +4,6 @@ import logging
 
 from mmengine.logging import print_log
 from mmpretrain.registry import MODELS
-from timm.layers import GroupNormAct
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # 1-d to 3-d, synchronised, and timm's
 
@@ -61,6 +60,8 @@ def _group_norm(batch_norm: _BatchNorm, num_groups: int) -> nn.GroupNorm:
     )
     options = dict(eps=batch_norm.eps, affine=batch_norm.affine)
     if hasattr(batch_norm, 'act'):  # timm's norm followed by an activation
+        from timm.layers import GroupNormAct  # slow to import
+
         group_norm = GroupNormAct(channels, groups, **options)
         group_norm.drop, group_norm.act = batch_norm.drop, batch_norm.act
     else:

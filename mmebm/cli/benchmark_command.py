@@ -3,8 +3,10 @@
 mmebm benchmark data/cifar10 --out work_dirs/benchmark
 mmebm benchmark data/cifar10 --out work_dirs/benchmark --methods scratch mae --seeds 0 1 2
 mmebm benchmark data/cifar10 --out work_dirs/benchmark --plan    # what is left to run
+mmebm benchmark data/photos --out work_dirs/photos --backbone timm/vit_small_patch16_224
 
-FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, images of 32 x 32 pixels. Every method has the
+FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE: images of 32 x 32 pixels, or of any size for
+other backbones. Every method has the
 same backbone, position embedding, augmentation, batch, precision, finetuning and probes. Learning
 rates and layer decay are chosen for each method from the same grid, on a validation split of the
 training images; test images are used once, with the chosen values. Finished runs are not repeated,
@@ -30,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--backbone',
         default='vit-micro-p4',
-        help='one of configs/small; convnext-micro-p2 and swin-micro-p2 have fewer methods. '
-        'Defaults to vit-micro-p4',
+        metavar='NAME',
+        help='timm/NAME, mmpretrain/NAME, a config file, or one of configs/small: vit-micro-p4 '
+        '(the default), swin-micro-p2, convnext-micro-p2; a ViT has the most methods',
+    )
+    parser.add_argument(
+        '--image-size', type=int, metavar='PIXELS', help="the backbone's own without"
     )
     parser.add_argument(
         '--protocols',
@@ -77,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, help="the ViT's channels (192)")
     parser.add_argument('--depth', type=int, help="the ViT's layers (6)")
     parser.add_argument('--num-steps', type=int, metavar='N', help='N of the energy methods (2)')
+    parser.add_argument('--batch-size', type=int, metavar='B', help='of pretraining (128)')
     parser.add_argument('--workers', type=int, help='data-loading processes')
     parser.add_argument(
         '--jobs', type=int, default=1, metavar='N', help='training runs at the same time'
@@ -105,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     benchmark = Benchmark(options)
     if args.plan:
         stages = benchmark.plan()
-        say(what_is_left(stages, options.jobs))
+        for line in (*benchmark.notes, what_is_left(stages, options.jobs)):
+            say(line)
         print_table(console, ('method', 'pretraining', 'finetuning', 'hours'), plan_table(stages))
         return 0
     say(benchmark.run(say))

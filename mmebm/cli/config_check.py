@@ -12,23 +12,26 @@ name that the runner reads.
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine import registry as roots
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
+
+from ..utils import nearest_name
 
 # What MMEngine reads from a config though the runner has no parameter of that name.
 _ALSO_READ = (
@@ -67,7 +70,15 @@ _PARTS = {
     roots.VISUALIZERS: {'vis_backends': roots.VISBACKENDS},
     roots.EVALUATOR: {'metrics': roots.METRICS},
     roots.MODELS: dict.fromkeys(
-        ('backbone', 'neck', 'head', 'decode_head', 'auxiliary_head', 'target_generator'),
+        (
+            'data_preprocessor',
+            'backbone',
+            'neck',
+            'head',
+            'decode_head',
+            'auxiliary_head',
+            'target_generator',
+        ),
         roots.MODELS,
     ),
 }
@@ -102,7 +113,7 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
     for option in options:
         name = option.split('.')[0]
         if name not in names and name not in known:
-            near = nearest(name, {*names, *known})
+            near = nearest_name(name, {*names, *known})
             raise ValueError(f'{option}: neither the config nor the runner has a {name}{near}')
         if option not in known and option in names:
             uses = [path for path in _places_of(cfg[option], cfg) if path.split('.')[0] in known]
@@ -116,8 +127,13 @@ def check_options(names: Collection[str], options: Mapping[str, Any], cfg: Confi
 
 def problems_of(cfg: Config) -> Iterator[str]:
     """The problems of a config, one line each; see :func:`check_config`."""
-    yield from _top_level(cfg)
     scope = cfg.get('default_scope', 'mmengine')
+    if scope not in roots.MODELS.children and find_spec(scope) is None:
+        near = nearest_name(scope, ('mmpretrain', 'mmseg', 'mmengine', *roots.MODELS.children))
+        yield f'default_scope: there is no package {scope}{near}'
+        return
+    yield from _top_level(cfg)
+    yield from _values(cfg)
     model = cfg.get('model')
     if isinstance(model, dict):
         yield from _object(model, 'model', roots.MODELS, scope)
@@ -144,7 +160,7 @@ def problems_of(cfg: Config) -> Iterator[str]:
     extra = ('convert_to_iter_based',)
     yield from _objects(schedulers, 'param_scheduler', roots.PARAM_SCHEDULERS, scope, extra)
     for name, hook in (cfg.get('default_hooks') or {}).items():
-        path, near = f'default_hooks.{name}', nearest(name, set(cfg.default_hooks) - {name})
+        path, near = f'default_hooks.{name}', nearest_name(name, set(cfg.default_hooks) - {name})
         if isinstance(hook, dict) and 'type' not in hook:
             yield f'{path} has no type{near}'
         yield from _objects(hook, path, roots.HOOKS, scope, ('priority',))
@@ -203,19 +219,13 @@ def option_names(target: Any) -> set[str] | None:
     return names
 
 
-def nearest(name: str, allowed: Collection[str], cutoff: float = 0.6) -> str:
-    """``', the nearest is X'``, or ``''`` if no name is close."""
-    found = get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
-    return f', the nearest is {found[0]}' if found else ''
-
-
 # The parts of a config -------------------------------------------------------------------------
 
 
 def _top_level(cfg: Config) -> Iterator[str]:
     known = runner_keys()
     for name in cfg:
-        if name not in known and (near := nearest(name, known, cutoff=0.92)):
+        if name not in known and (near := nearest_name(name, known, cutoff=0.92)):
             yield f'the runner does not read {name}{near}'
     if not isinstance(cfg.get('model'), dict):
         yield f'model must be a dict with a type, got {cfg.get("model")!r}'
@@ -231,6 +241,30 @@ def _top_level(cfg: Config) -> Iterator[str]:
                 f'{" and ".join(missing)} must be set, because {" and ".join(given)} '
                 f'{"is" if len(given) == 1 else "are"}; or set all three to None'
             )
+
+
+def _values(cfg: Config) -> Iterator[str]:
+    """Values that MMEngine takes unchecked, and that no run can be made with."""
+    loop = cfg.get('train_cfg')
+    for name in ('max_epochs', 'max_iters'):
+        value = loop.get(name) if isinstance(loop, dict) else None
+        if value is not None and not (_is_integer(value) and value >= 1):
+            yield f'train_cfg.{name} must be an integer ≥ 1, got {value!r}'
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    for name, value in (optimizer if isinstance(optimizer, dict) else {}).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f'optim_wrapper.optimizer.{name} must be a finite number, got {value}'
+    randomness = cfg.get('randomness')
+    seed = randomness.get('seed') if isinstance(randomness, dict) else None
+    if seed is not None and not (_is_integer(seed) and 0 <= seed < 2**32):
+        yield f'randomness.seed must be an integer in 0..{2**32 - 1}, got {seed!r}'
+    hooks = cfg.get('custom_hooks') or []
+    if not isinstance(hooks, list | tuple) or not all(isinstance(h, dict | Hook) for h in hooks):
+        yield f'custom_hooks must be a list of dicts with a type, got {hooks!r}'
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _dataloader(node: dict, path: str, scope: str) -> Iterator[str]:
@@ -267,7 +301,7 @@ def _optim_wrapper(node: dict, scope: str) -> Iterator[str]:
         # everything goes into the optimizer's parameter groups, so other names may be valid
         for pattern, multipliers in (options.get('custom_keys') or {}).items():
             for name in multipliers:
-                near = nearest(name, ('lr_mult', 'decay_mult'), cutoff=0.75)
+                near = nearest_name(name, ('lr_mult', 'decay_mult'), cutoff=0.75)
                 if near and name not in ('lr_mult', 'decay_mult'):
                     yield f'{path}.custom_keys[{pattern!r}].{name}: nothing reads it{near}'
 
@@ -304,7 +338,7 @@ def _object(
     scope = node.get('_scope_') or scope
     kind = node.get('type', default)
     if kind is None:
-        yield f'{path} has no type{nearest("type", set(node))}'
+        yield f'{path} has no type{nearest_name("type", set(node))}'
         return
     target = _resolve(dict(node, type=kind), registry, scope)
     if target is None:
@@ -322,7 +356,7 @@ def _object(
 def _unknown(node: dict, path: str, owner: str, allowed: Collection[str]) -> Iterator[str]:
     for key in node:
         if key not in allowed and key not in _OF_ALL:
-            near = nearest(str(key), allowed)
+            near = nearest_name(str(key), allowed)
             yield (
                 f'{path}.{key}: {owner} has no option {key}{near}; it has '
                 f'{", ".join(sorted(allowed)) or "none"}'
@@ -347,7 +381,7 @@ def _not_registered(kind: str, path: str, registry: Registry, scope: str) -> str
     while scoped is not None:
         names |= set(scoped.module_dict)
         scoped = scoped.parent
-    near = nearest(kind.split('.')[-1], names)
+    near = nearest_name(kind.split('.')[-1], names)
     return f'{path}: no {kind} among the {len(names)} registered {registry.name}s{near}'
 
 

@@ -60,8 +60,8 @@ def start(args: argparse.Namespace):
     from ..utils import checked_int, checked_number
 
     checked_number('--max-upload', args.max_upload, above=0)
-    if args.port is not None:
-        checked_int('--port', args.port, minimum=1)
+    if args.port is not None and checked_int('--port', args.port, minimum=1) > 65535:
+        raise ValueError(f'--port must be at most 65535, got {args.port}')
     folder = None if args.folder is None else Path(args.folder).expanduser().resolve()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f'--folder: no such folder: {args.folder}')

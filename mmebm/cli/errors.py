@@ -85,25 +85,26 @@ def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
     try:
         with _sigterm_interrupts():
             yield
-    except KeyboardInterrupt as stop:
-        if rank_on_machine() == '0':
-            what = 'terminated' if isinstance(stop, Terminated) else 'interrupted'
-            print(f'{prog}: {what}{go_on and f"; {go_on}"}', file=sys.stderr, flush=True)
-        _leave(children)
-        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
-    except Exception as error:
-        message = mistake(error)
-        if message is None:
-            raise
-        new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
-        log = _write_trace(error, new)
-    else:
-        return
-    if log is not None:
-        message += f' (stack trace: {log})'
-    print_error(prog, message)
-    _leave(children)
-    sys.exit(MISTAKE)
+    except (Exception, KeyboardInterrupt) as error:
+        with _unheard_workers():
+            error, code = _first(error), MISTAKE
+            if isinstance(error, KeyboardInterrupt):
+                name, number = 'interrupted', signal.SIGINT
+                if isinstance(error, Terminated):
+                    name, number = 'terminated', signal.SIGTERM
+                code = 128 + number
+                if rank_on_machine() == '0':
+                    line = f'{prog}: {name}{go_on and f"; {go_on}"}'
+                    print(line, file=sys.stderr, flush=True)
+            else:
+                message = mistake(error)
+                if message is None:
+                    raise
+                new = [x for name, x in MMLogger._instance_dict.items() if name not in before]
+                log = _write_trace(error, new)
+                print_error(prog, message if log is None else f'{message} (stack trace: {log})')
+            _leave(children)
+        sys.exit(code)
 
 
 @contextmanager
@@ -122,6 +123,32 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _unheard_workers() -> Iterator[None]:
+    """Let loaders' workers end without a word.
+
+    For each that is killed torch raises an error in this process, wherever it is: while another
+    error is being reported that would take its place.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where none is raised
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that was on its way when torch raised one for a killed worker, else this one."""
+    if not re.match(r'DataLoader worker \(pid', str(error)):
+        return error
+    earlier = error.__context__
+    stops = isinstance(earlier, KeyboardInterrupt)
+    return earlier if stops or (isinstance(earlier, Exception) and mistake(earlier)) else error
+
+
 def _leave(children: set[multiprocessing.Process]) -> None:
     """End all processes but these that this one has started, and its part in a process group.
 
@@ -129,8 +156,6 @@ def _leave(children: set[multiprocessing.Process]) -> None:
     trace each that nobody reads what they write.
     """
     workers = set(multiprocessing.active_children()) - children
-    if workers and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for a killed worker
     for worker in workers:
         worker.kill()
     for worker in workers:
@@ -163,7 +188,8 @@ def mistake(error: Exception) -> str | None:
             return storage
         checked = checked and _is_ours(frames[-1].f_code.co_filename)
     elif not checked:
-        refused = isinstance(error, KeyError | TypeError | ValueError) and _is_given(frames)
+        kinds = ArithmeticError | KeyError | TypeError | ValueError
+        refused = isinstance(error, kinds) and _is_given(frames)
         checked = isinstance(error, OSError) or refused
         if refused and config:  # such a message names no option
             options = [f'{k}={v!r}' for k, v in config.items() if isinstance(v, str | int | float)]
@@ -222,7 +248,8 @@ def _is_ours(filename: str) -> bool:
 
 def _is_given(frames: list[FrameType]) -> bool:
     """Whether a library raised the error, called with a config by MMEngine and not by our code."""
-    names = [frame.f_code.co_filename for frame in frames]
+    builders = [i for i, frame in enumerate(frames) if _is_builder(frame)]
+    names = [frame.f_code.co_filename for frame in frames[builders[-1] if builders else 0 :]]
     ours = [Path(name).resolve() for name in names if _is_ours(name)]
     return _package(frames[-1]) in _LIBRARIES and all(
         p.parent == Path(__file__).parent for p in ours
@@ -232,11 +259,15 @@ def _is_given(frames: list[FrameType]) -> bool:
 def _being_built(frames: list[FrameType]) -> dict | None:
     """The innermost config from which MMEngine was building an object."""
     for frame in reversed(frames):
-        if re.fullmatch('build_.*from_cfg', frame.f_code.co_name):
+        if _is_builder(frame):
             config = frame.f_locals.get('cfg')
             if isinstance(config, dict) and 'type' in config:
                 return config
     return None
+
+
+def _is_builder(frame: FrameType) -> bool:
+    return re.fullmatch('build_.*from_cfg', frame.f_code.co_name) is not None
 
 
 def _name(kind: str | type) -> str:

@@ -141,6 +141,8 @@ def check_work_dir(cfg: Config) -> None:
     Raises:
         ValueError: it is neither.
     """
+    if not cfg.work_dir:
+        raise ValueError('work_dir is empty: name a folder')
     work_dir = Path(cfg.work_dir).absolute()
     there = next(path for path in (work_dir, *work_dir.parents) if os.path.lexists(path))
     if not there.is_dir():

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'data',
         nargs='+',
         metavar='DATA',
-        help='folder of images, at any depth and without labels, or text file with a path per line',
+        help='folder of images, at any depth and without labels; or text file with a path per '
+        'line; or hf:NAME, a data set of Hugging Face',
     )
     parser.add_argument(
         '--backbone',

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
-from ..utils import checked_numbers
+from ..utils import checked_numbers, nearest_name
 from .base import BaseCorruption
 from .degradations import NO_NOISE, GaussianNoise, checked_on_device
 
@@ -91,7 +91,7 @@ def _build(corruption: dict | BaseCorruption, on_device: bool) -> BaseCorruption
         known = sorted(n for n, c in TRANSFORMS.module_dict.items() if _is_corruption(c))
         raise ValueError(
             f'{kind!r} in {dict(corruption)} is not a registered corruption; those are '
-            f'{", ".join(known)}'
+            f'{", ".join(known)}{nearest_name(str(kind), known)}'
         )
     if not _is_corruption(cls):
         raise TypeError(f'{kind!r} in {dict(corruption)} is not a BaseCorruption')

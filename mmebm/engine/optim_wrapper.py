@@ -9,6 +9,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from ..utils import nearest_name
+
 _DTYPES = {
     'bfloat16': torch.bfloat16,
     'float16': torch.float16,
@@ -43,7 +45,8 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         if dtype is None:
             dtype = default_dtype(get_device())
         if dtype not in _DTYPES:
-            raise ValueError(f'dtype must be one of {sorted(_DTYPES)} or None, got {dtype!r}')
+            near = nearest_name(str(dtype), _DTYPES)
+            raise ValueError(f'dtype must be one of {sorted(_DTYPES)} or None, got {dtype!r}{near}')
         self.cast_dtype = _DTYPES[dtype]
         scaler = dict(device=get_device(), enabled=dtype == 'float16')
         self._scale_update_param = None

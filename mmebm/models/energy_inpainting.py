@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import fold, unfold
 
 from ..backbones import PatchSelection, changed_patches, find_position_embedding
-from ..utils import checked_number
+from ..utils import checked_bool, checked_number
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
@@ -53,6 +53,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         restoration_loss: see :class:`EnergyRestorationAlgorithm`; over the masked patches.
         predicted_share: the share of the masked patches, in (0, 1], that an iteration takes; drawn
             for each image.
+        norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
+            the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
+            (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
         **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1; its ``patch_drop_ratio``
             stays 0.
 
@@ -68,9 +71,11 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         step_size: float = 300.0,
         restoration_loss: dict | nn.Module | None = None,
         predicted_share: float = 1.0,
+        norm_pix: bool = False,
         **options: Any,
     ):
         checked_number('predicted_share', predicted_share, above=0, high=1)
+        checked_bool('norm_pix', norm_pix)
         if options.get('patch_drop_ratio'):
             raise ValueError(
                 f'patch_drop_ratio={options["patch_drop_ratio"]}: inpainting shows the backbone '
@@ -96,6 +101,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
         self.predicted_share = predicted_share
+        self.norm_pix = norm_pix
         self.restoration_loss = build_restoration_loss(
             restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         )
@@ -134,7 +140,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         """``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L``.
 
         Args:
-            patches: the pixels of the masked patches, normalised, ``(B, M, P)``.
+            patches: the pixels of the masked patches, see :meth:`target`, ``(B, M, P)``.
             given: which ones they are, and the visible ones.
 
         Returns:
@@ -171,6 +177,14 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         patches = unfold(images, self.patch_size, stride=self.patch_size).mT  # (B, L, P)
         return patches.take_along_dim(numbers[..., None], dim=1)
 
+    def target(self, clean: Tensor, numbers: Tensor) -> Tensor:
+        """What some patches, ``(B, M)``, are restored to: their pixels, ``(B, M, P)``."""
+        patches = self.patches(clean, numbers)
+        if not self.norm_pix:
+            return patches
+        mean, deviation = _moments(patches)
+        return (patches - mean) / deviation
+
     def filled_in(self, patches: Tensor, given: Masked) -> Tensor:
         """The images ``(B, C, H, W)`` with these masked patches ``(B, M, P)``."""
         images, size = given.images, self.patch_size
@@ -199,28 +213,54 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             noise = torch.rand(given.masked.shape, device=corrupted.device)
             drawn = noise.argsort(dim=1)[:, :number]
             given = given._replace(masked=given.masked.gather(1, drawn))
-        target = self.patches(clean, given.masked)
+        target = self.target(clean, given.masked)
         return self.chain_loss(
             energy=lambda x: self.energy(x, given),
             distance=lambda x: self.restoration_loss(x, target).clone(),
             x=self.patches(corrupted, given.masked),
         )
 
-    def restore(self, images: Tensor, masked: Tensor, num_steps: int | None = None) -> Tensor:
+    def restore(
+        self,
+        images: Tensor,
+        masked: Tensor,
+        num_steps: int | None = None,
+        clean: Tensor | None = None,
+    ) -> Tensor:
         """Descend on the energy of the masked patches; keeps no graph.
 
         Args:
             images: normalised, ``(B, C, H, W)``.
             masked: which patches are masked, ``(B, L)``, bool; as many in each image.
             num_steps: N ≥ 0; by default as in training.
+            clean: images that lend each patch its mean and variance, with ``norm_pix``.
 
         Returns:
             The chain ``(N + 1, B, C, H, W)``, the first entry being the input.
+
+        Raises:
+            ValueError: ``norm_pix`` without ``clean``.
         """
+        if self.norm_pix and clean is None:
+            raise ValueError(
+                'norm_pix=True restores patches up to their mean and variance: restore needs clean '
+                'images that lend them'
+            )
         given = self.split(images, masked)
-        start = self.patches(images, given.masked)
-        chain = self.chain(lambda x: self.energy(x, given), start, num_steps)
-        return torch.stack([self.filled_in(patches, given) for patches in chain])
+        return self._filled_in(self._descend(given, num_steps), given, clean)
+
+    def _descend(self, given: Masked, num_steps: int | None) -> Tensor:
+        """The chain of the masked patches, ``(N + 1, B, M, P)``."""
+        start = self.patches(given.images, given.masked)
+        return self.chain(lambda x: self.energy(x, given), start, num_steps)
+
+    def _filled_in(self, chain: Tensor, given: Masked, clean: Tensor | None) -> Tensor:
+        """The chain of the images, ``(N + 1, B, C, H, W)``."""
+        steps = chain[1:]
+        if self.norm_pix:
+            mean, deviation = _moments(self.patches(clean, given.masked))
+            steps = steps * deviation + mean
+        return torch.stack([given.images, *(self.filled_in(x, given) for x in steps)])
 
     def predict(
         self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
@@ -244,16 +284,20 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     ) -> ValidationChain:
         """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
-        masked = changed_patches(self.backbone, corrupted, clean)
-        chain = self.restore(corrupted, masked, num_steps)  # (N + 1, B, C, H, W)
-        given = self.split(corrupted, masked)
+        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        chain = self._descend(given, num_steps)  # (N + 1, B, M, P)
         with torch.no_grad():
-            energies = [
-                self.energy(self.patches(x, given.masked), given).float() for x in (*chain, clean)
-            ]
+            target = self.target(clean, given.masked)
+            energies = [self.energy(x, given).float() for x in (*chain, target)]
         return ValidationChain(
-            images=self.to_pixels(chain),
+            images=self.to_pixels(self._filled_in(chain, given, clean)),
             energies=torch.stack(energies[:-1]),
             clean=self.to_pixels(clean),
             clean_energies=energies[-1],
         )
+
+
+def _moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each patch, ``(B, M, P)`` → two times ``(B, M, 1)``."""
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return mean, (variance + 1e-6).sqrt()  # MAE's ε

@@ -276,4 +276,10 @@ def build_restoration_loss(loss: dict | nn.Module) -> nn.Module:
     choices = {c.__name__: c for c in (nn.SmoothL1Loss, nn.MSELoss, nn.L1Loss, nn.HuberLoss)}
     if name not in choices:
         raise ValueError(f'restoration_loss type must be one of {sorted(choices)}, got {name!r}')
-    return choices[name](**options)
+    for threshold in ('beta', 'delta'):
+        if threshold in options:
+            checked_number(f'restoration_loss.{threshold}', options[threshold], 0)
+    try:
+        return choices[name](**options)
+    except TypeError as error:
+        raise TypeError(f'restoration_loss {name}: {error}') from error

@@ -51,7 +51,8 @@ class ConditionalLayer(nn.Module):
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, ``(B, heads, L, E / heads)``."""
-        x = self.query_key_value(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
+        x = self.query_key_value(self.norm1(x))
+        x = x.reshape(*x.shape[:2], 3, self.num_heads, -1)
         return x.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _finish(self, x: Tensor, seen: Tensor) -> Tensor:
@@ -116,9 +117,7 @@ class PatchEnergyHead(BaseModule):
         )
         self.in_channels = in_channels
         self.values = image_channels * self.patch_size[0] * self.patch_size[1]
-        self.embed_context = nn.Sequential(
-            nn.LayerNorm(in_channels, eps=1e-6), nn.Linear(in_channels, embed_dims)
-        )
+        self.embed_context = nn.Linear(in_channels, embed_dims)
         self.embed_patches = nn.Linear(self.values, embed_dims)
         positions = sincos_position_embedding(self.grid, embed_dims)  # (L, E)
         self.register_buffer('positions', positions, persistent=False)
@@ -133,7 +132,7 @@ class PatchEnergyHead(BaseModule):
         """The energy of each masked patch.
 
         Args:
-            features: of the extra tokens and the visible patches, ``(B, T + K, D)``.
+            features: of the extra tokens and the visible patches, normalised, ``(B, T + K, D)``.
             visible: the numbers of the visible patches, ``(B, K)``.
             patches: pixels of the masked ones, normalised, ``(B, M, P)``.
             masked: their numbers, ``(B, M)``.

@@ -1,7 +1,6 @@
 """Pictures of sorting: each patch stands where its embedding says."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 # B batch, C channels, L patches of ph × pw pixels in a (gh, gw) grid, D channels of an embedding.
@@ -17,6 +16,8 @@ def assign_positions(embedding: Tensor, true_embedding: Tensor) -> Tensor:
     Returns:
         The position of each patch, ``(B, L)``, each row a permutation of 0..L−1.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     distance = torch.cdist(embedding.double(), true_embedding.double()).cpu().numpy()
     positions = [torch.from_numpy(linear_sum_assignment(d)[1]) for d in distance]
     return torch.stack(positions).to(embedding.device)

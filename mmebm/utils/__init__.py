@@ -1,6 +1,13 @@
 """Helpers that know nothing of the method: checks, files, random numbers, tables."""
 
-from .checks import checked_bool, checked_int, checked_number, checked_numbers, checked_range
+from .checks import (
+    checked_bool,
+    checked_int,
+    checked_number,
+    checked_numbers,
+    checked_range,
+    nearest_name,
+)
 from .freed_memory import keep_freed_memory
 from .random_state import derive_seeds, fixed_random_state
 
@@ -13,4 +20,5 @@ __all__ = [
     'derive_seeds',
     'fixed_random_state',
     'keep_freed_memory',
+    'nearest_name',
 ]

@@ -3,7 +3,8 @@
 NaN never passes, because it fails every comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from math import inf, isfinite
 from numbers import Integral, Real
 
@@ -91,3 +92,18 @@ def checked_range(
     if first > second:
         raise ValueError(f'{name} must be (smallest, largest), got the reverse: {values!r}')
     return first, second
+
+
+def nearest_name(name: str, allowed: Collection[str], cutoff: float = 0.6) -> str:
+    """The end of a message about a name that is not allowed.
+
+    Args:
+        name: as found.
+        allowed: valid names.
+        cutoff: how alike two names must be, in 0..1.
+
+    Returns:
+        ``', the nearest is X'``, or ``''`` if no name is close.
+    """
+    found = get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
+    return f', the nearest is {found[0]}' if found else ''

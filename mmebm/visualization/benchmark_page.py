@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import mean, stdev
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from .page import Chart, Curve, number, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = dict(finetune='finetuning', probe='linear probe', knn='kNN')  # in the order of columns
 
@@ -237,30 +237,40 @@ def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
     return found
 
 
-def draw_results(results: Sequence[Result], compute: str, file: Path) -> None:
-    """Accuracy against epochs of pretraining (above) and against compute (below), as a PNG."""
+def draw_results(results: Sequence[Result], compute: str) -> 'Figure':
+    """Accuracy against compute, above it against epochs of pretraining if there are several.
+
+    Args:
+        results: see :func:`summarised`.
+        compute: what their hours are of, for the axis.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
     protocols = protocols_of(results)
     methods = list(dict.fromkeys(r.method for r in results))
-    figure = Figure((4.5 * len(protocols), 6), dpi=150, layout='constrained')
+    across = {f'{compute} of pretraining': 'hours'}
+    if len({r.epochs for r in results if r.epochs}) > 1:
+        across = {'epochs of pretraining': 'epochs', **across}
+    size = 4.5 * len(protocols), 3 * len(across) + 0.4
+    figure = Figure(size, dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(protocols), squeeze=False)
+    axes = figure.subplots(len(across), len(protocols), squeeze=False)
     for column, protocol in enumerate(protocols):
+        axes[0, column].set_title(NAMES[protocol])
         for place, method in enumerate(methods):
             members = [r for r in results if r.method == method and r.accuracies.get(protocol)]
             means = [mean(r.accuracies[protocol]) for r in members]
             errors = [standard_error(r.accuracies[protocol]) for r in members]
-            across = [r.epochs for r in members], [r.hours for r in members]
-            for axis, x in zip(axes[:, column], across, strict=True):
+            for axis, (label, attribute) in zip(axes[:, column], across.items(), strict=True):
+                axis.set(xlabel=label, ylabel='test accuracy in %')
+                axis.spines[['top', 'right']].set_visible(False)
                 if not any(r.epochs for r in members):
                     if means:
                         axis.axhline(means[0], color='C7', linestyle=':', label=method)
                     continue
                 style = 'o-' if place < 7 else 's--'
+                x = [getattr(r, attribute) for r in members]
                 axis.errorbar(x, means, errors, fmt=style, color=f'C{place % 7}', label=method)
-        axes[0, column].set(title=protocol, xlabel='epochs of pretraining')
-        axes[1, column].set(xlabel=f'{compute} of pretraining')
-    for axis in axes.flat:
-        axis.set(ylabel='test accuracy in %')
-        axis.spines[['top', 'right']].set_visible(False)
     axes[0, -1].legend(fontsize='small', frameon=False)
-    figure.savefig(file)
+    return figure

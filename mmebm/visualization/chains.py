@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
@@ -115,6 +112,10 @@ def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> 
     Raises:
         ValueError: there is no chain, or ``across`` is below 1.
     """
+    import matplotlib  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     if not chains:
         raise ValueError('draw_chains needs at least one chain')
     if across < 1:

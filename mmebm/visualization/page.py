@@ -11,7 +11,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ..utils.whole_files import WholeFilesBackend
@@ -295,6 +294,8 @@ class _Axis:
         elif self.pad and self.start > self.end:  # upwards: curves do not touch the frame
             by = 0.06 * (self.high - self.low)
             self.low, self.high = self.low - by, self.high + by
+        from matplotlib.ticker import MaxNLocator  # slow to import
+
         ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=self.integer)
         found = ticks.tick_values(self.low, self.high)
         room = 1e-9 * (self.high - self.low)

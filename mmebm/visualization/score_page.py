@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -87,6 +86,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
         heat: ``(h, w)``, ≥ 0; resized to the image's size.
         highest: the heat shown brightest, > 0.
     """
+    import matplotlib  # slow to import
+
     height, width = image.shape[:2]
     share = np.clip(heat / highest, 0, 1).astype(np.float32)
     share = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.BILINEAR))

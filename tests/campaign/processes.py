@@ -30,10 +30,11 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
+        # Closing its input is not enough: what this process has forked since holds it open.
+        self.ask(end=True)
         self.process.wait()
 
-    def ask(self, **request: object) -> int | None:
+    def ask(self, **request: object) -> float | None:
         self.process.stdin.write(json.dumps(request) + '\n')
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())

@@ -52,21 +52,29 @@ def write_cost(path: str) -> None:
     for worker in multiprocessing.active_children():
         worker.terminate()
         worker.join()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    Path(path).write_text(f'{memory} {cpu_seconds()}')
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    seconds = sum(each.ru_utime + each.ru_stime for each in used)
-    Path(path).write_text(f'{used[0].ru_maxrss * 1024} {seconds}')
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until the end is asked for, or the input ends."""
     answers = os.fdopen(os.dup(1), 'w')
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while line := sys.stdin.readline():
-        request = json.loads(line)
+    request = {}
+    while 'end' not in request and (line := sys.stdin.readline()):
+        request, answer = json.loads(line), None
         if 'wait' in request:
             pid, status = os.waitpid(request['wait'], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
-        else:
+        elif 'cpu' in request:
+            answer = cpu_seconds()
+        elif 'end' not in request:
             answer = os.fork()
             if answer == 0:
                 answers.close()

@@ -97,7 +97,7 @@ def epoch(server, root: Path, name: str) -> tuple[str, Path, float]:
 def test_damaged_images(server, folders, figure):
     root, damaged = folders
     times = {'clean': [], 'damaged': []}
-    for name in ('clean', 'damaged', 'damaged', 'clean'):  # what is slow at one end is at the other
+    for name in 3 * ('clean', 'damaged'):
         text, work_dir, seconds = epoch(server, root, name)
         times[name].append(seconds)
         found = work_dir / 'unreadable_images.txt'
@@ -107,7 +107,8 @@ def test_damaged_images(server, folders, figure):
         assert found.read_text().splitlines() == damaged
         total = 20 * len(damaged)
         assert re.search(rf'iteration \d+: {len(damaged)} of {total} training images', text)
-    ratio = sum(times['damaged']) / sum(times['clean'])
+    # other programs only add to the CPU seconds, by emptying caches
+    ratio = min(times['damaged']) / min(times['clean'])
     total = 20 * len(damaged)
     figure(f'{len(damaged)} of {total} named; {ratio:.3f} times the CPU time of clean images')
     assert ratio < 1.05

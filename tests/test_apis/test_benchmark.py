@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import os
 import re
 import threading
@@ -12,7 +13,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import MODELS, TRANSFORMS
+from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmebm.apis import FeatureExtractor
@@ -22,11 +24,13 @@ from mmebm.apis.benchmark.comparison import Processes, Stage
 from mmebm.apis.benchmark.configs import (
     backbones,
     finetuning_config,
+    methods_for,
     pretraining_configs,
     shorten,
     stage_config,
 )
 from mmebm.apis.benchmark.measuring import layer_features, split_training_images
+from mmebm.apis.benchmark.network import as_mmpretrain, find_backbone
 from mmebm.backbones import sincos_position_embedding
 from mmebm.backbones.weights import load_backbone
 from mmebm.cli.main import build_parser, main
@@ -245,7 +249,9 @@ def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
         (['--protocols', 'segment'], 'protocols must be of finetune, probe, knn, got segment'),
         (['--methods', 'simclr'], 'with vit-micro-p4, got simclr'),
         (['--methods', 'mae', '--backbone', 'swin-micro-p2'], 'with swin-micro-p2, got mae'),
-        (['--backbone', 'timm/resnet18'], 'swin-micro-p2, vit-micro-p4, got timm/resnet18'),
+        (['--backbone', 'vit'], 'vit-micro-p4), timm/NAME, mmpretrain/NAME or a config file, got'),
+        (['--backbone', 'timm/resnet81'], 'timm has no resnet81; the nearest are'),
+        (['--image-size', '4'], 'image_size must be an integer ≥ 8, got 4'),
         (['--width', '16', '--methods', 'scratch'], 'multiple of the 3 heads, got 16'),
         (
             ['--width', '16', '--methods', 'scratch', '--backbone', 'convnext-micro-p2'],
@@ -290,8 +296,139 @@ def test_methods_of_a_backbone():
     assert list(pretraining_configs('convnext-micro-p2')) == ['energy-mixed']
     assert list(pretraining_configs('swin-micro-p2')) == ['energy-mixed', 'simmim']
     asked = options('data', backbone='swin-micro-p2')
-    assert tool.chosen_methods(asked) == ['scratch', 'energy-mixed', 'simmim']
-    assert 'beit' not in tool.chosen_methods(options('data'))
+    found = tool.configs_of(asked, None)
+    assert tool.chosen_methods(asked, *found) == ['scratch', 'energy-mixed', 'simmim']
+    plain = options('data')
+    assert 'beit' not in tool.chosen_methods(plain, *tool.configs_of(plain, None))
+
+
+VIT = """
+model = dict(
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48),
+        patch_size=8,
+    )
+)
+"""
+SWIN = """
+model = dict(
+    backbone=dict(
+        type='SwinTransformer',
+        arch=dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2]),
+        window_size=4,
+        out_indices=(1,),
+    )
+)
+"""
+
+
+def found(text, tmp_path, image_size):
+    (tmp_path / 'network.py').write_text(text)
+    return find_backbone(str(tmp_path / 'network.py'), image_size)
+
+
+def step(config, size):
+    """The loss of a training step of two images; the first patch is masked where that is a task."""
+    clean = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    corrupted = clean.clone()
+    corrupted[:, :, :8, :8] = 0
+    plain = len(config.train_dataloader.dataset.pipeline) == 4  # no corruption
+    model = MODELS.build(config.model)
+    return model.loss(clean if plain else [corrupted, clean], None)['loss']
+
+
+@pytest.mark.slow
+def test_every_method_takes_another_vit_at_another_size_on_equal_terms(images, tmp_path):
+    vit = found(VIT, tmp_path, 48)
+    methods, against = methods_for(vit)
+    assert list(against) == ['simmim']
+    names = {m.replace('4-', '8-').replace('sr4', 'sr8') for m in METHODS}  # masks of a patch
+    assert set(methods) == names
+    asked = options(images, width=None, depth=None)
+    configs = {
+        name: stage_config(path, asked, 0, 2, 0.1, backbone=vit) for name, path in methods.items()
+    }
+    mae = configs['mae']
+    assert mae.model.type == 'MAE'
+    for name, config in configs.items():
+        assert name == 'beit' or step(config, 48).isfinite()
+        assert config.model.backbone.arch == mae.model.backbone.arch
+        assert config.optim_wrapper.optimizer == mae.optim_wrapper.optimizer
+        assert config.param_scheduler == mae.param_scheduler
+        assert config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed.lr_mult == 0
+        pipeline = config.train_dataloader.dataset.pipeline
+        assert pipeline[:3] == mae.train_dataloader.dataset.pipeline[:3]
+        assert pipeline[1].type == 'RandomResizedCrop'
+        assert pipeline[1].scale == 48
+    beit = configs['beit'].train_dataloader.dataset.pipeline
+    assert beit[3].second_size == 48  # a token for each patch
+    assert beit[4].input_size == (6, 6)
+    evaluation = stage_config(
+        finetuning_config('mae'), asked, 0, 2, 0.1, layer_decay=0.5, backbone=vit
+    )
+    assert evaluation.model.backbone.drop_path_rate == 0.1
+    assert evaluation.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.5
+    assert MODELS.build(evaluation.model)(torch.zeros(2, 3, 48, 48)).shape == (2, 10)
+    types = [t.type for t in evaluation.test_dataloader.dataset.pipeline]
+    assert types[1:3] == ['ResizeEdge', 'CenterCrop']
+
+
+@pytest.mark.slow
+def test_a_swin_is_trained_by_simmim_too(images, tmp_path):
+    swin = found(SWIN, tmp_path, 32)
+    methods, against = methods_for(swin)
+    assert set(methods) >= {'simmim', 'energy-mixed', 'energy-denoising'}
+    assert {'mae', 'energy-sorting', 'energy-inpainting4-75'} <= set(against)
+    config = stage_config(methods['simmim'], options(images), 0, 2, 0.1, backbone=swin)
+    mask = config.train_dataloader.dataset.pipeline[4]
+    masks = torch.as_tensor(TRANSFORMS.build(mask)(dict(img=None))['mask'])[None]
+    model = MODELS.build(config.model)
+    samples = [DataSample(mask=masks[0]) for _ in range(2)]
+    assert model.loss(torch.randn(2, 3, 32, 32), samples)['loss'].isfinite()
+    ours, theirs = (MODELS.build(c) for c in (swin.config, config.model.backbone))
+    assert set(ours.state_dict()) <= set(theirs.state_dict())
+
+
+@pytest.mark.slow
+def test_a_network_with_batch_norm_has_fewer_methods(images, tmp_path):
+    asked = options(images, tmp_path, backbone='timm/test_resnet', image_size=48, width=None)
+    asked = dataclasses.replace(asked, depth=None)
+    benchmark = Benchmark(asked)
+    assert benchmark.methods == [
+        'scratch', 'energy-colorization', 'energy-denoising', 'energy-gridded4-50',
+        'energy-mixed', 'energy-sr8',
+    ]  # fmt: skip
+    first, second, third = benchmark.notes
+    assert '48 × 48, 15 batch norms as group norms' in first
+    assert "beit, mae (needs MMPretrain's VisionTransformer)" in second
+    assert second.startswith("left out: simmim (needs MMPretrain's SwinTransformer)")
+    assert third.startswith('no layer-wise decay')
+    assert benchmark.grid() == [(1e-3, 1.0), (3e-3, 1.0)]
+    with pytest.raises(ValueError, match=r'methods: mae needs .*, not timm/test_resnet'):
+        Benchmark(dataclasses.replace(asked, methods=['mae']))
+    config = benchmark.classifier_config(None, 0, 0.1, 1.0)
+    assert config.train_dataloader.batch_size == 72  # no more than there are
+    assert 'constructor' not in config.optim_wrapper
+    extractor = FeatureExtractor(config, device='cpu')
+    features, targets = layer_features(extractor, config, 'val', benchmark.files)
+    assert [len(x) for x in features] == [len(targets)] * 5
+    assert len({x.shape[1] for x in features}) > 2
+    assert extractor.model(torch.zeros(2, 3, 48, 48)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('test_vit', 'VisionTransformer'),
+        ('test_convnext', 'ConvNeXt'),
+        ('test_vit3', None),  # register tokens, layer scales
+        ('test_resnet', None),
+    ],
+)
+def test_networks_of_timm_that_mmpretrain_has(name, kind):
+    config = as_mmpretrain(name, 64)
+    assert (config and config['type']) == kind
 
 
 @pytest.mark.parametrize('backbone', ['convnext-micro-p2', 'swin-micro-p2'])

@@ -1,7 +1,11 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
 import json
+import multiprocessing
 import signal
+import sys
+import types
+from functools import partial
 from pathlib import Path
 
 import mmengine
@@ -16,12 +20,13 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import mmebm
+from mmebm.apis.pretraining import hub, plan, trial
 from mmebm.apis.pretraining import images as lists
 from mmebm.apis.pretraining import network as networks
 from mmebm.apis.pretraining import run as module
 from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, length_of
 from mmebm.apis.pretraining.run import train_with
-from mmebm.apis.pretraining.trial import largest_batch
+from mmebm.apis.pretraining.trial import choose, largest_batch
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.tools import load_tool
 
@@ -158,28 +163,34 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
 
 
 @pytest.mark.slow
-def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, capsys):
+def test_interrupted_killed_resumed_and_repeated_by_its_config(
+    photos, tmp_path, vit, capsys, monkeypatch
+):
     options = SHORT | dict(iterations=6, learning_rate=1e-3, seed=3)
     whole = mmebm.pretrain(photos, vit, tmp_path / 'whole', **options)
     backbone = MODELS.build(mmengine.Config.fromfile(whole.config).model.backbone)
     mmebm.load_backbone(backbone, whole.backbone)
 
     class Interrupts(Hook):
-        def after_train_iter(self, runner, *args, **kwargs):
-            if runner.iter == 3:
-                signal.raise_signal(signal.SIGINT)
+        def __init__(self, number, iteration):
+            self.number, self.iteration = number, iteration
 
-    def train(config):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == self.iteration:
+                signal.raise_signal(self.number)
+
+    def train(config, hook):
         def build(config):
             runner = Runner.from_cfg(config)
-            runner.register_hook(Interrupts())
+            runner.register_hook(hook)
             return runner
 
         train_with(config, build)
 
+    interrupt = partial(train, hook=Interrupts(signal.SIGINT, 3))
     out = tmp_path / 'interrupted'
     with pytest.raises(KeyboardInterrupt):
-        mmebm.pretrain(photos, vit, out, train=train, **options)
+        mmebm.pretrain(photos, vit, out, train=interrupt, **options)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert [path.name for path in out.glob('epoch_*.pth')] == ['epoch_4.pth']
     for change in (dict(iterations=7), dict(seed=4), dict(corruption='denoising')):
@@ -187,6 +198,25 @@ def test_interrupted_resumed_and_repeated_by_its_config(photos, tmp_path, vit, c
         with pytest.raises(ValueError, match=f'other options .*{name} was .* is {value!r}'):
             mmebm.pretrain(photos, vit, out, **options | change)
     resumed = mmebm.pretrain(photos, vit, out, **options)
+    assert_equal(weights(whole), weights(resumed))
+
+    monkeypatch.setattr(plan, 'SAVE_SECONDS', 0.0)  # after each round
+    out = tmp_path / 'killed'
+
+    def work():
+        torch.set_num_threads(1)  # a fork has no threads of OpenMP
+        mmebm.pretrain(
+            photos, vit, out, train=partial(train, hook=Interrupts(signal.SIGKILL, 4)), **options
+        )
+
+    process = multiprocessing.get_context('fork').Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert {path.name for path in out.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth'}
+    said = []
+    resumed = mmebm.pretrain(photos, vit, out, **options | dict(say=said.append))
+    assert 'continuing the run that is there' in said[0]
     assert_equal(weights(whole), weights(resumed))
 
     argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
@@ -305,6 +335,87 @@ class TestImages:
         assert lists.find(photos, 6, 0).classes == []
 
 
+class Image_:
+    """A feature of a data set; its class's name is what is looked at."""
+
+    def __init__(self, decode=True):
+        self.decode = decode
+
+
+class StandInDataset:
+    """As much of ``datasets.Dataset`` as is used."""
+
+    _fingerprint = 'abc'
+
+    def __init__(self, rows, features, decode=True):
+        self.rows, self.features, self.decode = rows, features, decode
+
+    def cast_column(self, column, feature):
+        return StandInDataset(self.rows, self.features, feature.decode)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        assert not self.decode
+        return iter(self.rows)
+
+
+class TestHuggingFace:
+    @pytest.fixture
+    def dataset(self, monkeypatch, photos):
+        """With bytes, and with paths as for images that lie on the disk."""
+        image = type('Image', (Image_,), {})
+        label = type('ClassLabel', (), dict(int2str=staticmethod(['a dog', 'cat'].__getitem__)))
+        files = sorted((photos / 'dark').iterdir())[:6]
+        rows = [dict(image=dict(bytes=f.read_bytes(), path=None), kind=0) for f in files[:3]]
+        rows += [dict(image=dict(bytes=None, path=str(f)), kind=1) for f in files[3:]]
+        found = StandInDataset(rows, dict(image=image(), kind=label()))
+        monkeypatch.setitem(sys.modules, 'datasets', types.SimpleNamespace(
+            Image=image, load_dataset=lambda name, split: dict(a=found)[name] if split else None
+        ))  # fmt: skip
+        return found
+
+    @pytest.mark.parametrize('by_name', [False, True])
+    def test_images_are_written_once_into_class_folders(self, dataset, tmp_path, by_name):
+        said, source = [], 'hf:a:train' if by_name else dataset
+        assert hub.is_hub(source)
+        assert not hub.is_hub(tmp_path)
+        hub.write(source, tmp_path, said.append)
+        folder = hub.folder_of(hub.name_of(source), tmp_path)
+        found = lists.find(folder, 2, 0)
+        assert {name.split('/')[0] for name in found.train + found.held_out} == {'a-dog', 'cat'}
+        assert len(found.train) == 4
+        assert said == [f'images      6 of {hub.name_of(source)}, written to {folder}']
+        file = folder / 'cat/00000003.png'
+        assert file.read_bytes() == Path(dataset.rows[3]['image']['path']).read_bytes()
+        file.write_bytes(b'mine')
+        hub.write(source, tmp_path, said.append)
+        assert file.read_bytes() == b'mine'
+
+    def test_a_run_of_a_dataset(self, dataset, tmp_path, monkeypatch):
+        def stop(out, options, say):
+            assert options['data'] == ['hf:abc']
+            assert len(lists.find(hub.folder_of('hf:abc', out), 2, 0).train) == 4
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, 'prepare', stop)
+        for _ in range(2):  # what is written does not stand in the way
+            with pytest.raises(KeyboardInterrupt):
+                mmebm.pretrain(dataset, 'timm/test_vit', tmp_path / 'out', **SHORT)
+
+    def test_what_cannot_be_read(self, dataset, tmp_path, monkeypatch):
+        dataset.features.pop('image')
+        with pytest.raises(ValueError, match='data hf:abc has no column of images, only kind'):
+            hub.write(dataset, tmp_path, print)
+        with pytest.raises(ValueError, match="data hf:gone: KeyError: 'gone'"):
+            hub.write('hf:gone', tmp_path, print)
+        monkeypatch.setitem(sys.modules, 'datasets', None)
+        with pytest.raises(ValueError, match='datasets, which is not installed: pip install dat'):
+            mmebm.pretrain('hf:a', 'timm/test_vit', tmp_path / 'out', **SHORT)
+        assert not (tmp_path / 'out').exists()
+
+
 class TestLength:
     @pytest.mark.parametrize('hours', [1 / 60, 0.1, 2, 100])
     @pytest.mark.parametrize('iteration', [0.01, 0.3, 4.0])
@@ -334,9 +445,9 @@ class TestLength:
 
         def measure(config, seconds, clock):
             assert seconds == 36 / 40
-            return config, Speed(0.5, 0.1, start=2.0)
+            return Speed(0.5, 0.1, start=2.0)
 
-        monkeypatch.setattr(module, 'largest_batch', lambda c, b, s, clock: measure(c, s, clock))
+        monkeypatch.setattr(trial, 'measure', measure)
         options = dict.fromkeys(('iterations', 'epochs', 'batch_size', 'learning_rate', 'start'))
         options |= dict.fromkeys(('held_out', 'compile_step', 'precision', 'image_size'))
         options |= dict(data=[str(photos)], backbone=vit, hours=0.01, corruption='mixed', workers=0)
@@ -351,8 +462,6 @@ class TestLength:
 
 
 def test_the_batch_is_halved_until_it_fits(monkeypatch, photos):
-    from mmebm.apis.pretraining import trial
-
     tried = []
 
     def measure(config, seconds, clock):
@@ -370,6 +479,74 @@ def test_the_batch_is_halved_until_it_fits(monkeypatch, photos):
     monkeypatch.setattr(trial, 'measure', lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError, match='one image does not fit'):
         largest_batch(config, 4, 1.0)
+
+
+class TestChoices:
+    """By speeds that are given instead of measured."""
+
+    DRAFT = mmengine.Config(
+        dict(
+            train_dataloader=dict(
+                batch_size=32, sampler=dict(round_size=1), dataset=dict(repeats=1)
+            ),
+            val_dataloader=dict(batch_size=32),
+            optim_wrapper=dict(dtype='bfloat16'),
+            model=dict(compile_step=False),
+        )
+    )
+    NONE = dict.fromkeys(('batch_size', 'precision', 'compile_step'))
+
+    def choose(self, monkeypatch, iteration, seconds, start=lambda config: 1.0, **asked):
+        tried = []
+
+        def measure(config, seconds, clock):
+            tried.append((config.optim_wrapper.dtype, config.model.compile_step))
+            return Speed(iteration(config), 0.1, start(config))
+
+        monkeypatch.setattr(trial, 'measure', measure)
+        found = choose(self.DRAFT, self.NONE | asked, lambda speed, batch: seconds, 1.0)
+        taken = found.config.optim_wrapper.dtype, found.config.model.compile_step
+        assert found.speed.iteration == iteration(found.config)
+        return taken, tried, found.reasons
+
+    @pytest.mark.parametrize(
+        ('half', 'full', 'taken'),
+        [(1.0, 3.0, 'bfloat16'), (3.0, 1.0, 'float32'), (1.0, 1.01, 'float32')],
+    )
+    def test_the_faster_precision(self, monkeypatch, half, full, taken):
+        times = dict(bfloat16=half, float32=full)
+        found, tried, reasons = self.choose(
+            monkeypatch, lambda config: times[config.optim_wrapper.dtype], 1000.0
+        )
+        assert found == (taken, False)
+        assert tried == [('bfloat16', False), ('float32', False)]
+        assert f'{1000 * half:.0f} ms in bfloat16, {1000 * full:.0f} ms in' in reasons['precision']
+        assert 'too short to win back' in reasons['compile']
+
+    @pytest.mark.parametrize(
+        ('compiling', 'iteration', 'taken'),
+        [(100.0, 0.5, True), (100.0, 1.1, False), (5000.0, 0.5, False)],
+    )
+    def test_compiled_if_that_ends_first(self, monkeypatch, compiling, iteration, taken):
+        """In 7,200 s without it, at 1 s an iteration."""
+        found, tried, reasons = self.choose(
+            monkeypatch,
+            lambda config: iteration if config.model.compile_step else 1.0,
+            7200.0,
+            lambda config: 1.0 + compiling if config.model.compile_step else 1.0,
+            precision='bfloat16',
+        )
+        assert found == ('bfloat16', taken)
+        assert tried == [('bfloat16', False), ('bfloat16', True)]
+        assert f'takes {compiling:.0f} s, and an iteration then' in reasons['compile']
+
+    def test_short_runs_and_what_is_asked_for_are_not_tried(self, monkeypatch):
+        found, tried, reasons = self.choose(monkeypatch, lambda config: 1.0, 10.0)
+        assert (found, len(tried)) == (('bfloat16', False), 1)
+        assert 'too short to try another' in reasons['precision']
+        asked = dict(batch_size=32, precision='bfloat16', compile_step=False)
+        found, tried, reasons = self.choose(monkeypatch, lambda config: 1.0, 1e6, **asked)
+        assert (found, len(tried), reasons) == (('bfloat16', False), 1, {})
 
 
 @pytest.mark.parametrize('kind', CORRUPTIONS)

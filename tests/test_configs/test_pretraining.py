@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow  # all configs
 OTHERS = (
     *('configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'),
     *('configs/small/energy-mixed_vit', 'configs/small/ae-denoising_vit'),
+    'configs/small/energy-inpainting',
 )
 # the further tasks last, since their configs are small ones with a start of their own
 TRAINED = one_of_each(sorted(PRETRAINING, key=lambda path: 'further_tasks' in path)) + [
@@ -87,6 +88,15 @@ def test_samples_fit_the_network(path, folder):
         assert all(torch.isfinite(image.float()).all() for image in images)
 
 
+def test_crops_of_small_images_have_no_black_border(tmp_path):
+    (tmp_path / 'train').mkdir()
+    Image.new('RGB', (32, 32), 'white').save(tmp_path / 'train/white.png')
+    config = read(next(path for path in PRETRAINING if path.startswith('configs/small/mae')))
+    dataset = DATASETS.build(dict(config.train_dataloader.dataset, data_root=str(tmp_path)))
+    for _ in range(8):  # of the 81 places
+        assert (dataset[0]['inputs'] == 255).all()
+
+
 def test_every_combination_of_classes_is_trained():
     trained = set(map(structure, TRAINED))
     assert [path for path in PRETRAINING if structure(path) not in trained] == []
@@ -97,6 +107,7 @@ DECODER = dict(embed_dim=16, decoder_embed_dim=16, decoder_depth=1, decoder_num_
 SMALL = {
     'VisionTransformer': VIT,
     'EnergyHead': dict(in_channels=16),
+    'PatchEnergyHead': dict(in_channels=16, embed_dims=16, num_layers=1, num_heads=2),
     'MAEViT': VIT,
     'MAEPretrainDecoder': DECODER,
     'PositionDecoder': DECODER,

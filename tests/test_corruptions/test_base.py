@@ -179,6 +179,7 @@ def test_seed_gives_the_same_corruptions_in_every_epoch():
     assert len({item['data_samples'].corruption for item in epochs[0]}) > 2
 
 
+@pytest.mark.slow
 def test_workers_repeat_from_the_seed_of_the_run():
     dataset = dataset_of(MIXTURE, PACK)
 

@@ -335,6 +335,7 @@ def epochs(dataset, num_epochs=2, **options) -> list[dict]:
     return delivered
 
 
+@pytest.mark.slow
 def test_draws_depend_on_seed_epoch_and_sample_only(folder):
     def dataset():
         return ImageFolder(str(folder), pipeline=[*LOAD, RecordDraws()])

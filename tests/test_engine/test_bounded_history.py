@@ -26,6 +26,7 @@ def lengths(make_runner, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 def test_no_more_is_kept_than_the_longest_average_needs(lengths):
     assert lengths(hooks=False)['train/loss'] == 24
     assert lengths()['train/loss'] == 4

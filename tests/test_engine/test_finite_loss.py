@@ -5,7 +5,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmebm.engine import FiniteLossHook
-from mmebm.engine.hooks.finite_loss import _blame
+from mmebm.engine.hooks.finite_loss import _blame, _fetched
 
 from .conftest import ToyModel
 
@@ -149,3 +149,17 @@ class TestBlame:
         assert _blame(dict(noise=views[0])) == ''
         assert _blame(views) == ''
         assert _blame(None) == ''
+
+
+def test_figures_are_fetched_at_once(monkeypatch):
+    """Each wait for a GPU is time in which it gets nothing to do."""
+    waits, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, 'tolist', lambda x: waits.append(x) or tolist(x))
+    monkeypatch.setattr(torch.Tensor, 'item', lambda x: pytest.fail('one at a time'))
+    found = dict(
+        loss=torch.tensor(0.5, requires_grad=True),
+        distance=torch.tensor([1e300], dtype=torch.float64),
+    )
+    assert _fetched(found | dict(lr=2.0)) == dict(loss=0.5, distance=1e300, lr=2.0)
+    assert len(waits) == 1
+    assert _fetched(dict(lr=2.0)) == dict(lr=2.0)

@@ -60,6 +60,7 @@ def validated(work_dir):
     return sorted({line['step'] for line in lines if 'nothing/score' in line})
 
 
+@pytest.mark.slow
 def test_the_validation_that_was_cut_off_is_made_up_for(train):
     resume = dict(resume=True, load_from=None)
     assert train('with', Score(stop_at=1)) is None

@@ -93,10 +93,12 @@ class TestSinCosStart:
         runner.train()
         return runner.model.backbone.pos_embed.detach()[0, 1:]
 
+    @pytest.mark.slow
     def test_is_where_training_starts_and_not_where_it_stays(self, make_config):
         assert torch.equal(self.embedding(make_config(self.hooks)), self.expected)
         assert not torch.equal(self.embedding(make_config([])), self.expected)
 
+    @pytest.mark.slow
     def test_resumed_weights_win(self, make_config):
         config = make_config([], max_epochs=1)
         first = self.embedding(config)

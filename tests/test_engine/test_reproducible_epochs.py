@@ -16,6 +16,7 @@ def trained(make_runner, hooks, max_epochs, **options):
     return runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loader', [dict(num_workers=0), PERSISTENT])
 def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(make_runner, loader):
     def uninterrupted_and_resumed(hooks):
@@ -37,6 +38,7 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(make_runner, load
     assert not torch.equal(resumed.linear.weight, whole.linear.weight)
 
 
+@pytest.mark.slow
 def test_random_layers_are_seeded_from_seed_epoch_and_rank(make_runner, monkeypatch):
     def draws(seed=3, rank=0):
         monkeypatch.setattr('mmebm.engine.hooks.reproducible_epochs.get_rank', lambda: rank)

@@ -21,6 +21,7 @@ def test_readable_set_is_reported_and_leaves_no_file(make_runner, log_of):
     assert not (Path(runner.work_dir) / 'unreadable_images.txt').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_paths_and_share_are_reported_each_epoch(make_runner, folder, log_of, workers):
     paths = spoil(folder, 5, 2)

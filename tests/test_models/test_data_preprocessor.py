@@ -116,6 +116,7 @@ def test_only_uint8_crosses_process_borders(corruption):
         assert (data['inputs'][0] != data['inputs'][1]).flatten(1).any(1).all()
 
 
+@pytest.mark.slow
 def test_repeats_from_the_seed_and_workers_differ():
     dataset = photos(NOISE)
 

@@ -1,5 +1,7 @@
 """Inpainting: an energy of masked patches, conditioned on what the backbone makes of the others."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch.nn import functional as F
 
 from mmebm import EnergyInpaintingAlgorithm, GriddedMask
+from mmebm.autograd.compiling import why_not_compiled
 
 SIDE, PATCH, GRID = 16, 4, 4
 L = GRID * GRID
@@ -93,9 +96,9 @@ def reference_energy(model, image, masked, patches):
     return total / L
 
 
-@pytest.mark.parametrize('num_steps', [1, 2])
-def test_loss_and_gradients_equal_the_definition(num_steps):
-    model = build(num_steps=num_steps, step_size=5.0)
+@pytest.mark.parametrize(('num_steps', 'norm_pix'), [(1, True), (2, False)])
+def test_loss_and_gradients_equal_the_definition(num_steps, norm_pix):
+    model = build(num_steps=num_steps, step_size=5.0, norm_pix=norm_pix)
     corrupted, clean, masked = batch()
     loss = model.loss([corrupted, clean])['loss']
     loss.backward()
@@ -106,6 +109,11 @@ def test_loss_and_gradients_equal_the_definition(num_steps):
         numbers = mask.nonzero()[:, 0]
         x = torch.stack([cut(image, i) for i in numbers])
         wanted = torch.stack([cut(target, i) for i in numbers])
+        if norm_pix:
+            squares = [((w - w.mean()) ** 2).sum() / (w.numel() - 1) + 1e-6 for w in wanted]
+            wanted = torch.stack(
+                [(w - w.mean()) / v**0.5 for w, v in zip(wanted, squares, strict=True)]
+            )
         for _ in range(num_steps):
             x = x.detach().requires_grad_()
             energy = reference_energy(model, image, mask, x)
@@ -119,6 +127,21 @@ def test_loss_and_gradients_equal_the_definition(num_steps):
         assert gradient is not None, name  # nothing idles
         torch.testing.assert_close(found[name], gradient)
     assert found['backbone.patch_embed.projection.weight'].abs().max() > 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not_compiled() is not None, reason=str(why_not_compiled()))
+def test_a_compiled_step_equals_the_plain_one(monkeypatch):
+    # traced, so that nothing hinders a compiler; what that makes of it is tested for restoration
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='eager'))
+    found = {}
+    for compile_step in (False, True):
+        model = build(compile_step=compile_step, predicted_share=0.5)
+        torch.manual_seed(1)
+        model.loss(batch()[:2])['loss'].backward()
+        found[compile_step] = [p.grad for p in model.parameters()]
+    assert model._differentiate.compiled is not None
+    torch.testing.assert_close(found[True], found[False])
 
 
 def test_what_a_masked_patch_holds_is_seen_by_its_own_energy_only():
@@ -170,6 +193,29 @@ def test_restores_masked_patches_alone(backbone):
     assert sample.energy_corrupted == energies.energies[0, 0]
     assert sample.energy_clean == energies.clean_energies[0]
     assert torch.equal(sample.restored, model.restore(corrupted, masked)[-1][0])
+
+
+def test_patches_of_mean_0_and_variance_1_borrow_those_of_the_clean_ones():
+    model = build(norm_pix=True, num_steps=1).eval()
+    corrupted, clean, masked = batch()
+    given = model.split(corrupted, masked)
+    step = build(num_steps=1).eval().restore(corrupted, masked)[-1]  # the same without
+    for image, start, found, numbers in zip(
+        clean, step, model.restore(corrupted, masked, clean=clean)[-1], given.masked, strict=True
+    ):
+        for i in numbers:
+            patch, mean = cut(image, i), cut(image, i).mean()
+            expected = cut(start, i) * (patch.var() + 1e-6).sqrt() + mean
+            torch.testing.assert_close(cut(found, i), expected)
+    chain = model.validation_chain([corrupted, clean])
+    torch.testing.assert_close(chain.images, model.restore(corrupted, masked, clean=clean))
+    # the energies are those of the patches that training sees
+    patches = model.patches(step, given.masked)
+    torch.testing.assert_close(chain.energies[1], model.energy(patches, given).float())
+    target = model.target(clean, given.masked)
+    torch.testing.assert_close(chain.clean_energies, model.energy(target, given).float())
+    with pytest.raises(ValueError, match='norm_pix=True'):
+        model.restore(corrupted, masked)
 
 
 def test_starts_as_mae_and_changes_nothing():

@@ -124,6 +124,7 @@ def test_browse_of_no_images(config, capsys):
     assert '--num must be >= 1, got 0' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_benchmark_writes_the_table_it_prints(folder, tmp_path, capsys, monkeypatch):
     benchmark = load_tool('benchmarks/benchmark_corruptions')
     names = ['GriddedMask 16, 50 %', 'GaussianNoise', 'MixedCorruption, float32']

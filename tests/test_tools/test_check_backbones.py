@@ -139,6 +139,7 @@ def test_a_missing_second_derivative_stops_the_training_step(monkeypatch):
     assert 'has no second derivative' in row['error']['words']
 
 
+@pytest.mark.slow
 def test_crashes_hangs_and_memory_affect_one_row(monkeypatch):
     huge = dict(embed_dims=16384, num_layers=1, num_heads=2, feedforward_channels=64)
     monkeypatch.setattr(backbone_check, 'GIGABYTES', 1)

@@ -262,6 +262,7 @@ TIMM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', TIMM)
 def test_a_network_of_timm_goes_back_to_timm(model, convert, tmp_path, capsys):
     backbone = dict(type='TIMMBackbone', model_name=model, **TIMM[model])

@@ -65,6 +65,21 @@ def test_accuracies_of_a_benchmark(tmp_path):
         figures.read_accuracies(tmp_path, 'probe')
 
 
+def test_a_benchmark_is_drawn(tmp_path):
+    """As the benchmark itself draws it: means over the seeds against hours."""
+    with open(tmp_path / 'results.csv', 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow([*COLUMNS, 'pretraining_cpu_s'])
+        writer.writerow(['mae', 0, 'test', 'knn', 40, 20, 3600])
+        writer.writerow(['mae', 1, 'test', 'knn', 42, 20, 7200])
+        writer.writerow(['mae', 0, 'val', 'knn', 99, 20, 3600])
+        writer.writerow(['scratch', 0, 'test', 'knn', 25, 0, 0])
+    axes = drawn('benchmark', tmp_path / 'results.csv')
+    assert curve(axes, 'mae') == [(1.5, 41.0)]
+    (_, level) = curve(axes, 'scratch')[0]
+    assert level == 25.0
+
+
 def test_accuracies_of_finetuned_rows(tmp_path):
     """The last validation counts; rows that are not validated yet are left out."""
     write_log(
@@ -204,6 +219,7 @@ def test_figure_3_takes_another_network_for_a_corruption(network, photos, tmp_pa
         (['A', 'PHOTOS'], 'no sub-folder whose name ends in N'),
         (['B', 'PHOTOS'], 'no TIME/vis_data/scalars.json'),
         (['table1', 'PHOTOS'], 'neither a results.csv nor'),
+        (['benchmark', 'nowhere'], 'nowhere'),
     ],
 )
 def test_mistakes_are_named(argv, message, network, photos, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmebm.cli.main import build_parser
-from tests.tools import load_tool
+from tests.tools import exit_code, load_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_dry_run(gpu, tmp_path, monkeypatch, capsys):
 def test_real_commands_are_accepted(gpu, tmp_path):
     """What the GPU will be asked for, by the parsers of the tools."""
     (tmp_path / 'train').mkdir()
-    args = gpu.parse_args(['--data', str(tmp_path)])
+    args = gpu.parse_args(['--device', 'cpu', '--data', str(tmp_path), '--out', str(tmp_path)])
     commands = gpu.parts(args, tmp_path)
     assert list(commands) == ['tests', 'speed', 'comparison']
     assert sum(min(seconds, gpu.LIMIT) for _, seconds in commands.values()) > gpu.LIMIT
@@ -93,13 +93,30 @@ def test_share_of_the_peak(gpu, tmp_path):
     assert line.endswith('98.9 TFLOP/s')
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_without_a_gpu(gpu, tmp_path, capsys):
-    assert gpu.main(['--out', str(tmp_path / 'out')]) == 2
-    assert 'finds no GPU' in capsys.readouterr().err
-    assert not (tmp_path / 'out').exists()
-
-
-def test_wheels_that_are_not_there(gpu, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no wheel in'):
-        gpu.install(tmp_path, tmp_path / 'site')
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ('--devise cpu', 'unrecognized arguments: --devise cpu'),
+        ('--device tpu', "invalid choice: 'tpu'"),
+        ('--device cpu --only comparison', '--only comparison needs --data'),
+        ('--device cpu --data {gone}', '--data: {gone} has no sub-folder train'),
+        ('--device cpu --wheels {gone}', '--wheels: no wheel in {gone}'),
+        ('--device cpu --out {file}/below', '--out {file}/below: Not a directory'),
+        pytest.param(
+            '',
+            'torch finds no GPU',
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU'),
+        ),
+    ],
+)
+def test_bad_options(gpu, tmp_path, capsys, options, message):
+    places = dict(gone=tmp_path / 'gone', file=tmp_path / 'file')
+    places['file'].touch()
+    if '--out' not in options:
+        options += f' --out {places["gone"]}'
+    assert exit_code(gpu.main, options.format(**places).split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('gpu.py: error: ')
+    assert error.count('\n') == 1
+    assert message.format(**places) in error
+    assert list(tmp_path.iterdir()) == [places['file']]

@@ -61,6 +61,7 @@ def rows(text):
     return [row for row in cells if len(row) == 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
 def test_a_checkpoint_alone_is_enough(method, images, tmp_path, capsys):
     save_with_config(method, tmp_path / 'a.pth')
@@ -113,6 +114,7 @@ def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path
     assert [row[:2] for row in rows(out)] == [['a.pth', '3']]
 
 
+@pytest.mark.slow
 def test_the_same_from_python(images, tmp_path):
     save_with_config('energy', tmp_path / 'a.pth')
     network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
@@ -147,6 +149,7 @@ def refusal(capsys, *argv):
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused(images, tmp_path, capsys):
     save_pretrained('energy', tmp_path / 'bare.pth')
     assert 'holds no config' in refusal(capsys, tmp_path / 'bare.pth', images)

@@ -149,6 +149,18 @@ def work_dir_of(config):
         (['optim_wrapper.optimizer.lr=abc'], ["SGD(lr='abc')", 'str']),
         (['train_dataloader.batch_size=0'], ['batch_size', '0']),
         (['model=3'], ['model must be a dict']),
+        (
+            ['model.restoration_loss.type=L1Loss', 'model.restoration_loss.betta=1'],
+            ['restoration_loss L1Loss: ', "unexpected keyword argument 'betta'", '.log)'],
+        ),
+        (['model.backbone.patch_size=0'], ['VisionTransformer(', 'patch_size=0', '.log)']),
+        (['model.data_preprocessor.type=SelfSupPreprocessor'], ['is SelfSupDataPreprocessor']),
+        (['train_cfg.max_epochs=0'], ['train_cfg.max_epochs must be an integer ≥ 1, got 0']),
+        (['train_cfg.max_epochs=x'], ["train_cfg.max_epochs must be an integer ≥ 1, got 'x'"]),
+        (['optim_wrapper.optimizer.lr=nan'], ['optimizer.lr must be a finite number, got nan']),
+        (['randomness.seed=x'], ['randomness.seed must be an integer in 0..4294967295']),
+        (['custom_hooks=3'], ['custom_hooks must be a list of dicts with a type, got 3']),
+        (['default_scope=mmpretrian'], ['no package mmpretrian, the nearest is mmpretrain']),
         (['train_cfg=None'], ['train_cfg must be set, because train_dataloader and optim_wra']),
         # data
         (['train_dataloader.dataset.data_root=gone'], ['does not exist', 'gone', 'data_root']),
@@ -198,6 +210,7 @@ def test_a_mistake_in_the_config_file(config, capsys, text, expected):
 
 
 def test_a_work_dir_that_cannot_be_created(config, capsys, monkeypatch):
+    assert 'work_dir is empty' in line_of(train, capsys, config, '--work-dir', '')
     line = line_of(train, capsys, config, '--work-dir', config / 'below' / 'a file')
     assert f'{config} is not a folder' in line
     monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) != config.parent)
@@ -213,6 +226,7 @@ def checkpoint(config):
     return work_dir_of(config) / 'epoch_1.pth'
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network(config, checkpoint, capsys):
     evaluate.main([str(config), str(checkpoint), '--work-dir', str(work_dir_of(config))])
     images = config.parent / 'images'
@@ -399,6 +413,41 @@ class TestInterruption:
         assert message.startswith('a process that loads images has been ended from outside')
         assert message.endswith('(EOFError)')
 
+    def end_of_a_worker(*_):
+        raise RuntimeError('DataLoader worker (pid 71) is killed by signal: Killed. ')
+
+    def test_a_worker_that_ends_while_an_error_is_reported(self, monkeypatch, capsys):
+        """Torch's handler raises an error of its own, wherever the process is."""
+        heard = signal.signal(signal.SIGCHLD, TestInterruption.end_of_a_worker)
+        end = lambda *_: signal.raise_signal(signal.SIGCHLD)  # noqa: E731
+        monkeypatch.setattr('mmebm.cli.errors._write_trace', end)
+        try:
+            with pytest.raises(SystemExit), one_line_errors('tool.py'):
+                raise ValueError('x')
+        finally:
+            assert signal.signal(signal.SIGCHLD, heard) is TestInterruption.end_of_a_worker
+        assert capsys.readouterr().err == 'tool.py: error: x\n'
+
+    @pytest.mark.parametrize(
+        ('first', 'code', 'line'),
+        [
+            (ValueError('x'), 2, 'error: x'),
+            (KeyboardInterrupt(), 130, 'interrupted'),
+            (AttributeError('x'), 2, 'error: a process that loads images has been ended from'),
+        ],
+    )
+    def test_a_worker_that_ends_while_an_error_is_on_its_way(self, capsys, first, code, line):
+        def run():
+            try:
+                raise first
+            finally:
+                TestInterruption.end_of_a_worker()
+
+        with pytest.raises(SystemExit) as raised, one_line_errors('tool.py'):
+            run()
+        assert raised.value.code == code
+        assert capsys.readouterr().err.startswith(f'tool.py: {line}')
+
     def test_another_process_that_ended(self):
         text = '[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2145'
         message = mistake(RuntimeError(text))
@@ -442,6 +491,7 @@ def test_one_kept_checkpoint_is_warned_of(config, capsys):
     assert 'Warning: with default_hooks.checkpoint.max_keep_ckpts=1' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resuming_passes_over_a_truncated_checkpoint(config, checkpoint, capsys):
     arguments = [str(config), '--work-dir', str(work_dir_of(config)), '--resume', '--cfg-options']
     train.main([*arguments, 'train_cfg.max_epochs=2'])

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from mmebm.corruptions.base import image_order
-from mmebm.utils import checked_int, checked_number, checked_numbers, checked_range
+from mmebm.utils import (
+    checked_int,
+    checked_number,
+    checked_numbers,
+    checked_range,
+    nearest_name,
+)
 
 
 @pytest.mark.parametrize('value', [1.0, '1', None, True, np.bool_(True)])
@@ -69,3 +75,8 @@ def test_image_order():
     assert image_order((1, 2, 3), to_rgb=False).tolist() == [1, 2, 3]
     with pytest.raises(TypeError, match=r'to_rgb must be True or False, got 1'):
         image_order((1, 2, 3), to_rgb=1)
+
+
+def test_nearest_name():
+    assert nearest_name('finetun', ('finetune', 'probe', 'knn')) == ', the nearest is finetune'
+    assert nearest_name('other', ('finetune', 'probe', 'knn')) == ''

@@ -6,6 +6,7 @@ python tools/visualization/figures.py A FOLDER                          accuracy
 python tools/visualization/figures.py B WORK_DIR                        loss of a run
 python tools/visualization/figures.py table1 [FOLDER|results.csv]       masks
 python tools/visualization/figures.py table2 [FOLDER|results.csv]       scales, and other tasks
+python tools/visualization/figures.py benchmark results.csv             accuracy against compute
 
 A FOLDER has a sub-folder per row, as docs/paper.md names them, with the row's finetuning run in
 ROW/finetuning; or a results.csv of ``mmebm benchmark``. Figure A reads N at the end of the
@@ -35,9 +36,11 @@ from PIL import Image
 
 from mmebm.apis import RestorationInferencer, find_images
 from mmebm.cli.errors import one_line_errors
+from mmebm.cli.parser import OneLineParser
 from mmebm.cli.restore_command import chosen_corruption
 from mmebm.utils.run_history import read_history
 from mmebm.visualization import draw_chains, to_uint8
+from mmebm.visualization.benchmark_page import draw_results, summarised
 
 # Figure 3's, in pixels of 224² images.
 PAPER_SIZE = 224
@@ -66,7 +69,7 @@ COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab10'].colors]
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line, or ``argv``."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     figures = parser.add_subparsers(dest='figure', required=True, metavar='FIGURE')
@@ -105,6 +108,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     loss.add_argument('source', metavar='WORK_DIR')
     for name in ('table1', 'table2'):
         figures.add_parser(name).add_argument('source', nargs='?', metavar='FOLDER|results.csv')
+    figures.add_parser('benchmark').add_argument('source', metavar='results.csv')
     for name in ('A', 'table1', 'table2'):
         figures.choices[name].add_argument(
             '--protocol',
@@ -406,6 +410,28 @@ def picture_of_table(args: argparse.Namespace) -> Figure:
     return axes.figure
 
 
+def figure_benchmark(args: argparse.Namespace) -> Figure:
+    """Accuracy of each method of ``mmebm benchmark`` on test images, against compute.
+
+    Raises:
+        ValueError: the file has no test images.
+    """
+    with open(args.source, newline='') as opened:
+        rows = [{k: number_or_text(v) for k, v in row.items()} for row in csv.DictReader(opened)]
+    results = summarised(rows)
+    if not results:
+        raise ValueError(f'{args.source} has no accuracy on test images')
+    return draw_results(results, 'CPU hours')
+
+
+def number_or_text(text: str) -> float | str:
+    """A cell of a CSV file."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 DRAW = {
     '1': figure_1,
     '3': figure_3,
@@ -413,6 +439,7 @@ DRAW = {
     'B': figure_b,
     'table1': picture_of_table,
     'table2': picture_of_table,
+    'benchmark': figure_benchmark,
 }
 
 

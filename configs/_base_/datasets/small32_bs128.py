@@ -5,7 +5,9 @@ data_root = '{{$DATA_ROOT:data/cifar10}}'
 # Cropping as usual on CIFAR: images this small lose too much to a random resized crop of 20 %.
 train_augmentation = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomCrop', crop_size=32, padding=4, padding_mode='reflect'),
+    # Four reflected pixels at each border. RandomCrop's own `padding` would make them black.
+    dict(type='RandomCrop', crop_size=40, pad_if_needed=True, padding_mode='reflect'),
+    dict(type='RandomCrop', crop_size=32),
     dict(type='RandomFlip', prob=0.5),
 ]
 val_preparation = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32))]

@@ -6,7 +6,8 @@ data_root = '{{$DATA_ROOT:data/cifar10}}'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomCrop', crop_size=32, padding=4, padding_mode='reflect'),
+    dict(type='RandomCrop', crop_size=40, pad_if_needed=True, padding_mode='reflect'),
+    dict(type='RandomCrop', crop_size=32),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandAugment',

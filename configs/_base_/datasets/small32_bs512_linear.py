@@ -6,7 +6,8 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='RandomCrop', crop_size=32, padding=4, padding_mode='reflect'),
+            dict(type='RandomCrop', crop_size=40, pad_if_needed=True, padding_mode='reflect'),
+            dict(type='RandomCrop', crop_size=32),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackInputs'),
         ]

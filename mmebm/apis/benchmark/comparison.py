@@ -26,6 +26,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ...utils import nearest_name
 from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...utils.shipped_files import shipped
@@ -41,10 +42,19 @@ from ...visualization.benchmark_page import (
 )
 from ...visualization.page import Curve, write_page
 from ..restoration import find_images
-from .configs import SCRATCH, SIZE, backbones, finetuning_config, pretraining_configs, stage_config
+from .configs import (
+    SCRATCH,
+    finetuning_config,
+    methods_for,
+    pretraining_configs,
+    replacement,
+    stage_config,
+)
 from .measuring import accuracy, frozen_accuracy, split_training_images
+from .network import SMALL_SIZE, BenchmarkBackbone
 from .options import BenchmarkOptions, class_folders
 
+NO_DECAY = (1.0,)  # of the learning rate by layer
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
@@ -212,10 +222,13 @@ class Benchmark:
 
     def __init__(self, options: BenchmarkOptions):
         self.options = options
-        self.methods = chosen_methods(options)
+        self.backbone = replacement(options)
+        self.configs, against = configs_of(options, self.backbone)
+        self.methods = chosen_methods(options, self.configs, against)
+        self.notes = [] if self.backbone is None else notes(options, self.backbone, against)
         self.out = Path(options.out).resolve()
         self.data_root = Path(options.data_root).resolve()
-        check_images(self.data_root)
+        check_images(self.data_root, self.backbone)
         if self.out.exists() and not (self.out / 'split').is_dir() and any(self.out.iterdir()):
             raise ValueError(f'{self.out} holds something else: name another out')
         self.files = split_training_images(
@@ -242,6 +255,8 @@ class Benchmark:
             RuntimeError: a training run failed.
             ValueError: ``out`` holds runs with other options.
         """
+        for note in self.notes:
+            say(note)
         self._say_what_is_left(say)
         tries = [(method, *start) for method in self.methods for start in self.starts(method)]
         tried: dict[tuple, list[dict]] = {}
@@ -292,14 +307,17 @@ class Benchmark:
     def pretrain(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
         stage = self.pretraining(method, seed, epochs, lr)
         config = stage_config(
-            pretraining_configs(self.options.backbone)[method],
+            self.configs[method],
             self.options,
             seed,
             epochs,
             lr,
+            backbone=self.backbone,
             **self.variables,
         )
-        config.train_dataloader.dataset.ann_file = str(self.files['unlabelled'])
+        if self.options.batch_size is not None:
+            config.train_dataloader.batch_size = self.options.batch_size
+        _train_on(config, self.files['unlabelled'])
         train(config, stage, self.processes)
         return stage
 
@@ -309,21 +327,27 @@ class Benchmark:
         method = start.method if start else SCRATCH
         variables = dict(self.variables, PRETRAINED=str(start.checkpoint) if start else 'none')
         config = stage_config(
-            finetuning_config(method, self.options.backbone),
+            self._finetuning_config(method),
             self.options,
             seed,
             self.options.epochs,
             lr,
             layer_decay,
+            backbone=self.backbone,
             **variables,
         )
-        config.train_dataloader.dataset.ann_file = str(self.files['labelled'])
+        _train_on(config, self.files['labelled'])
         if start is None:
             del config.default_hooks['pretrained_backbone']
         elif config.default_hooks.get('position_embedding'):
             # The same embedding for all: the sorting auto-encoder would bring zeros.
             config.default_hooks.position_embedding.priority = 'LOWEST'
         return config
+
+    def _finetuning_config(self, method: str) -> Path:
+        if self.backbone is None:
+            return finetuning_config(method, self.options.backbone)
+        return finetuning_config(method)
 
     def finetune(
         self, start: Stage | None, seed: int, lr: float, layer_decay: float, split: str
@@ -402,7 +426,10 @@ class Benchmark:
         """Learning rates and layer decays of finetuning to choose from."""
         if 'finetune' not in self.options.protocols:
             return []
-        return [(lr, d) for lr in self.options.lrs for d in self.options.layer_decays]
+        decays = self.options.layer_decays
+        if self.backbone is not None and not self.backbone.layer_depth:
+            decays = NO_DECAY
+        return [(lr, d) for lr in self.options.lrs for d in decays]
 
     def attempt(self, key: tuple[str, int, float]) -> list[dict]:
         """Pretrain with the first seed, try the grid, and measure on the validation split."""
@@ -471,7 +498,7 @@ class Benchmark:
         table = markdown_table(result_table(results, compute))
         (self.out / 'results.md').write_text(f'{table}\n')
         if results:
-            draw_results(results, compute, self.out / 'results.png')
+            draw_results(results, compute).savefig(self.out / 'results.png')
         asked = {k: v for k, v in vars(self.options).items() if v is not None}
         page = BenchmarkReport(
             title=f'Benchmark on {self.data_root.name}',
@@ -487,6 +514,7 @@ class Benchmark:
                 'labelled images': str(_lines(self.files['labelled'])),
                 'unlabelled images': str(_lines(self.files['unlabelled'])),
                 'validation images': str(_lines(self.files['val'])),
+                'backbone': str(self.backbone or self.options.backbone),
                 'device': device_name('cuda' if gpu else 'cpu'),
                 'mmebm': __version__,
                 'torch': torch.__version__,
@@ -601,34 +629,64 @@ def plan_table(stages: Sequence[Stage]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def chosen_methods(options: BenchmarkOptions) -> list[str]:
+def configs_of(
+    options: BenchmarkOptions, backbone: BenchmarkBackbone | None
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The pretraining config of each method, and why other methods cannot train the backbone."""
+    if backbone is None:
+        return pretraining_configs(options.backbone), {}
+    return methods_for(backbone)
+
+
+def chosen_methods(
+    options: BenchmarkOptions, configs: dict[str, Path], against: dict[str, str]
+) -> list[str]:
     """The methods asked for, or all of the backbone that need no other weights.
 
+    Args:
+        options: of the comparison.
+        configs, against: see :func:`configs_of`.
+
     Raises:
-        ValueError: there is no such backbone, or it does not go with a method.
+        ValueError: a method does not exist, or does not go with the backbone.
     """
-    if options.backbone not in backbones():
-        raise ValueError(
-            f'backbone must be one of configs/small, {", ".join(backbones())}, got '
-            f'{options.backbone}; all methods are compared on images of {SIZE} × {SIZE}'
-        )
-    possible = [SCRATCH, *pretraining_configs(options.backbone)]
+    possible = [SCRATCH, *configs]
     if options.methods is None:
         return [method for method in possible if method != 'beit']
     for method in options.methods:
+        if method in against:
+            raise ValueError(f'methods: {method} {against[method]}, not {options.backbone}')
         if method not in possible:
             raise ValueError(
                 f'methods must be of {", ".join(possible)} with {options.backbone}, got {method}'
+                f'{nearest_name(method, possible)}'
             )
     return list(options.methods)
 
 
-def check_images(data_root: Path) -> None:
+def notes(
+    options: BenchmarkOptions, backbone: BenchmarkBackbone, against: dict[str, str]
+) -> list[str]:
+    """What is said of a backbone before the start: what it is, and what it does not allow."""
+    said = [f'backbone {backbone}']
+    if options.methods is None and against:
+        reasons = [
+            f'{", ".join(m for m in against if against[m] == reason)} ({reason})'
+            for reason in dict.fromkeys(against.values())
+        ]
+        said.append(f'left out: {"; ".join(reasons)}')
+    if not backbone.layer_depth and 'finetune' in options.protocols:
+        said.append('no layer-wise decay: the backbone does not tell the depth of its parameters')
+    return said
+
+
+def check_images(data_root: Path, backbone: BenchmarkBackbone | None) -> None:
     """Look at the folders, and at an image of each class.
 
     Raises:
         FileNotFoundError: ``train`` or ``test`` is missing, or a class holds no image.
-        ValueError: they have other classes, fewer than two, or images that are not of 32².
+        ValueError: they have other classes, fewer than two, or images that are not of 32², where
+            the backbone is made for 32².
     """
     for part in ('train', 'test'):
         if not (data_root / part).is_dir():
@@ -640,13 +698,17 @@ def check_images(data_root: Path) -> None:
             f'train and test in {data_root} must have the same class sub-folders, at least two'
             + (f', but only one of them has {differing}' if differing else f', got {names[0]}')
         )
+    size = SMALL_SIZE if backbone is None else backbone.network.image_size
     for folder in class_folders(data_root, 'train') + class_folders(data_root, 'test'):
         file = find_images(folder)[0]
+        if size != SMALL_SIZE:  # cropped to any other size
+            continue
         with Image.open(file) as image:
-            if image.size != (SIZE, SIZE):
+            if image.size != (size, size):
                 raise ValueError(
-                    f'images must be of {SIZE} × {SIZE} pixels, for which the configs in '
-                    f'configs/small are made, but {file} has {image.width} × {image.height}'
+                    f'images must be of {size} × {size} pixels, for which the backbone '
+                    f'is made, but {file} has {image.width} × {image.height}: name another '
+                    'backbone, or an image_size to which they are cropped'
                 )
 
 
@@ -659,6 +721,13 @@ def command_line(options: BenchmarkOptions) -> list[str]:
         values = value if isinstance(value, list | tuple) else [value]
         words += [f'--{name.replace("_", "-")}', *map(str, values)]
     return words
+
+
+def _train_on(config: Config, images: Path) -> None:
+    """Train on a list of images, in batches of no more than there are."""
+    loader = config.train_dataloader
+    loader.dataset.ann_file = str(images)
+    loader.batch_size = min(loader.batch_size, _lines(images))
 
 
 def _lines(file: Path) -> int:

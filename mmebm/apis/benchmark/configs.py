@@ -9,10 +9,18 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ...utils.shipped_files import shipped
+from .network import (
+    SMALL_SIZE,
+    BenchmarkBackbone,
+    adapt,
+    find_backbone,
+    name_of,
+    reason_against,
+    resize_vit,
+)
 from .options import BenchmarkOptions
 
 SCRATCH = 'scratch'  # no pretraining: random weights
-SIZE = 32  # pixels of a side of the images
 _environment_lock = threading.Lock()
 
 
@@ -21,11 +29,43 @@ def backbones() -> list[str]:
     return sorted({path.stem.split('_')[1] for path in shipped('configs/small').glob('scratch_*')})
 
 
+def replacement(options: BenchmarkOptions) -> BenchmarkBackbone | None:
+    """The backbone that replaces that of the configs; None where they are taken as they are.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such backbone, or it cannot be pretrained.
+    """
+    name, size = options.backbone, options.image_size
+    if name in backbones():
+        if size in (None, SMALL_SIZE):
+            return None
+        (path,) = shipped('configs/small').glob(f'{SCRATCH}_{name}_*.py')
+        name = str(path)
+    elif '/' not in name and not name.endswith('.py'):
+        raise ValueError(
+            f'backbone must be one of configs/small ({", ".join(backbones())}), timm/NAME, '
+            f'mmpretrain/NAME or a config file, got {name}'
+        )
+    return find_backbone(name, size, options.width, options.depth)
+
+
 def pretraining_configs(backbone: str = 'vit-micro-p4') -> dict[str, Path]:
     """Method → config, for every config in configs/small with this backbone."""
     files = sorted(shipped('configs/small').glob(f'*_{backbone}_*.py'))
     names = {path.stem.split('_')[0]: path for path in files}
     return {k: v for k, v in names.items() if k not in ('finetune', 'linear', SCRATCH)}
+
+
+def methods_for(backbone: BenchmarkBackbone) -> tuple[dict[str, Path], dict[str, str]]:
+    """The methods that can train a backbone, by config, and why the others cannot."""
+    methods, against = {}, {}
+    for name, path in (pretraining_configs('swin-micro-p2') | pretraining_configs()).items():
+        reason = reason_against(name, backbone)
+        if reason is None:
+            methods[name_of(name, backbone)] = path
+        else:
+            against[name_of(name, backbone)] = reason
+    return dict(sorted(methods.items())), against
 
 
 def finetuning_config(method: str, backbone: str = 'vit-micro-p4') -> Path:
@@ -49,22 +89,16 @@ def resize(config: Config, width: int | None, depth: int | None) -> None:
     """Give a ViT ``width`` channels and ``depth`` layers, and adapt neck and head.
 
     Raises:
-        ValueError: it is no ViT, or the width is not a multiple of the number of attention heads.
+        ValueError: see :func:`resize_vit`.
     """
     backbone = config.model.backbone
-    arch = backbone.get('arch')
-    if 'num_layers' not in (arch or {}):
-        raise ValueError(f'width and depth can be set for a ViT only, got {backbone.type}')
-    before = arch.embed_dims
-    width, depth = width or before, depth or arch.num_layers
-    if width % arch.num_heads:
-        raise ValueError(f'width must be a multiple of the {arch.num_heads} heads, got {width}')
-    arch.update(embed_dims=width, num_layers=depth, feedforward_channels=4 * width)
+    before = (backbone.get('arch') or {}).get('embed_dims')
+    resize_vit(backbone, width, depth)
     for part in ('neck', 'head'):
         options = config.model.get(part) or {}
         for key in ('embed_dim', 'embed_dims', 'in_channels'):
             if options.get(key) == before:
-                options[key] = width
+                options[key] = backbone.arch.embed_dims
 
 
 @contextmanager
@@ -87,18 +121,31 @@ def stage_config(
     epochs: int,
     lr: float,
     layer_decay: float | None = None,
+    backbone: BenchmarkBackbone | None = None,
     **variables: str,
 ) -> Config:
-    """A config with this comparison's length, learning rate and backbone, without validation."""
+    """A config with this comparison's length, learning rate and backbone, without validation.
+
+    Args:
+        path: of configs/small.
+        options: of the comparison.
+        seed, epochs, lr: of the run.
+        layer_decay: likewise; None for pretraining.
+        backbone: in place of the config's own.
+        **variables: that the config reads from the environment.
+    """
     with environment(variables):
         config = Config.fromfile(path)
     shorten(config, epochs)
-    if options.width is not None or options.depth is not None:
+    if backbone is not None:
+        adapt(config, backbone)
+        config.custom_imports.imports.append(adapt.__module__)
+    elif options.width is not None or options.depth is not None:
         resize(config, options.width, options.depth)
     if options.num_steps is not None and config.model.type.startswith('Energy'):
         config.model.num_steps = options.num_steps
     config.optim_wrapper.optimizer.lr = lr
-    if layer_decay is not None:
+    if layer_decay is not None and config.optim_wrapper.get('constructor'):
         config.optim_wrapper.paramwise_cfg.layer_decay_rate = layer_decay
     config.randomness.seed = seed
     config.default_hooks.checkpoint.update(max_keep_ckpts=2, save_best=None)

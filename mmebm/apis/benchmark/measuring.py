@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ...backbones import set_sincos_position_embedding
+from ...evaluation.backbone_check import channels
 from ...evaluation.knn import knn_predict
 from ...utils.checkpoint import load_checkpoint_safely
 from ..features import FeatureExtractor
@@ -19,6 +20,7 @@ from ..restoration import find_images
 from .options import class_folders
 
 NEIGHBOURS = 20
+LARGEST_PART, SMALLEST_PART = 0.8, 0.002  # shares of a network's parameters
 
 # Data -------------------------------------------------------------------------------------------
 
@@ -101,6 +103,30 @@ def accuracy(config: Config, checkpoint: Path, split: str, files: dict[str, Path
     return 100 * right / count
 
 
+def layers_of(backbone: nn.Module) -> list[nn.Module]:
+    """The parts that a network passes one after the other: layers, stages, or the whole of it.
+
+    MMPretrain's have a list of them. In others it is the parts of the innermost module that holds
+    four fifths of the parameters, such as timm's ``blocks``, ``stages`` or ``layer1`` to
+    ``layer4``, those without parameters left out.
+    """
+    for name in ('layers', 'stages'):
+        if isinstance(getattr(backbone, name, None), nn.ModuleList):
+            return list(getattr(backbone, name))
+
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    inside = backbone
+    while True:
+        parts = [part for part in inside.children() if size(part)]
+        largest = max(parts, key=size, default=None)
+        if largest is None or size(largest) < LARGEST_PART * size(backbone):
+            break
+        inside = largest
+    return [p for p in parts if size(p) >= SMALLEST_PART * size(backbone)] or [backbone]
+
+
 @torch.no_grad()
 def layer_features(
     extractor: FeatureExtractor, config: Config, split: str, files: dict[str, Path]
@@ -108,20 +134,22 @@ def layer_features(
     """The mean over the patches or positions after every layer, and the labels.
 
     Returns:
-        A tensor ``(images, D)`` per layer (of a ViT) or stage (of a ConvNeXt or Swin), and the
-        labels ``(images,)``.
+        A tensor ``(images, D)`` per layer (of a ViT) or stage (of other networks), and the labels
+        ``(images,)``.
     """
     backbone, found = extractor.model.backbone, []
-    layers = backbone.layers if hasattr(backbone, 'layers') else backbone.stages
 
     def keep(module: nn.Module, args: tuple, out: Tensor | tuple) -> None:
         out = out[0] if isinstance(out, tuple) else out  # a Swin's stage also gives its size
-        if out.dim() == 4:  # (B, D, H, W)
-            found.append(out.mean((2, 3)))
+        if out.dim() == 2:
+            found.append(out)
+        elif out.dim() == 4:  # (B, D, H, W), or timm's (B, H, W, D)
+            last = channels(backbone, out) == out.shape[3] != out.shape[1]
+            found.append(out.mean((1, 2) if last else (2, 3)))
         else:  # (B, T + L, D)
             found.append(out[:, getattr(backbone, 'num_extra_tokens', 0) :].mean(1))
 
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    hooks = [layer.register_forward_hook(keep) for layer in layers_of(backbone)]
     features, targets = [], []
     try:
         for batch in batches(config, split, files):
@@ -158,7 +186,7 @@ def frozen_accuracy(
     from sklearn.preprocessing import StandardScaler
 
     extractor = FeatureExtractor(config, checkpoint, seed=seed)
-    if hasattr(extractor.model.backbone, 'pos_embed') and checkpoint is None:
+    if config.default_hooks.get('position_embedding') and checkpoint is None:
         set_sincos_position_embedding(extractor.model.backbone)
     features, targets = layer_features(extractor, config, 'labelled', files)
     queries, truth = layer_features(extractor, config, split, files)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ...utils import checked_int, checked_number
+from ...utils import checked_int, checked_number, nearest_name
 
 PROTOCOLS = ('finetune', 'probe', 'knn')
 
@@ -14,11 +14,13 @@ class BenchmarkOptions:
     """Options of :class:`Benchmark`, and of ``mmebm benchmark`` by the same names.
 
     Attributes:
-        data_root: holds ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE``, images of 32².
+        data_root: holds ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE``.
         out: where runs and results go.
         methods: None takes all that the backbone has, but BEiT, which needs its tokenizer's
             weights.
-        backbone: one of configs/small.
+        backbone: one of configs/small; or ``timm/NAME``, ``mmpretrain/NAME`` or a config file.
+        image_size: side in pixels, ≥ 8. None takes the backbone's own, which is 32 in
+            configs/small; images for 32 must be of this size, for others they are cropped to it.
         protocols: of :data:`PROTOCOLS`; the first one chooses each method's learning rate of
             pretraining.
         seeds: the first one makes the choices.
@@ -32,6 +34,7 @@ class BenchmarkOptions:
             validation split.
         width, depth: channels and layers of the ViT; None leaves them.
         num_steps: N of the energy methods, ≥ 0; None leaves it.
+        batch_size: of pretraining; None leaves it.
         workers: processes that load images, ≥ 0; None leaves them.
         jobs: training runs at the same time, ≥ 1.
 
@@ -43,6 +46,7 @@ class BenchmarkOptions:
     out: str
     methods: Sequence[str] | None = None
     backbone: str = 'vit-micro-p4'
+    image_size: int | None = None
     protocols: Sequence[str] = PROTOCOLS
     seeds: Sequence[int] = (0,)
     pretraining_epochs: Sequence[int] = (40,)
@@ -56,13 +60,14 @@ class BenchmarkOptions:
     width: int | None = None
     depth: int | None = None
     num_steps: int | None = None
+    batch_size: int | None = None
     workers: int | None = None
     jobs: int = 1
 
     def __post_init__(self) -> None:
         least = dict(
-            seeds=0, pretraining_epochs=2, epochs=2, split_seed=0, labels_per_class=1, width=1,
-            depth=1, num_steps=0, workers=0, jobs=1,
+            image_size=8, seeds=0, pretraining_epochs=2, epochs=2, split_seed=0,
+            labels_per_class=1, width=1, depth=1, num_steps=0, batch_size=1, workers=0, jobs=1,
         )  # fmt: skip
         for name, minimum in least.items():
             for value in self._values(name):
@@ -79,7 +84,8 @@ class BenchmarkOptions:
                 )
         unknown = [p for p in self.protocols if p not in PROTOCOLS]
         if unknown:
-            raise ValueError(f'protocols must be of {", ".join(PROTOCOLS)}, got {unknown[0]}')
+            near = nearest_name(unknown[0], PROTOCOLS)
+            raise ValueError(f'protocols must be of {", ".join(PROTOCOLS)}, got {unknown[0]}{near}')
 
     def _values(self, name: str) -> list:
         value = getattr(self, name)

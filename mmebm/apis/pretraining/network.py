@@ -14,7 +14,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ...backbones.group_norm import GroupNormBackbone
-from ...backbones.position_embedding import set_sincos_position_embedding
+from ...backbones.position_embedding import find_position_embedding
 from ...evaluation.backbone_check import (
     algorithm,
     build,
@@ -44,6 +44,7 @@ class Network:
         image_size: side of its images in pixels.
         in_channels: D of its features, which the energy head takes.
         features: their shape, in words.
+        pooled: whether they are ``(B, D)``.
         group_norm: how many batch norms were replaced.
         sincos: whether it has an absolute position embedding to start as sin-cos.
         parameters: number of them.
@@ -54,6 +55,7 @@ class Network:
     image_size: int
     in_channels: int
     features: str
+    pooled: bool
     group_norm: int
     sincos: bool
     parameters: int
@@ -96,9 +98,24 @@ def find(name: str, image_size: int | None, keep_batch_norm: bool) -> Network:
     Raises:
         ValueError: there is no such backbone, or it cannot be pretrained; says why.
     """
+    config, own = config_of(name)
+    return try_out(name, config, image_size or own, own, keep_batch_norm)
+
+
+def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool) -> Network:
+    """As :func:`find`, of a config.
+
+    Args:
+        name: for messages.
+        config: of the backbone, without a size.
+        size: side of the images in pixels.
+        own: that of the images that the backbone is made for.
+        keep_batch_norm: leave batch norms in place.
+
+    Raises:
+        ValueError: it cannot be pretrained; says why.
+    """
     init_default_scope('mmpretrain')
-    config, own = _config_of(name)
-    size = image_size or own
     try:
         config, backbone, features = _run(config, size, own)
     except Exception as error:  # other people's code: it fails in any way
@@ -124,14 +141,24 @@ def find(name: str, image_size: int | None, keep_batch_norm: bool) -> Network:
         image_size=size,
         in_channels=in_channels,
         features=shape_of(features),
+        pooled=last.dim() == 2,
         group_norm=replaced,
         sincos=_takes_sincos(backbone),
         parameters=sum(p.numel() for p in backbone.parameters()),
     )
 
 
-def _config_of(name: str) -> tuple[dict, int]:
-    """The backbone's config without a size, and the size that it is made for."""
+def config_of(name: str) -> tuple[dict, int]:
+    """The config of a backbone without a size, and the size that it is made for.
+
+    Args:
+        name: see :func:`find`.
+
+    Raises:
+        FileNotFoundError: the config file does not exist.
+        ValueError: there is no such backbone; names the nearest.
+    """
+    init_default_scope('mmpretrain')
     library, _, model = name.partition('/')
     if library == 'timm' and model:
         if not timm.is_model(model):
@@ -224,8 +251,9 @@ def _refused(name: str, size: int, error: Exception) -> ValueError:
 
 
 def _takes_sincos(backbone: nn.Module) -> bool:
+    """Whether there is one embedding per patch, of as many channels as sin-cos needs."""
     try:
-        set_sincos_position_embedding(backbone)
+        found = find_position_embedding(backbone)
     except ValueError:
         return False
-    return True
+    return found.value.shape[-1] % 4 == 0

@@ -4,18 +4,19 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 
 from ...datasets import passes_in_round
+from ...utils.shipped_files import shipped
 from .images import Images
 from .network import Network
 
-# BGR → RGB, then ImageNet's statistics, as in the other configs
-PIXELS = dict(
-    type='SelfSupDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+BASES = (
+    'models/energy_vit-small-p16.py',
+    'datasets/imagenet_bs32.py',
+    'schedules/adamw_bs256_100e.py',
+    'default_runtime.py',
 )
 CORRUPTIONS = ('mixed', 'masking', 'super-resolution', 'denoising', 'colorization')
 BATCH_SIZES = dict(cuda=256, cpu=32)  # at most: the paper's; on a CPU more steps are worth more
@@ -24,8 +25,8 @@ ROUND_SECONDS = 20.0  # an interrupted run ends after so long
 ROUNDS = 20  # at least, so that short runs are validated and saved in between
 SAVE_SECONDS = 300.0
 VALIDATION_SHARE = 0.05  # of the time
-COMPILE_SECONDS = 2 * 3600  # of training on a GPU, from which on compiling (minutes) pays
 WARM_UP = 0.05  # of the iterations
+MAX_NORM = 0.3  # of all gradients together; ours
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,16 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
     )
 
 
+def suitable_scale(size: int) -> int:
+    """Of super-resolution, for images of a side of ``size`` pixels."""
+    return 16 if size >= 160 else 8 if size >= 48 else 4
+
+
+def edge_before_crop(size: int) -> int:
+    """The short side of a held-out image, in pixels, before its centre of ``size`` is cut out."""
+    return round(size * 256 / 224) if size >= 128 else size
+
+
 def corruption_of(kind: str, size: int) -> dict:
     """The config of a corruption, with cells and scales that suit the image size.
 
@@ -104,10 +115,9 @@ def corruption_of(kind: str, size: int) -> dict:
         size: side of the images in pixels.
     """
     cell = max(4, size // 14)
-    scale = 16 if size >= 160 else 8 if size >= 48 else 4
     single = {
         'masking': dict(type='GriddedMask', patch_size=cell, ratio=0.5),
-        'super-resolution': dict(type='SuperResolution', scale=scale),
+        'super-resolution': dict(type='SuperResolution', scale=suitable_scale(size)),
         'denoising': dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
         'colorization': dict(type='Colorization'),
     }
@@ -137,142 +147,83 @@ def config_of(
 ) -> Config:
     """The config of the run, without a base, for ``tools/train.py`` as for this one."""
     size = network.image_size
+    config = _base()
     corruption = corruption_of(choices.corruption, size)
-    edge = round(size * 256 / 224) if size >= 128 else size
-    pack = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption'))
-    train = [
-        dict(type='LoadImageFromFile'),
-        dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.2, 1.0)),
-        dict(type='RandomFlip', prob=0.5),
-        corruption,
-        pack,
-    ]
-    held_out = [
-        dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=edge, edge='short'),
-        dict(type='CenterCrop', crop_size=size),
-        dict(**corruption, seed=0),
-        pack,
-    ]
-    loader = dict(
-        num_workers=choices.workers,
-        persistent_workers=choices.workers > 0,
-        collate_fn=dict(type='default_collate'),
-        worker_init_fn=dict(type='mmengine.own_process_group'),
+    augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
+    pack = config.pop('pack')
+    augmentation[1].scale = size
+    preparation[1].scale, preparation[2].crop_size = edge_before_crop(size), size
+    config.model.backbone = network.config  # not update(), which merges
+    config.model.head.in_channels = network.in_channels
+    config.model.num_steps = choices.num_steps
+    config.model.compile_step = choices.compile_step
+
+    round_size = length.per_round * choices.batch_size * choices.processes
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.update(
+            batch_size=choices.batch_size,
+            num_workers=choices.workers,
+            persistent_workers=choices.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=dict(type='mmengine.own_process_group'),
+        )
+        loader.dataset.pop('data_prefix')
+        loader.dataset.data_root = str(images.root)
+    config.train_dataloader.sampler = dict(type='RoundSampler', round_size=round_size)
+    config.train_dataloader.dataset.update(
+        ann_file=str(out / 'train.txt'),
+        repeats=passes_in_round(round_size, len(images.train)),
+        pipeline=[*augmentation, corruption, pack],
     )
-    folder = dict(type='ImageFolder', data_root=str(images.root))
-    hooks = [
-        dict(type='ReproducibleEpochsHook'),
-        dict(type='UnreadableImagesHook'),
-        dict(type='FiniteLossHook'),
-        dict(type='GracefulStopHook'),
-        dict(type='ReportHook'),
+    config.val_dataloader.dataset.update(
+        ann_file=str(out / 'held_out.txt'),
+        with_label=bool(images.classes),
+        pipeline=[*preparation, dict(**corruption, seed=0), pack],
+    )
+
+    config.optim_wrapper.update(dtype=choices.precision, clip_grad=dict(max_norm=MAX_NORM))
+    config.optim_wrapper.optimizer.lr = choices.learning_rate
+    warm_up, decay = config.param_scheduler
+    begin = max(1, round(WARM_UP * length.iterations))
+    for scheduler in (warm_up, decay):
+        scheduler.pop('convert_to_iter_based')
+        scheduler.by_epoch = False
+    warm_up.update(start_factor=0.01, end=begin)
+    decay.update(
+        T_max=max(1, length.iterations - begin),
+        begin=begin,
+        end=max(begin + 1, length.iterations),
+    )
+    config.train_cfg.update(max_epochs=length.rounds, val_interval=length.validation_interval)
+    config.default_hooks.logger.interval = max(1, min(10, length.per_round))
+    config.default_hooks.checkpoint = dict(
+        type='CheckpointHook', interval=length.save_interval, max_keep_ckpts=2
+    )
+    config.custom_hooks = [
+        *(hook for hook in config.custom_hooks if hook.type != 'RestorationVisualizationHook'),
+        *_hooks(images, network, choices),
     ]
-    if network.sincos and choices.start is None:
-        hooks.append(dict(type='SinCosPositionEmbeddingHook'))
+    config.randomness.seed = choices.seed
+    config.work_dir = str(out)
+    return config
+
+
+def _hooks(images: Images, network: Network, choices: Choices) -> list[dict]:
+    hooks = [dict(type='GracefulStopHook'), dict(type='ReportHook')]
     if choices.start is not None:
         hooks.append(dict(type='PretrainedBackboneHook', checkpoint=choices.start))
+    elif network.sincos:
+        hooks.append(dict(type='SinCosPositionEmbeddingHook'))
     if images.classes:
         hooks.append(dict(type='NeighbourAccuracyHook'))
-    warm_up = max(1, round(WARM_UP * length.iterations))
-    round_size = length.per_round * choices.batch_size * choices.processes
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            custom_imports=dict(imports=['mmebm'], allow_failed_imports=False),
-            model=dict(
-                type='EnergyRestorationAlgorithm',
-                backbone=network.config,
-                head=dict(type='EnergyHead', in_channels=network.in_channels),
-                num_steps=choices.num_steps,
-                compile_step=choices.compile_step,
-                data_preprocessor=PIXELS,
-            ),
-            train_dataloader=dict(
-                batch_size=choices.batch_size,
-                **loader,
-                drop_last=True,
-                sampler=dict(
-                    type='RoundSampler',
-                    round_size=round_size,
-                ),
-                dataset=dict(
-                    **folder,
-                    ann_file=str(out / 'train.txt'),
-                    repeats=passes_in_round(round_size, len(images.train)),
-                    pipeline=train,
-                ),
-            ),
-            val_dataloader=dict(
-                batch_size=choices.batch_size,
-                **loader,
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                dataset=dict(
-                    **folder,
-                    ann_file=str(out / 'held_out.txt'),
-                    with_label=bool(images.classes),
-                    test_mode=True,
-                    pipeline=held_out,
-                ),
-            ),
-            val_evaluator=[dict(type='RestorationMetric'), dict(type='EnergyMetric')],
-            val_cfg=dict(),
-            optim_wrapper=dict(
-                type='MixedPrecisionOptimWrapper',
-                dtype=choices.precision,
-                clip_grad=dict(max_norm=0.3),
-                optimizer=dict(
-                    type='AdamW', lr=choices.learning_rate, betas=(0.9, 0.95), weight_decay=0.05
-                ),
-                paramwise_cfg=dict(
-                    norm_decay_mult=0.0,
-                    bias_decay_mult=0.0,
-                    custom_keys=dict(
-                        pos_embed=dict(decay_mult=0.0),
-                        cls_token=dict(decay_mult=0.0),
-                        log_step_size=dict(lr_mult=10.0, decay_mult=0.0),
-                    ),
-                ),
-            ),
-            param_scheduler=[
-                dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
-                dict(
-                    type='CosineAnnealingLR',
-                    by_epoch=False,
-                    T_max=max(1, length.iterations - warm_up),
-                    begin=warm_up,
-                    end=max(warm_up + 1, length.iterations),
-                    eta_min=0.0,
-                ),
-            ],
-            train_cfg=dict(
-                type='EpochBasedTrainLoop',
-                max_epochs=length.rounds,
-                val_interval=length.validation_interval,
-            ),
-            default_hooks=dict(
-                timer=dict(type='IterTimerHook'),
-                logger=dict(type='LoggerHook', interval=max(1, min(10, length.per_round))),
-                param_scheduler=dict(type='ParamSchedulerHook'),
-                checkpoint=dict(
-                    type='CheckpointHook', interval=length.save_interval, max_keep_ckpts=2
-                ),
-                sampler_seed=dict(type='DistSamplerSeedHook'),
-            ),
-            custom_hooks=hooks,
-            env_cfg=dict(
-                cudnn_benchmark=False,
-                mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-                dist_cfg=dict(backend='nccl'),
-            ),
-            visualizer=dict(
-                type='UniversalVisualizer',
-                vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
-            ),
-            log_level='INFO',
-            load_from=None,
-            resume=False,
-            randomness=dict(seed=choices.seed, deterministic=False),
-            work_dir=str(out),
-        )
-    )
+    return hooks
+
+
+def _base() -> Config:
+    """The configs that those of the paper inherit from, merged; without tests."""
+    merged = {}
+    for name in BASES:
+        merged |= Config.fromfile(shipped(f'configs/_base_/{name}')).to_dict()
+    for name in ('data_root', 'auto_scale_lr', *(n for n in merged if n.startswith('test_'))):
+        del merged[name]
+    return Config(merged)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -29,11 +30,11 @@ from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
 from ...utils.checkpoint import newest_sound_checkpoint, register_safe_loader
 from ...utils.whole_files import register_whole_files
+from . import hub
 from . import images as image_lists
 from . import network as networks
 from .plan import (
     BATCH_SIZES,
-    COMPILE_SECONDS,
     CORRUPTIONS,
     LEARNING_RATE,
     REFERENCE_BATCH,
@@ -42,7 +43,7 @@ from .plan import (
     config_of,
     length_of,
 )
-from .trial import largest_batch, measure, with_batch
+from .trial import WORTH_COMPILING, choose
 
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 EPOCHS = 100  # if no length is given
@@ -73,7 +74,7 @@ class PretrainingRun:
 
 
 def pretrain(
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path] | Any,
     backbone: str | nn.Module,
     out: str | Path,
     *,
@@ -99,8 +100,10 @@ def pretrain(
     """Pretrain a backbone by energy restoration; the same call again goes on where it stopped.
 
     Args:
-        data: folder of images (any depth, no labels), or text file with a path per line, or several
-            of these. Where all images lie in class sub-folders, kNN accuracy is measured too.
+        data: folder of images (any depth, no labels), or text file with a path per line; or
+            ``hf:NAME``, ``hf:NAME:SPLIT`` or a ``datasets.Dataset`` of Hugging Face, whose images
+            are written into ``out``; or several of these. Where all images lie in class
+            sub-folders, kNN accuracy is measured too.
         backbone: ``timm/NAME``, ``mmpretrain/NAME`` (a model of its index, or a class), or a config
             file with a ``model.backbone``; or a module, which starts with its own weights.
         out: folder for all files of the run: a new one, or that of the same run.
@@ -136,13 +139,14 @@ def pretrain(
         OSError: the disk has no room.
     """
     out = Path(out).expanduser().absolute()
+    sources = [data] if isinstance(data, str | Path) or hub.is_hub(data) else list(data)
     if isinstance(backbone, nn.Module):
         if start is not None:
             raise ValueError('start: a module as backbone starts with its own weights')
         backbone = networks.give(backbone)
         say(f'backbone    {backbone}: config.py cannot build it, only this process can')
     options = dict(
-        data=[str(Path(d).expanduser().absolute()) for d in _listed(data)],
+        data=[_name_of(source) for source in sources],
         backbone=backbone,
         hours=hours,
         epochs=epochs,
@@ -162,10 +166,13 @@ def pretrain(
         processes=processes,
     )
     _check(options)
+    hub_data = [d for d in sources if hub.is_hub(d)]
     if _is_there(out, options):
         finished = (out / 'checkpoint.pth').is_file()
         say(f'{out}: {"this run is finished" if finished else "continuing the run that is there"}')
     else:
+        for source in hub_data:
+            hub.write(source, out, say)
         prepare(out, options, say)
     return finish(out, train or train_here, say)
 
@@ -175,7 +182,8 @@ def prepare(
 ) -> None:
     """Look at data and backbone, choose what is not given, and write the config into ``out``."""
     began = clock()
-    images = image_lists.find(options['data'], options['held_out'], options['seed'])
+    sources = [hub.folder_of(d, out) if hub.is_hub(d) else d for d in options['data']]
+    images = image_lists.find(sources, options['held_out'], options['seed'])
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     device = get_device()
     network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
@@ -226,27 +234,34 @@ def prepare(
             length_of(Speed(1.0, 0.0), iterations=1),
         )
         draft.custom_hooks = []
-        hours = options['hours']
-        seconds = TRIAL_SECONDS if hours is None else min(60.0, hours * 3600 / 40)
+        for loader in (draft.train_dataloader, draft.val_dataloader):
+            loader.dataset.serialize_data = False  # for which all of Python's memory is searched
+
+        def iterations_of(batch: int) -> int:
+            passes = options['epochs'] or EPOCHS
+            wanted = passes * len(images.train) / (batch * processes)
+            return options['iterations'] or max(1, round(wanted))
+
+        def training(speed: Speed, batch: int) -> float:
+            return total or iterations_of(batch) * speed.iteration
+
+        total = None if options['hours'] is None else options['hours'] * 3600
+        seconds = TRIAL_SECONDS if total is None else min(60.0, total / 40)
+        say(
+            'trying      batch size and precision'
+            + (', then a compiled step, which takes minutes' if _may_compile(options) else '')
+        )
         with quiet():
-            if asked is None:
-                draft, speed = largest_batch(draft, batch, seconds, clock)
-            else:
-                draft = with_batch(draft, batch)
-                speed = measure(draft, seconds, clock)
-    batch = draft.train_dataloader.batch_size
+            choice = choose(draft, options, training, seconds, clock)
+    batch = choice.config.train_dataloader.batch_size
     spent = clock() - began
-    speed = Speed(speed.iteration, speed.validation, spent + speed.start)
+    measured = choice.speed
+    speed = Speed(measured.iteration, measured.validation, spent + measured.start)
     share = min(1.0, batch * processes / REFERENCE_BATCH)
     rate = options['learning_rate'] or LEARNING_RATE * share
-    iterations = options['iterations']
-    if iterations is None and hours is None:
-        passes = options['epochs'] or EPOCHS
-        iterations = max(1, round(passes * len(images.train) / (batch * processes)))
-    length = length_of(speed, iterations, None if hours is None else hours * 3600)
-    training = length.iterations * speed.iteration
-    if options['compile_step'] is None:
-        choices['compile_step'] = device == 'cuda' and training > COMPILE_SECONDS
+    length = length_of(speed, None if total else iterations_of(batch), total)
+    choices['precision'] = choice.config.optim_wrapper.dtype
+    choices['compile_step'] = choice.config.model.compile_step
     config = config_of(
         out,
         images,
@@ -255,7 +270,7 @@ def prepare(
         length,
     )
     _check_disk(out, config)
-    _say_choices(say, config, options, length, speed, device, len(images.train))
+    _say_choices(say, config, options, length, speed, choice.reasons, len(images.train))
     out.mkdir(parents=True, exist_ok=True)
     _write_lists(out, images)
     if tensors is not None:
@@ -290,6 +305,8 @@ def starting_weights(network: networks.Network, start: str | None) -> dict[str, 
 def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
     """Train by the config in ``out``, or go on, and write the backbone."""
     config = Config.fromfile(out / 'config.py')
+    # MMEngine names loggers by it and the second: two runs in one second would share a log
+    config.experiment_name = out.resolve().name
     done = out / f'epoch_{config.train_cfg.max_epochs}.pth'
     if not (out / 'checkpoint.pth').is_file():
         if not done.is_file():
@@ -387,8 +404,13 @@ def quiet():
         yield
 
 
-def _listed(data) -> list:
-    return [data] if isinstance(data, str | Path) else list(data)
+def _may_compile(options: dict) -> bool:
+    hours = options['hours'] or 0.0
+    return options['compile_step'] is None and hours * 3600 >= WORTH_COMPILING
+
+
+def _name_of(source) -> str:
+    return hub.name_of(source) if hub.is_hub(source) else str(Path(source).expanduser().absolute())
 
 
 def _check(options: dict) -> None:
@@ -428,7 +450,7 @@ def _is_there(out: Path, options: dict) -> bool:
         raise ValueError(f'out {out} is a file, but must be a folder')
     file = out / OPTIONS
     if not file.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(path.name != hub.FOLDER for path in out.iterdir()):
             raise ValueError(f'out {out} holds other files: give a new folder')
         there = next(p for p in (out, *out.parents) if p.is_dir())
         if not os.access(there, os.W_OK | os.X_OK):
@@ -469,34 +491,30 @@ def _check_disk(out: Path, config: Config) -> None:
         )
 
 
-def _say_choices(say, config, options, length, speed, device, num_images) -> None:
+def _say_choices(say, config, options, length, speed, reasons, num_images) -> None:
     loader, wrapper = config.train_dataloader, config.optim_wrapper
     processes = options['processes']
     batch = loader.batch_size
     total = batch * processes
-    why = (
-        'as asked for'
-        if options['batch_size']
-        else ('the largest that fits in memory, at most 256' if device == 'cuda' else 'on a CPU')
-    )
-    say(f'batch       {batch}{f" × {processes} processes" if processes > 1 else ""}: {why}')
     rate = wrapper.optimizer.lr
-    why = 'as asked for' if options['learning_rate'] else f'1e-3 × {total} / 32, at most 1e-3'
-    say(f'lr          {rate:.3g}: {why}')
-    why = 'as asked for' if options['precision'] else f'what the {device} computes in'
-    say(f'precision   {wrapper.dtype}: {why}')
-    compiled = config.model.compile_step
-    why = (
-        'as asked for'
-        if options['compile_step'] is not None
-        else (
-            'the run is long enough to pay for minutes of compiling'
-            if compiled
-            else 'would take minutes that this run does not win back'
-        )
-    )
-    say(f'compile     {"yes" if compiled else "no"}: {why}')
-    say(f'workers     {loader.num_workers}: processes that load images')
+    for name, value, asked, reason in (
+        (
+            'batch',
+            f'{batch} × {processes} processes' if processes > 1 else batch,
+            options['batch_size'],
+            reasons.get('batch'),
+        ),
+        ('lr', f'{rate:.3g}', options['learning_rate'], f'1e-3 × {total} / 32, at most 1e-3'),
+        ('precision', wrapper.dtype, options['precision'], reasons.get('precision')),
+        (
+            'compile',
+            'yes' if config.model.compile_step else 'no',
+            options['compile_step'],
+            reasons.get('compile'),
+        ),
+        ('workers', loader.num_workers, options['workers'], 'one per core but one, at most 8'),
+    ):
+        say(f'{name:<11} {value}: {reason if asked is None else "as asked for"}')
     minutes = (speed.start + length.iterations * speed.iteration) / 60
     epochs = length.iterations * total / num_images
     say(

@@ -35,7 +35,7 @@ class FiniteLossHook(Hook):
             FloatingPointError: one is NaN or infinite. Names iteration, descent step, step size,
                 and the images of the batch, of which the first three if none is to blame alone.
         """
-        figures = {k: torch.as_tensor(v).detach().item() for k, v in (outputs or {}).items()}
+        figures = _fetched(outputs or {})
         if not all(map(math.isfinite, figures.values())):
             raise FloatingPointError(_describe(figures, runner, _blame(data_batch)))
         if self._checkpoint_due(runner):
@@ -57,6 +57,13 @@ class FiniteLossHook(Hook):
             or (hook.save_last and self.is_last_train_iter(runner))
             for hook in hooks
         )
+
+
+def _fetched(figures: dict[str, Any]) -> dict[str, float]:
+    """The figures, tensors of one element or numbers, as numbers: the device is waited for once."""
+    tensors = {k: v.detach().reshape(1) for k, v in figures.items() if isinstance(v, torch.Tensor)}
+    fetched = torch.cat(list(tensors.values())).tolist() if tensors else []
+    return figures | dict(zip(tensors, fetched, strict=True))
 
 
 def _describe(figures: dict[str, float], runner: Runner, blame: str) -> str:

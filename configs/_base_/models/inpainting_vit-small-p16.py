@@ -1,0 +1,20 @@
+# ViT-S/16 at 224² and an energy of masked patches given the others. The backbone ends as MAE's encoder
+# does. The head (3.5 M parameters) is left behind; ours: its size.
+_base_ = './energy_vit-small-p16.py'
+
+model = dict(
+    type='EnergyInpaintingAlgorithm',
+    backbone=dict(out_type='raw', final_norm=True),
+    head=dict(
+        _delete_=True,
+        type='PatchEnergyHead',
+        in_channels=384,
+        grid=224 // 16,
+        patch_size=16,
+        embed_dims=256,
+        num_layers=4,
+        num_heads=8,
+    ),
+    norm_pix=True,
+    num_steps=1,
+)
