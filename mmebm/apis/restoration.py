@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -15,6 +14,7 @@ from ..datasets import IMAGE_EXTENSIONS
 from ..models import EnergyRestorationAlgorithm
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
+from ..utils.device import usable_device
 from ..utils.state_dict import check_fit
 from ..visualization import Chain, to_chains
 
@@ -139,8 +139,9 @@ def load_pretrained(
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: no config is given and the checkpoint holds none; the checkpoint belongs to
-            another network; or the config's model is another algorithm.
+            another network; the config's model is another algorithm; or there is no such device.
     """
+    device = usable_device(device)
     state = load_checkpoint_safely(checkpoint)
     if config is None:
         config = config_inside(state, checkpoint)
@@ -153,7 +154,7 @@ def load_pretrained(
     weights = state.get('state_dict', state)
     check_fit(model, weights, checkpoint, f'the {found} of the config')
     model.load_state_dict(weights)
-    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval(), config
+    return model.to(device).eval(), config
 
 
 def read_image(image: str | Path | np.ndarray) -> dict:

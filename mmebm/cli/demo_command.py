@@ -10,6 +10,7 @@ Needs Gradio: pip install 'mmebm[demo]'
 import argparse
 import ipaddress
 import os
+import socket
 from pathlib import Path
 
 
@@ -54,7 +55,7 @@ def start(args: argparse.Namespace):
 
     Raises:
         ImportError: Gradio is missing.
-        OSError: the port is taken.
+        OSError: the port is taken, or this machine has no such address.
         TypeError, ValueError: an option is out of its range.
     """
     from ..utils import checked_int, checked_number
@@ -65,6 +66,7 @@ def start(args: argparse.Namespace):
     folder = None if args.folder is None else Path(args.folder).expanduser().resolve()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f'--folder: no such folder: {args.folder}')
+    check_address(args.host, args.port)
     import_gradio()
     from ..apis import WholeImageRestorer
     from .demo_page import STYLE, build_page, theme
@@ -92,6 +94,24 @@ def start(args: argparse.Namespace):
     )
     print(f'mmebm demo: {page.local_url}', flush=True)
     return page
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Check that one can listen there; Gradio tries a hundred ports, and says so for each.
+
+    Raises:
+        OSError: the port is taken, or this machine has no such address.
+    """
+    where = host if port is None else f'{host}, port {port}'
+    try:
+        for family, kind, *_, address in socket.getaddrinfo(
+            host, port or 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except OSError as error:
+        raise OSError(f'cannot listen at {where}: {error.strerror or error}') from error
 
 
 def import_gradio():

@@ -1,4 +1,4 @@
-"""The hardware that a measurement belongs to."""
+"""The hardware: which may be asked for, and which a measurement belongs to."""
 
 import platform
 import re
@@ -15,3 +15,17 @@ def device_name(device: str | torch.device = 'cpu') -> str:
     info = Path('/proc/cpuinfo')
     models = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def usable_device(name: str | None = None) -> torch.device:
+    """A device by its name; by default the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: torch does not know it, or this machine lacks it.
+    """
+    try:
+        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f'device {name} cannot be used: {str(error).splitlines()[0]}') from error
+    return device

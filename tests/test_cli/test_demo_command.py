@@ -31,6 +31,9 @@ def network(tmp_path_factory):
         (['--port', '0'], '--port must be an integer ≥ 1, got 0'),
         (['--max-upload', '0'], '--max-upload must be a finite number > 0, got 0'),
         (['--folder', 'nowhere'], '--folder: no such folder: nowhere'),
+        (['--port', '70000'], '--port must be at most 65535, got 70000'),
+        (['--host', '192.0.2.1'], 'cannot listen at 192.0.2.1: Cannot assign requested address'),
+        (['--host', 'nowhere.invalid'], 'cannot listen at nowhere.invalid: '),
     ],
 )
 def test_mistakes_are_one_line(network, capsys, options, message):
