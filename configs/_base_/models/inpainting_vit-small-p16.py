@@ -15,6 +15,6 @@ model = dict(
         num_layers=4,
         num_heads=8,
     ),
-    norm_pix=True,
+    norm_pix=True,  # as MAE's; pictures and PSNR then borrow mean and variance of the clean patches
     num_steps=1,
 )
