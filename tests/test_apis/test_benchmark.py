@@ -361,6 +361,10 @@ def test_every_method_takes_another_vit_at_another_size_on_equal_terms(images, t
         assert pipeline[:3] == mae.train_dataloader.dataset.pipeline[:3]
         assert pipeline[1].type == 'RandomResizedCrop'
         assert pipeline[1].scale == 48
+    mixed = configs['energy-mixed'].train_dataloader.dataset.pipeline[3].corruptions
+    single = configs['energy-gridded8-50'].train_dataloader.dataset.pipeline[3]
+    assert mixed[0].patch_size == single.patch_size == 8
+    assert mixed[1].scale == configs['ae-sr8'].train_dataloader.dataset.pipeline[3].scale == 8
     beit = configs['beit'].train_dataloader.dataset.pipeline
     assert beit[3].second_size == 48  # a token for each patch
     assert beit[4].input_size == (6, 6)
