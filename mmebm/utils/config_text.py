@@ -29,9 +29,7 @@ def parse_config_text(text: str) -> ConfigDict:
     config = {}
     for statement in statements:
         if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            raise ValueError(
-                f'the config in the checkpoint holds code that is not run: {ast.unparse(statement)}'
-            )
+            raise _not_run(statement)
         config[statement.targets[0].id] = _literal(statement.value)
     return ConfigDict(config)
 
@@ -58,14 +56,16 @@ def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
 def _literal(node: ast.expr):
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
         if node.args or any(keyword.arg is None for keyword in node.keywords):
-            raise ValueError(
-                f'the config in the checkpoint holds code that is not run: {ast.unparse(node)}'
-            )
+            raise _not_run(node)
         return _checked({keyword.arg: _literal(keyword.value) for keyword in node.keywords})
     if isinstance(node, ast.Dict):
-        return _checked(
-            {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
-        )
+        if None in node.keys:  # **
+            raise _not_run(node)
+        pairs = zip(node.keys, node.values, strict=True)
+        try:
+            return _checked({_literal(key): _literal(value) for key, value in pairs})
+        except TypeError as error:  # what cannot be a key
+            raise _not_run(node) from error
     if isinstance(node, ast.List):
         return [_literal(item) for item in node.elts]
     if isinstance(node, ast.Tuple):
@@ -73,9 +73,12 @@ def _literal(node: ast.expr):
     try:
         return ast.literal_eval(node)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f'the config in the checkpoint holds code that is not run: {ast.unparse(node)}'
-        ) from error
+        raise _not_run(node) from error
+
+
+def _not_run(node: ast.AST) -> ValueError:
+    text = ast.unparse(node)
+    return ValueError(f'the config in the checkpoint holds code that is not run: {text}')
 
 
 def _checked(config: dict) -> dict:

@@ -1,0 +1,41 @@
+"""Texts that only a stranger writes; those of ours are in test_properties.py."""
+
+import pytest
+
+from mmebm.utils.config_text import config_inside, parse_config_text
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('import os', 'code that is not run: import os'),
+        ('x.y = 1', 'code that is not run: x.y = 1'),
+        ('x = dict([1])', r'code that is not run: dict\(\[1\]\)'),
+        ('x = dict(**y)', r'code that is not run: dict\(\*\*y\)'),
+        ('x = {**y}', r'code that is not run: \{\*\*y\}'),
+        ('x = {[1]: 2}', r'code that is not run: \{\[1\]: 2\}'),
+        ('x = {([],): 2}', 'code that is not run: '),
+        ('x = open("y")', 'code that is not run: open'),
+        ('x = dict(type="os.system")', "type='os.system', an import"),
+        ('x = (', 'not readable'),
+        ('x = ' + '-' * 100_000 + '1', 'not readable'),
+    ],
+)
+def test_code_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_config_text(text)
+
+
+def test_literals_are_read():
+    text = "a = dict(type='mmseg.X', b=[1, (2, None)], c={-1: -1.5})\na['e'] = 1"
+    with pytest.raises(ValueError, match='code that is not run'):
+        parse_config_text(text)
+    expected = dict(a=dict(type='mmseg.X', b=[1, (2, None)], c={-1: -1.5}))
+    assert parse_config_text(text.splitlines()[0]) == expected
+
+
+def test_the_file_is_named():
+    with pytest.raises(ValueError, match=r'x\.pth holds no config'):
+        config_inside({}, 'x.pth')
+    with pytest.raises(ValueError, match=r'x\.pth: the config in the checkpoint'):
+        config_inside(dict(meta=dict(cfg='x')), 'x.pth')
