@@ -272,5 +272,7 @@ def draw_results(results: Sequence[Result], compute: str) -> 'Figure':
                 style = 'o-' if place < 7 else 's--'
                 x = [getattr(r, attribute) for r in members]
                 axis.errorbar(x, means, errors, fmt=style, color=f'C{place % 7}', label=method)
+    for axis in axes.flat:
+        axis.set_xlim(left=0)
     axes[0, -1].legend(fontsize='small', frameon=False)
     return figure
