@@ -36,6 +36,17 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _loggers_end_with_their_test():
+    """MMEngine's write to the stdout of when they were made: within capsys, one that is closed."""
+    from mmengine.logging import MMLogger
+
+    before = set(MMLogger._instance_dict)
+    yield
+    for name in set(MMLogger._instance_dict) - before:
+        del MMLogger._instance_dict[name]
+
+
 @pytest.fixture
 def tool_process(monkeypatch):
     """Run ``main`` of a training tool in this process, and undo its side effects."""

@@ -262,9 +262,10 @@ def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
 def test_mistakes_are_one_line_and_exit_with_2(arguments, message, images, tmp_path, capsys):
     argv = ['benchmark', str(images), '--out', str(tmp_path / 'out'), *arguments]
     assert exit_code(main, argv) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith('mmebm benchmark: error: ')
-    assert message in line
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith('mmebm benchmark: error: ')
+    assert message in lines[0]
 
 
 def picture(path, size=32):

@@ -1,7 +1,6 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
 import json
-import multiprocessing
 import signal
 import sys
 import types
@@ -28,6 +27,7 @@ from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, lengt
 from mmebm.apis.pretraining.run import train_with
 from mmebm.apis.pretraining.trial import choose, largest_batch
 from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.processes import exit_codes
 from tests.tools import load_tool
 
 SHORT = dict(image_size=32, batch_size=8, workers=0, say=lambda line: None)
@@ -168,6 +168,31 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
     assert all(torch.equal(tensor, inside[name]) for name, tensor in state.items())
 
 
+class Interrupts(Hook):
+    def __init__(self, number, iteration):
+        self.number, self.iteration = number, iteration
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            signal.raise_signal(self.number)
+
+
+def train_with_hook(config, hook):
+    def build(config):
+        runner = Runner.from_cfg(config)
+        runner.register_hook(hook)
+        return runner
+
+    train_with(config, build)
+
+
+def pretrain_until_killed(photos, vit, out, options):
+    torch.set_num_threads(1)
+    module.TRIAL_SECONDS = plan.SAVE_SECONDS = 0.0
+    kill = partial(train_with_hook, hook=Interrupts(signal.SIGKILL, 4))
+    mmebm.pretrain(photos, vit, out, train=kill, **options)
+
+
 @pytest.mark.slow
 def test_interrupted_killed_resumed_and_repeated_by_its_config(
     photos, tmp_path, vit, capsys, monkeypatch
@@ -177,23 +202,7 @@ def test_interrupted_killed_resumed_and_repeated_by_its_config(
     backbone = MODELS.build(mmengine.Config.fromfile(whole.config).model.backbone)
     mmebm.load_backbone(backbone, whole.backbone)
 
-    class Interrupts(Hook):
-        def __init__(self, number, iteration):
-            self.number, self.iteration = number, iteration
-
-        def after_train_iter(self, runner, *args, **kwargs):
-            if runner.iter == self.iteration:
-                signal.raise_signal(self.number)
-
-    def train(config, hook):
-        def build(config):
-            runner = Runner.from_cfg(config)
-            runner.register_hook(hook)
-            return runner
-
-        train_with(config, build)
-
-    interrupt = partial(train, hook=Interrupts(signal.SIGINT, 3))
+    interrupt = partial(train_with_hook, hook=Interrupts(signal.SIGINT, 3))
     out = tmp_path / 'interrupted'
     with pytest.raises(KeyboardInterrupt):
         mmebm.pretrain(photos, vit, out, train=interrupt, **options)
@@ -209,16 +218,8 @@ def test_interrupted_killed_resumed_and_repeated_by_its_config(
     monkeypatch.setattr(plan, 'SAVE_SECONDS', 0.0)  # after each round
     out = tmp_path / 'killed'
 
-    def work():
-        torch.set_num_threads(1)  # a fork has no threads of OpenMP
-        mmebm.pretrain(
-            photos, vit, out, train=partial(train, hook=Interrupts(signal.SIGKILL, 4)), **options
-        )
-
-    process = multiprocessing.get_context('fork').Process(target=work)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    asked = {name: value for name, value in options.items() if name != 'say'}
+    assert exit_codes(pretrain_until_killed, (photos, vit, out, asked)) == [-signal.SIGKILL]
     assert {path.name for path in out.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth'}
     said = []
     resumed = mmebm.pretrain(photos, vit, out, **options | dict(say=said.append))

@@ -85,6 +85,10 @@ def is_local(address, url):
 
 
 def figures(page):
+    """What they say, once the page is done with what was asked before."""
+    page.wait_for_function(
+        "() => !document.querySelector('#figures').innerText.includes('processing')"
+    )
     return page.locator('#figures').inner_text()
 
 

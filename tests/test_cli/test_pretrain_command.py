@@ -1,6 +1,5 @@
 """``mmebm pretrain`` on the command line."""
 
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from mmebm.apis import pretraining
 from mmebm.cli import launch, pretrain_worker
 from mmebm.cli.main import build_parser, main
 from mmebm.cli.pretrain_command import machines, torchrun
+from tests.processes import exit_codes
 
 
 @pytest.fixture
@@ -142,33 +142,27 @@ def test_more_gpus_than_there_are(photos, monkeypatch, capsys):
     assert '--gpus 2: this machine has 1' in capsys.readouterr().err
 
 
-def fork_workers(command, env, run=subprocess.run):
+def work(rank, number, variables, out):
+    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=number, LOCAL_WORLD_SIZE=number)
+    os.environ.update(variables, **{name: str(value) for name, value in ranks.items()})
+    torch.set_num_threads(1)
+    pretrain_worker.main(out)
+
+
+def start_workers(command, env):
     """What torchrun does, without starting Python anew: that takes ten seconds per process."""
     assert command[1:3] == ['-m', 'torch.distributed.run']
     number = int(command[command.index('--nproc-per-node') + 1])
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]))
-
-    def work(rank):
-        ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=number, LOCAL_WORLD_SIZE=number)
-        os.environ.update(env, **address, **{name: str(value) for name, value in ranks.items()})
-        torch.set_num_threads(1)
-        subprocess.run = run
-        pretrain_worker.main(command[-1])
-
-    context = multiprocessing.get_context('fork')
-    workers = [context.Process(target=work, args=(rank,)) for rank in range(number)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return subprocess.CompletedProcess(command, max(abs(worker.exitcode) for worker in workers))
+        variables = dict(env, MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]))
+    codes = exit_codes(work, *((rank, number, variables, command[-1]) for rank in range(number)))
+    return subprocess.CompletedProcess(command, max(map(abs, codes)))
 
 
 @pytest.mark.slow
 def test_two_processes(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(subprocess, 'run', fork_workers)
+    monkeypatch.setattr(subprocess, 'run', start_workers)
     command = f'pretrain {photos} --backbone timm/test_vit --image-size 32 --out {tmp_path}/out'
     command += ' --iterations 2 --batch-size 4 --workers 0 --gpus 2'
     assert main(command.split()) == 0

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.model import BaseDataPreprocessor, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from torch import multiprocessing
 from torch.distributed import fsdp
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -16,6 +15,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from mmebm import MixedPrecisionOptimWrapper
 from mmebm.autograd.compiling import why_not_compiled
 from tests.backbones import VIT, build_algorithm
+from tests.processes import exit_codes
 
 UPDATES, BATCH, SIDE, PATCHES = 2, 4, 32, 16
 SGD, ADAMW = partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=1e-3)
@@ -124,8 +124,7 @@ def work(rank: int, folder: str) -> None:
 def folder(tmp_path_factory):
     """Final weights of two processes, for all cases: starting them takes longer than training."""
     folder = tmp_path_factory.mktemp('weights')
-    # forks: what is imported here need not be imported again
-    multiprocessing.start_processes(work, (str(folder),), nprocs=2, start_method='fork')
+    assert exit_codes(work, *((rank, str(folder)) for rank in range(2))) == [0, 0]
     return folder
 
 

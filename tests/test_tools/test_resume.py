@@ -1,10 +1,8 @@
 """A run killed in mid-epoch and resumed is bit-identical to an uninterrupted one."""
 
 import json
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.processes import exit_codes
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,18 +44,10 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-def killed_training(train: Callable, arguments: list[str], kill_at: int) -> int:
-    """Train in a fork of this process that kills itself; return its exit code."""
-
-    def work():
-        torch.set_num_threads(1)  # a fork has no threads of OpenMP
-        os.environ['KILL_AT'] = str(kill_at)
-        train(arguments)
-
-    process = multiprocessing.get_context('fork').Process(target=work)
-    process.start()
-    process.join()
-    return process.exitcode
+def train_until_killed(arguments: list[str], kill_at: int) -> None:
+    torch.set_num_threads(1)
+    os.environ['KILL_AT'] = str(kill_at)
+    load_tool('train').main(arguments)
 
 
 def losses(work_dir: Path) -> dict[int, float]:
@@ -89,7 +80,7 @@ def test_sigkill_and_resume(tmp_path, monkeypatch, tool_process):
     train([str(config), '--work-dir', str(whole), *name])
     # 3 iterations per epoch: iteration 4 is the middle of the second epoch
     arguments = [str(config), '--work-dir', str(killed), *name[:1], f'{name[1]}_killed']
-    assert killed_training(train, arguments, kill_at=4) == -signal.SIGKILL
+    assert exit_codes(train_until_killed, (arguments, 4)) == [-signal.SIGKILL]
     assert (killed / 'last_checkpoint').read_text().endswith('epoch_1.pth')
     train([str(config), '--work-dir', str(killed), '--resume', *name[:1], f'{name[1]}_resumed'])
 

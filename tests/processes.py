@@ -1,0 +1,25 @@
+"""Processes that start at once: forks of a server that has imported mmebm and done nothing else.
+
+A fork of the tests' own process will not do: once threads of autograd or OpenMP run there, which
+depends on what was tested before, a fork hangs or is refused.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+multiprocessing.set_forkserver_preload(['mmebm', 'mmengine.runner', 'tensorboard'])
+CONTEXT = multiprocessing.get_context('forkserver')
+
+
+def exit_codes(target: Callable, *arguments: tuple[Any, ...]) -> list[int]:
+    """Call ``target``, at module level, in a process for each tuple of arguments; wait for all.
+
+    A process has the path, but not the environment of the tests, and patches nothing.
+    """
+    processes = [CONTEXT.Process(target=target, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
