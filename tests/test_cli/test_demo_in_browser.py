@@ -63,21 +63,27 @@ def url(folder):
 
 
 @pytest.fixture(scope='module')
-def page(url):
-    """The page, loaded; afterwards no error may have been logged, and no other host asked."""
-    problems = []
+def browser():
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        page = browser.new_page(viewport=dict(width=1100, height=800))
-        page.set_default_timeout(120_000)
-        page.on('console', lambda m: problems.append(m.text) if m.type == 'error' else None)
-        page.on('pageerror', lambda error: problems.append(str(error)))
-        page.on('request', lambda r: None if is_local(r.url, url) else problems.append(r.url))
-        page.goto(url)
-        page.wait_for_selector('#figures b')
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    """A page of its own, loaded; no error may be logged, and no other host asked."""
+    problems = []
+    page = browser.new_page(viewport=dict(width=1100, height=800))
+    page.set_default_timeout(120_000)
+    page.on('console', lambda m: problems.append(m.text) if m.type == 'error' else None)
+    page.on('pageerror', lambda error: problems.append(str(error)))
+    page.on('request', lambda r: None if is_local(r.url, url) else problems.append(r.url))
+    page.goto(url)
+    page.wait_for_selector('#figures b')
+    yield page
     assert problems == []
+    page.close()
 
 
 def is_local(address, url):
