@@ -36,15 +36,19 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def _loggers_end_with_their_test():
-    """MMEngine's write to the stdout of when they were made: within capsys, one that is closed."""
+def _drop_new_loggers():
+    """Forget MMEngine's loggers that are made from here on: they write to the stdout of then, within
+    capsys one that is closed afterwards, and to files of runs that are over."""
     from mmengine.logging import MMLogger
 
     before = set(MMLogger._instance_dict)
     yield
     for name in set(MMLogger._instance_dict) - before:
         del MMLogger._instance_dict[name]
+
+
+_loggers_end_with_their_file = pytest.fixture(scope='module', autouse=True)(_drop_new_loggers)
+_loggers_end_with_their_test = pytest.fixture(autouse=True)(_drop_new_loggers)
 
 
 @pytest.fixture
