@@ -37,8 +37,10 @@ def pytest_collection_finish():
 
 
 def _drop_new_loggers():
-    """Forget MMEngine's loggers that are made from here on: they write to the stdout of then, within
-    capsys one that is closed afterwards, and to files of runs that are over."""
+    """Forget MMEngine's loggers that are made from here on.
+
+    They write to the stdout of then, within capsys one that is closed, and to files of ended runs.
+    """
     from mmengine.logging import MMLogger
 
     before = set(MMLogger._instance_dict)
