@@ -53,7 +53,7 @@ class RunReport:
         title: of the page.
         state: how far the run is, in a sentence.
         history: what was logged.
-        iterations_per_epoch: None if the run counts iterations.
+        iterations_per_epoch: of a pass over the images; None if the run counts iterations.
         energies: per corruption.
         chains: of a few held-out images, titled by corruption.
         names: of their files.
@@ -68,7 +68,7 @@ class RunReport:
     title: str
     state: str = ''
     history: Sequence[Record] = ()
-    iterations_per_epoch: int | None = None
+    iterations_per_epoch: float | None = None
     energies: Sequence[Energies] = ()
     chains: Sequence[Chain] = ()
     names: Sequence[str] = ()
@@ -117,7 +117,7 @@ def tiles(history: Sequence[Record]) -> list[tuple[str, str]]:
     return found
 
 
-def charts(history: Sequence[Record], iterations_per_epoch: int | None = None) -> list[Chart]:
+def charts(history: Sequence[Record], iterations_per_epoch: float | None = None) -> list[Chart]:
     """Curves of what was logged, over epochs if their length is given, else over iterations."""
     x_label = 'epochs' if iterations_per_epoch else 'iterations'
     training = [r for r in history if r.training]

@@ -130,7 +130,9 @@ def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
     accuracies = [s['knn/accuracy'] for s in scalars(tmp_path / 'out') if 'knn/accuracy' in s]
     assert accuracies
     assert 0 <= accuracies[-1] <= 1
-    assert 'Nearest neighbours' in Path(run.report).read_text()
+    page = Path(run.report).read_text()
+    assert 'Nearest neighbours' in page
+    assert 'Finished: 0.8 of 0.8 epochs' in page  # 4 × 8 of 40 images, in rounds of one iteration
     # the same call again has nothing left to do
     before = Path(run.checkpoint).stat().st_mtime_ns
     again = mmebm.pretrain(photos, 'timm/test_vit', tmp_path / 'out', iterations=4, **options)

@@ -18,8 +18,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ...datasets import leaf_datasets
+from ...datasets import RoundSampler, leaf_datasets
 from ...evaluation.energy_metric import ImageEnergies, auroc
 from ...evaluation.knn import nearest
 from ...evaluation.samples import by_corruption
@@ -187,10 +188,11 @@ class ReportHook(Hook):
         )
 
     def _write(self, runner: Runner) -> None:
-        per_epoch = None
+        per_round = per_epoch = None
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            per_epoch = len(runner.train_dataloader)
-        history = read_history(runner.work_dir, per_epoch, self._resumed_at)
+            per_round = len(runner.train_dataloader)
+            per_epoch = per_round / _passes_per_round(runner.train_dataloader)
+        history = read_history(runner.work_dir, per_round, self._resumed_at)
         report = RunReport(
             title=f'Pretraining of {backbone_name(runner)}',
             state=_state(runner, per_epoch),
@@ -370,12 +372,19 @@ def versions() -> dict[str, str]:
     return found | {'system': f'{platform.system()} {platform.machine()}'}
 
 
-def _state(runner: Runner, per_epoch: int | None) -> str:
-    done, total, unit = runner.iter, runner.max_iters, 'iterations'
-    if per_epoch:
-        done, total, unit = done / per_epoch, runner.max_epochs, 'epochs'
-    state = 'Finished' if done >= total else 'So far'
-    return f'{state}: {done:.4g} of {total:,} {unit}. Written {time.strftime("%Y-%m-%d %H:%M")}.'
+def _passes_per_round(loader: DataLoader) -> float:
+    """Passes over the images in what the runner counts as an epoch."""
+    sampler = loader.sampler
+    if isinstance(sampler, RoundSampler):
+        return sampler.round_size / sampler.num_images
+    return 1.0
+
+
+def _state(runner: Runner, per_epoch: float | None) -> str:
+    state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
+    each, unit = (per_epoch, 'epochs') if per_epoch else (1, 'iterations')
+    done, total = round(runner.iter / each, 1), round(runner.max_iters / each, 1)
+    return f'{state}: {done:,g} of {total:,g} {unit}. Written {time.strftime("%Y-%m-%d %H:%M")}.'
 
 
 def _unreadable(runner: Runner) -> list[str]:
