@@ -3,7 +3,7 @@
 # make test-official           the same on OpenMMLab's own releases, in .venv-official
 # make quickstart              pretrain for a few minutes, look at the result
 # make quickstart DATA=FOLDER  the same on your images
-# make campaign                break runs on purpose, for up to an hour (docs/reliability.md); SHARE=0.1 for a part
+# make campaign                break runs on purpose, for about 25 minutes (docs/reliability.md); SHARE=0.1 for a part
 # make gpu                     try everything on a GPU in nine minutes, with PYTHON's own torch;
 #                              ARGS='--wheels FOLDER --data CIFAR-10' goes to tools/gpu.py
 # make lint, make format       check the code, or put it into shape

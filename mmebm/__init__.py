@@ -7,9 +7,9 @@ How the data flow, one stage per folder:
 3. ``models``         the energy ``E(x)``, its descent, the loss along it (equation 5)
 4. ``engine``         hooks and optimizer parts that MMEngine's runner calls
 5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
-6. ``visualization``  pictures of the descent
+6. ``visualization``  pictures of the descent, HTML reports
 7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``apis``           pretrain; restore, sort and score images; compare features
+8. ``apis``           pretrain, benchmark; restore, sort and score images; compare features
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
 (changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.

@@ -1,4 +1,4 @@
-"""Restore, score and sort images, and compare features, with a trained network."""
+"""Pretrain, and compare methods; restore, score and sort images; compare features."""
 
 from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config

@@ -26,7 +26,7 @@ SCORES = {
     'gradient': 'size of the step α∇E, root mean square in grey levels',
     'restoration': 'error after restoring K seeded corruptions, root mean square in grey levels',
     'knn': "distance to the most similar images, in the backbone's features (1 − cosine)",
-    'size': 'how far the size as a PNG file is from the median; asks no network',
+    'size': 'how far the size as a PNG file is from the median; uses no network',
 }
 TILES_ACROSS = 2  # short side of a scored image, in sides of the network's images
 THUMBNAIL_SIDE = 160

@@ -56,7 +56,7 @@ class SortingInferencer:
         Raises:
             FileNotFoundError: there is no such file.
             UnreadableImageError: the file cannot be read as an image.
-            ValueError: ``num_steps`` is negative.
+            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
         """
         results = self._prepare(read_image(image))
         batch = self.model.data_preprocessor(default_collate([self._pack(results)]), False)

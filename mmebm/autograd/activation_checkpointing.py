@@ -182,8 +182,8 @@ class _Call:
         now = (*tensors[: len(self.places)], *self.block.buffers())
         if any(x is not y or x._version != v for x, (y, v) in zip(now, before, strict=True)):
             raise ValueError(
-                f'{type(self.block).__name__} changes its buffers or its arguments, so that it '
-                'cannot be computed again: take it out of recompute'
+                f'{type(self.block).__name__} changes its buffers or its arguments, so it '
+                'cannot be recomputed: remove it from recompute'
             )
         return outputs
 
@@ -207,8 +207,8 @@ class _Call:
             if not any(leaf is x for x in leaves):
                 raise ValueError(
                     f'{type(self.block).__name__} uses a tensor {tuple(leaf.shape)} that requires '
-                    'a gradient and is neither its parameter nor its argument, so that it cannot '
-                    'be computed again: take it out of recompute'
+                    'a gradient and is neither its parameter nor its argument, so it cannot '
+                    'be recomputed: remove it from recompute'
                 )
         scale = torch.ones((), requires_grad=True)
         scaled = [None if x is None else x.detach() * scale.to(x) for x in g]
@@ -311,7 +311,7 @@ class _SecondGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *_):
         raise NotImplementedError(
-            'a block that is computed again (recompute) has two derivatives, a third was asked for'
+            'recompute supports first and second derivatives only, but a third was requested'
         )
 
 

@@ -1,16 +1,16 @@
-"""Compare pretraining methods on a folder of small images, on equal terms.
+"""Compare pretraining methods on a folder of labelled images, on equal terms.
 
 mmebm benchmark data/cifar10 --out work_dirs/benchmark
 mmebm benchmark data/cifar10 --out work_dirs/benchmark --methods scratch mae --seeds 0 1 2
 mmebm benchmark data/cifar10 --out work_dirs/benchmark --plan    # what is left to run
 mmebm benchmark data/photos --out work_dirs/photos --backbone timm/vit_small_patch16_224
 
-FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE: images of 32 x 32 pixels, or of any size for
-other backbones. Every method has the
-same backbone, position embedding, augmentation, batch, precision, finetuning and probes. Learning
-rates and layer decay are chosen for each method from the same grid, on a validation split of the
-training images; test images are used once, with the chosen values. Finished runs are not repeated,
-and an interrupted run continues. Writes results.csv, results.md, results.png and report.html.
+FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE: images of 32 x 32 pixels for the backbones of
+configs/small, of any size for others. Every method has the same backbone, position embedding,
+augmentation, batch, precision, finetuning and probes. Learning rates and layer decay are chosen for
+each method from the same grid, on a validation split of the training images; test images are used
+once, with the chosen values. Finished runs are not repeated, and an interrupted run continues.
+Writes results.csv, results.md, results.png and report.html.
 """
 
 import argparse
@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '(the default), swin-micro-p2, convnext-micro-p2; a ViT has the most methods',
     )
     parser.add_argument(
-        '--image-size', type=int, metavar='PIXELS', help="the backbone's own without"
+        '--image-size',
+        type=int,
+        metavar='PIXELS',
+        help="of the sides (default: the backbone's own)",
     )
     parser.add_argument(
         '--protocols',
@@ -60,11 +63,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--epochs', type=int, default=40, help='epochs of finetuning')
     parser.add_argument(
-        '--pretraining-lrs', nargs='+', type=float, default=(1e-3, 3e-3), metavar='LR'
+        '--pretraining-lrs',
+        nargs='+',
+        type=float,
+        default=(1e-3, 3e-3),
+        metavar='LR',
+        help='learning rates of pretraining to choose from (default: 1e-3 3e-3)',
     )
-    parser.add_argument('--lrs', nargs='+', type=float, default=(1e-3, 3e-3), metavar='LR')
     parser.add_argument(
-        '--layer-decays', nargs='+', type=float, default=(0.75, 1.0), metavar='DECAY'
+        '--lrs',
+        nargs='+',
+        type=float,
+        default=(1e-3, 3e-3),
+        metavar='LR',
+        help='learning rates of finetuning to choose from (default: 1e-3 3e-3)',
+    )
+    parser.add_argument(
+        '--layer-decays',
+        nargs='+',
+        type=float,
+        default=(0.75, 1.0),
+        metavar='DECAY',
+        help='factors of the learning rate from layer to layer to choose from (default: 0.75 1)',
     )
     parser.add_argument(
         '--val-share',
@@ -73,7 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SHARE',
         help='share of the training images for the choices',
     )
-    parser.add_argument('--split-seed', type=int, default=0, metavar='SEED')
+    parser.add_argument(
+        '--split-seed', type=int, default=0, metavar='SEED', help='draws these images (default: 0)'
+    )
     parser.add_argument(
         '--labels-per-class',
         type=int,

@@ -47,9 +47,8 @@ _CHECKS = (
 )
 
 _WORKER_ENDED = (
-    'a process that loads images has been ended from outside, as the system does when memory runs '
-    'out: with fewer (train_dataloader.num_workers) or smaller batches, --resume goes on after the '
-    'last checkpoint'
+    'a data-loading worker was killed, usually because memory ran out: reduce '
+    'train_dataloader.num_workers or the batch size; --resume continues from the last checkpoint'
 )
 # What torch says where another process of the run has been ended, and what it means.
 _FROM_OUTSIDE = {
@@ -125,10 +124,9 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _unheard_workers() -> Iterator[None]:
-    """Let loaders' workers end without a word.
+    """Ignore the death of data-loading workers.
 
-    For each that is killed torch raises an error in this process, wherever it is: while another
-    error is being reported that would take its place.
+    Torch raises an error for each killed worker, which would replace the error being reported.
     """
     if threading.current_thread() is not threading.main_thread():  # where none is raised
         yield
@@ -152,8 +150,8 @@ def _first(error: BaseException) -> BaseException:
 def _leave(children: set[multiprocessing.Process]) -> None:
     """End all processes but these that this one has started, and its part in a process group.
 
-    Loaders' workers have nothing to lose. Left alone they go some seconds later, and say in a stack
-    trace each that nobody reads what they write.
+    Data-loading workers have nothing to lose. Left alone, each exits seconds later with the stack
+    trace of a broken pipe.
     """
     workers = set(multiprocessing.active_children()) - children
     for worker in workers:

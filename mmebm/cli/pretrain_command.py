@@ -35,45 +35,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='timm/NAME, mmpretrain/NAME (a model or a class), or a config file',
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='for all that is written')
-    parser.add_argument('--start', metavar='FILE', help='weights to start from; random without')
+    parser.add_argument('--start', metavar='FILE', help='initial weights (default: random)')
     length = parser.add_argument_group(
-        'how long', 'one of these; 100 epochs without'
+        'how long', 'at most one of these (default: 100 epochs)'
     ).add_mutually_exclusive_group()
     length.add_argument('--hours', type=float, help='in all, fitted to the measured speed')
     length.add_argument('--epochs', type=int, help='passes over the images')
     length.add_argument('--iterations', type=int, help='updates of the weights')
     what = parser.add_argument_group('what is learnt')
-    what.add_argument('--image-size', type=int, metavar='PIXELS', help="the backbone's own without")
+    what.add_argument(
+        '--image-size',
+        type=int,
+        metavar='PIXELS',
+        help="of the sides (default: the backbone's own)",
+    )
     what.add_argument(
         '--corruption',
         default='mixed',
         choices=['mixed', 'masking', 'super-resolution', 'denoising', 'colorization'],
-        help='that is restored; mixed by default',
+        help='that is restored (default: mixed)',
     )
     what.add_argument(
         '--steps',
         type=int,
         default=1,
         metavar='N',
-        help='of descent; 1 by default, 2 in the paper, which takes twice as long',
+        help="descent steps (default: 1; the paper's 2 take twice as long)",
     )
     what.add_argument(
         '--keep-batch-norm', action='store_true', help='do not replace batch norms by group norms'
     )
     what.add_argument(
-        '--held-out', type=int, metavar='N', help='images to validate on; 5 %% without'
+        '--held-out', type=int, metavar='N', help='images for validation only (default: 5 %%)'
     )
-    what.add_argument('--seed', type=int, default=0)
+    what.add_argument(
+        '--seed', type=int, default=0, help='of weights, order and corruptions (default: 0)'
+    )
     chosen = parser.add_argument_group('chosen by trying, unless given')
     chosen.add_argument('--batch-size', type=int, metavar='N', help='images per process')
     chosen.add_argument(
-        '--lr', type=float, help='learning rate; by default 1e-3 × batch / 32, at most 1e-3'
+        '--lr', type=float, help='learning rate (default: 1e-3 × batch / 32, at most 1e-3)'
     )
-    chosen.add_argument('--precision', choices=['float32', 'bfloat16', 'float16'])
+    chosen.add_argument(
+        '--precision', choices=['float32', 'bfloat16', 'float16'], help='of the forward pass'
+    )
     chosen.add_argument('--workers', type=int, metavar='N', help='processes that load images')
-    chosen.add_argument('--compile', action=argparse.BooleanOptionalAction, default=None)
+    chosen.add_argument(
+        '--compile',
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help='the training step, by torch.compile',
+    )
     several = parser.add_argument_group('several GPUs, or processes on a machine without one')
-    several.add_argument('--gpus', type=int, metavar='N', help='of this machine; 1 without')
+    several.add_argument('--gpus', type=int, metavar='N', help='GPUs of this machine (default: 1)')
     several.add_argument('--nnodes', type=int, metavar='N', help='machines; srun tells it')
     several.add_argument('--node-rank', type=int, metavar='I', help='this one, from 0')
     several.add_argument('--rendezvous', metavar='HOST:PORT', help='of the first machine')

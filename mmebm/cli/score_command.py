@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['energy', 'gradient', 'restoration', 'knn', 'size'],
         default='size',
         help='order of scores.csv and first section of the page; defaults to size, which did best '
-        'in our measurements and asks no network (docs/restore_and_score.md)',
+        'in our measurements and uses no network (docs/restore_and_score.md)',
     )
     parser.add_argument(
         '--corruptions',

@@ -177,8 +177,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             energy: E, maps x ``(B, ...)`` to energies ``(B,)``.
             distance: d, maps x to its 0-dim distance to the target.
             x: x⁰, ``(B, ...)``.
-            collector: holds other losses that are added; see :meth:`gradient_collector`. By default
-                there is none.
+            collector: one to which other losses were already added; see :meth:`gradient_collector`.
+                A new one by default.
 
         Returns:
             ``loss``, 0-dim and differentiable, and for the log: ``distance_step0`` (of x⁰) to

@@ -23,7 +23,7 @@ class Masked(NamedTuple):
     """Which patches are masked, and what the energy is conditioned on.
 
     Attributes:
-        images: that hold the visible patches, ``(B, C, H, W)``.
+        images: ``(B, C, H, W)``, read at the visible patches only.
         visible: the numbers of the visible patches, ``(B, K)``.
         masked: the numbers of the masked ones, ``(B, M)``.
     """
@@ -39,8 +39,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
     Equation 5 with a conditional energy. The backbone ψ sees only the visible patches, as MAE's
     encoder does, and the head h assigns an energy to a masked patch. So the descent passes through
-    the head alone: the backbone is differentiated once, not twice, and need not fill anything in.
-    The price is a head with layers of its own. ``docs/small_data.md`` has the measurement.
+    the head alone: the backbone is differentiated once, not twice, and does not have to predict
+    what is missing. The price is a head with layers of its own. ``docs/small_data.md`` has the
+    measurement.
 
     Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given.
 
@@ -102,9 +103,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         self.num_patches = found.grid[0] * found.grid[1]
         self.predicted_share = predicted_share
         self.norm_pix = norm_pix
-        self.restoration_loss = build_restoration_loss(
-            restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
-        )
+        self.restoration_loss = build_restoration_loss(restoration_loss)
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, after the patch embedding has got MAE's start."""
@@ -205,6 +204,10 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Returns:
             See :meth:`chain_loss`.
+
+        Raises:
+            TypeError, ValueError: inputs that are no such pair, or see :meth:`split`.
+            NotImplementedError: the head cannot be differentiated twice.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
@@ -239,7 +242,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             The chain ``(N + 1, B, C, H, W)``, the first entry being the input.
 
         Raises:
-            ValueError: ``norm_pix`` without ``clean``.
+            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0; ``norm_pix`` without
+                ``clean``; or see :meth:`split`.
         """
         if self.norm_pix and clean is None:
             raise ValueError(

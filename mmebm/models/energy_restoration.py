@@ -41,7 +41,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
         step_size: α, or its initial value if it is learnt, > 0.
         restoration_loss: config of a loss from torch.nn for the distance of ``xⁿ`` to the clean
-            image, over all pixels: ``SmoothL1Loss`` (Listing 1, default) or ``MSELoss`` (eq. 5).
+            image, over all pixels: ``SmoothL1Loss`` (Listing 1, the default), ``MSELoss`` (eq. 5),
+            ``L1Loss`` or ``HuberLoss``.
         hide_corrupted: let the tokens of intact patches not attend to corrupted ones, and descend
             on the corrupted ones only. A corrupted patch attends to the intact ones and itself.
             Patch dropout then keeps the intact patches. Ours, not the paper's; for vision
@@ -83,7 +84,6 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
                 )
         self.hide_corrupted = hide_corrupted
         self.contrastive_weight = contrastive_weight
-        restoration_loss = restoration_loss or dict(type='SmoothL1Loss', beta=1.0)
         self.restoration_loss = build_restoration_loss(restoration_loss)
 
     def energy(self, images: Tensor, hidden: Tensor | None = None) -> Tensor:
@@ -208,8 +208,18 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         clean: Tensor,
         hidden: Tensor | None,
         weight: float = 1.0,
-    ) -> tuple[Tensor, ...]:
-        """Add ``weight`` times the logistic loss; the energies, corrupted and clean, ``(B,)``."""
+    ) -> tuple[Tensor, Tensor]:
+        """Add ``weight`` times the logistic loss to what the collector holds.
+
+        Args:
+            collector: see :meth:`gradient_collector`.
+            corrupted, clean: normalised, ``(B, C, H, W)``.
+            hidden: patches ``(B, L)``, bool, that the others do not see; None for none.
+            weight: > 0.
+
+        Returns:
+            The energies, corrupted and clean, ``(B,)`` each.
+        """
 
         def term(corrupted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             energies = self.energy(corrupted, hidden), self.energy(clean, hidden)
@@ -268,10 +278,18 @@ def logistic_loss(energy_corrupted: Tensor, energy_clean: Tensor) -> Tensor:
     return (softplus(-energy_corrupted) + softplus(energy_clean)).mean() / 2
 
 
-def build_restoration_loss(loss: dict | nn.Module) -> nn.Module:
+def build_restoration_loss(loss: dict | nn.Module | None = None) -> nn.Module:
+    """The distance between images.
+
+    Args:
+        loss: a module, or config of one of torch.nn; by default Listing 1's ``SmoothL1Loss``.
+
+    Raises:
+        TypeError, ValueError: not one of these losses, or a bad option.
+    """
     if isinstance(loss, nn.Module):
         return loss
-    options = dict(loss)
+    options = dict(loss or dict(type='SmoothL1Loss', beta=1.0))
     name = options.pop('type', None)
     choices = {c.__name__: c for c in (nn.SmoothL1Loss, nn.MSELoss, nn.L1Loss, nn.HuberLoss)}
     if name not in choices:

@@ -117,7 +117,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             The chain ``(N + 1, B, L, D)``, the first entry being the input.
 
         Raises:
-            ValueError: ``num_steps`` is negative.
+            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
         """
         return self.chain(lambda e: self.energy(images, e), embedding, num_steps)
 

@@ -9,7 +9,7 @@ from ..utils.run_history import Record
 from .chains import Chain, to_uint8
 from .page import Chart, Curve, Picture, number, render
 
-CEILING = 100.0  # dB, as in RestorationMetric: what is restored perfectly counts so much
+CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
 MOST_PICTURES = 6  # of a chain
 MOST_FILES = 50  # that are listed by name
 

@@ -74,7 +74,7 @@ def test_killed_worker(server, config, expected, figure, run):
     seconds_until_gone(processes)
     figure(f'{time.monotonic() - start:.1f} s')
     last = command.text().splitlines()[-1]
-    assert 'train.py: error: a process that loads images has been ended from outside' in last
+    assert 'train.py: error: a data-loading worker was killed' in last
     resumed = server.start('train', [config, '--work-dir', work_dir, '--resume'], output)
     assert resumed.wait() == 0, resumed.text()
     assert_identical(expected, final(work_dir))

@@ -398,7 +398,7 @@ class TestInterruption:
     )
     def test_a_killed_worker(self, text):
         message = mistake(RuntimeError(text))
-        assert message.startswith('a process that loads images has been ended from outside')
+        assert message.startswith('a data-loading worker was killed')
         assert message.endswith(f'({text.rstrip(". ")})')
 
     def test_a_worker_killed_while_it_hands_over_a_batch(self, monkeypatch):
@@ -410,7 +410,7 @@ class TestInterruption:
         with pytest.raises(EOFError) as raised:
             next(batches)
         message = mistake(raised.value)
-        assert message.startswith('a process that loads images has been ended from outside')
+        assert message.startswith('a data-loading worker was killed')
         assert message.endswith('(EOFError)')
 
     def end_of_a_worker(*_):
@@ -433,7 +433,7 @@ class TestInterruption:
         [
             (ValueError('x'), 2, 'error: x'),
             (KeyboardInterrupt(), 130, 'interrupted'),
-            (AttributeError('x'), 2, 'error: a process that loads images has been ended from'),
+            (AttributeError('x'), 2, 'error: a data-loading worker was killed'),
         ],
     )
     def test_a_worker_that_ends_while_an_error_is_on_its_way(self, capsys, first, code, line):

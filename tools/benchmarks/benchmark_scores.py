@@ -383,7 +383,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--num', type=int, default=100, help='images of each kind')
     parser.add_argument('--reference', type=int, default=90, help='images to compare with')
-    parser.add_argument('--side', type=int, help="of the images in pixels; the network's without")
+    parser.add_argument('--side', type=int, help="of the images in pixels (default: the network's)")
     parser.add_argument('--corruptions', type=int, default=4, help='that restoration starts from')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--device')

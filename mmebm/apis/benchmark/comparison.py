@@ -1,4 +1,4 @@
-"""Compare pretraining methods on a folder of small images, on equal terms.
+"""Compare pretraining methods on a folder of labelled images, on equal terms.
 
 Every method has the same backbone, position embedding, augmentation, batch, precision, finetuning
 and probes. Learning rates and layer decay are chosen for each method from the same grid, on a
@@ -216,8 +216,8 @@ class Benchmark:
 
     Raises:
         FileNotFoundError: a folder, or the images of a class, are missing.
-        ValueError: the methods do not go with the backbone, the images are not of 32², or ``out``
-            holds something else.
+        ValueError: the methods do not fit the backbone, the images are not 32 × 32 pixels though
+            the backbone is one of ``configs/small``, or ``out`` holds something else.
     """
 
     def __init__(self, options: BenchmarkOptions):

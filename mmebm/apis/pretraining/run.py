@@ -120,11 +120,14 @@ def pretrain(
         batch_size: images per process, ≥ 1; None tries 256 on a GPU, 32 on a CPU, and halves it
             until it fits in memory.
         learning_rate: > 0; None takes 1e-3 × batch / 32, at most 1e-3.
-        precision: ``float32``, ``bfloat16`` or ``float16``; None takes bfloat16 where the device
-            computes in it.
+        precision: ``float32``, ``bfloat16`` or ``float16``; None times half precision (bfloat16, or
+            float16 on an older GPU) and float32, and takes the faster one; half precision untimed
+            if timing would exceed 5 % of the training.
         workers: processes that load images, ≥ 0; None takes one per core but one, at most 8.
-        compile_step: None compiles on a GPU if the run is long enough to pay for it.
-        held_out: images that are only validated on, ≥ 1; None takes 5 %, from 16 to 1,024.
+        compile_step: None tries it if training takes an hour or more, and keeps it if the run then
+            ends sooner, compiling included.
+        held_out: images that are only validated on, ≥ 1; None takes 5 %, from 16 to 1,024, at most
+            a fifth.
         seed: of weights, order and corruptions, ≥ 0.
         processes: that train together, ≥ 1.
         say: prints a line.
@@ -185,7 +188,9 @@ def follow(
     patience: float = PATIENCE,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Train with another machine, which chooses, writes the config, and at the end the backbone.
+    """Join a run on another machine: wait for the first one's config, then train.
+
+    The first machine also writes the backbone at the end.
 
     Args:
         out: folder of the run, on a disk that both see.
@@ -283,9 +288,10 @@ def prepare(
 
         total = None if options['hours'] is None else options['hours'] * 3600
         seconds = TRIAL_SECONDS if total is None else min(60.0, total / 40)
+        maybe = _may_compile(options)
         say(
             'trying      batch size and precision'
-            + (', then a compiled step, which takes minutes' if _may_compile(options) else '')
+            + (f', {maybe} a compiled step, which takes minutes' if maybe else '')
         )
         with quiet():
             choice = choose(draft, options, training, seconds, clock)
@@ -440,9 +446,13 @@ def quiet():
         yield
 
 
-def _may_compile(options: dict) -> bool:
-    hours = options['hours'] or 0.0
-    return options['compile_step'] is None and hours * 3600 >= WORTH_COMPILING
+def _may_compile(options: dict) -> str:
+    """When a compiled step is tried, too; empty if it is not."""
+    if options['compile_step'] is not None:
+        return ''
+    if options['hours'] is None:  # the length is known after the first trial
+        return 'and for a run of an hour or more'
+    return 'then' if options['hours'] * 3600 >= WORTH_COMPILING else ''
 
 
 def _name_of(source) -> str:
