@@ -224,7 +224,7 @@ def test_a_third_derivative_is_refused():
     for _ in range(2):
         (value,) = torch.autograd.grad(value, x, create_graph=True)
         value = value.sum()
-    with pytest.raises(NotImplementedError, match='two derivatives, a third was asked for'):
+    with pytest.raises(NotImplementedError, match='a third was requested'):
         torch.autograd.grad(value, x)
 
 
