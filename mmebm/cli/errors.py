@@ -39,6 +39,7 @@ _CHECKS = (
     AssertionError,
     ImportError,
     KeyError,
+    MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
@@ -46,15 +47,17 @@ _CHECKS = (
     ValueError,
 )
 
+_CONTINUES = 'the run can be continued from its last checkpoint'
 _WORKER_ENDED = (
-    'a data-loading worker was killed, usually because memory ran out: reduce '
-    'train_dataloader.num_workers or the batch size; --resume continues from the last checkpoint'
+    'a data-loading worker was killed, usually because memory ran out: fewer workers or a smaller '
+    f'batch need less; {_CONTINUES}'
 )
-# What torch says where another process of the run has been ended, and what it means.
+# What torch says of other processes and of memory, and what it means.
 _FROM_OUTSIDE = {
     r'DataLoader worker \(pid.*?\) (is killed by signal: \w+|exited unexpectedly)': _WORKER_ENDED,
-    r'Connection (closed|reset) by peer': (
-        'another process of this run has ended; --resume goes on after the last checkpoint'
+    r'Connection (closed|reset) by peer': f'another process of this run has ended; {_CONTINUES}',
+    r"(CUDA out of memory|can't allocate memory)": (
+        f'a batch does not fit in memory: take a smaller one; {_CONTINUES}'
     ),
 }
 
@@ -217,7 +220,7 @@ def _of_storage(error: OSError) -> str | None:
         text = _message(error)
     else:
         return None
-    return f'{text}; --resume goes on after the last checkpoint, if there is one'
+    return f'{text}; {_CONTINUES}, if there is one'
 
 
 def _is_raised(trace: TracebackType) -> bool:

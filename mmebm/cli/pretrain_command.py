@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ).add_mutually_exclusive_group()
     length.add_argument('--hours', type=float, help='in all, fitted to the measured speed')
     length.add_argument('--epochs', type=int, help='passes over the images')
-    length.add_argument('--iterations', type=int, help='updates of the weights')
+    length.add_argument(
+        '--iterations', type=int, help='updates of the weights; above 200 in whole rounds'
+    )
     what = parser.add_argument_group('what is learnt')
     what.add_argument(
         '--image-size',

@@ -13,7 +13,7 @@ from .conftest import count
 from .processes import LIMIT, ROOT, descendants, seconds_until_gone, table
 from .runs import EPOCHS, assert_identical, final, mixed, write_config, write_images
 
-GOES_ON = '--resume goes on after the last checkpoint'
+GOES_ON = 'the run can be continued from its last checkpoint'
 
 
 @pytest.fixture(scope='module')

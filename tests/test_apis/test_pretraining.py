@@ -1,6 +1,7 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
 import json
+import os
 import signal
 import sys
 import types
@@ -27,6 +28,7 @@ from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, lengt
 from mmebm.apis.pretraining.run import train_with
 from mmebm.apis.pretraining.trial import choose, largest_batch
 from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.browser import assert_sound, look_at
 from tests.processes import exit_codes
 from tests.tools import load_tool
 
@@ -142,6 +144,19 @@ def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_timm_convnext_is_loaded_by_timm(photos, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / module.UNFINISHED).touch()  # ended while it wrote the files of a new run
+    (out / 'config.py').write_text('half of a')
+    run = mmebm.pretrain(photos, 'timm/test_convnext', out, iterations=2, **SHORT)
+    loaded = eval(run.usage[0], dict(timm=timm)).eval()
+    expected = last(trained_backbone(run)(pixels()))  # (B, C, 1, 1)
+    torch.testing.assert_close(loaded(pixels()), expected)
+    assert_sound(look_at(Path(run.report)))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('keep', [False, True])
 def test_a_network_with_batch_norm(photos, tmp_path, keep):
     said = []
@@ -156,7 +171,7 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
     )
     replaced = [line for line in said if 'replaced by group norms' in line]
     assert len(replaced) == (0 if keep else 1)
-    expected = last(trained_backbone(run)(pixels()))
+    expected = last(trained_backbone(run)(pixels()))  # (B, C, H, W)
     names = dict(timm=timm, mmebm=mmebm, safetensors=safetensors)
     if keep:
         network = eval(run.usage[0], names)
@@ -164,7 +179,7 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
         exec('\n'.join(run.usage), names)
         network = names['network']
     found = network.eval()(pixels())
-    torch.testing.assert_close(found, expected if expected.dim() == found.dim() else found)
+    torch.testing.assert_close(found, expected if keep else expected.mean((2, 3)))
     state = network.state_dict()
     inside = trained_backbone(run).timm_model.state_dict()
     assert all(torch.equal(tensor, inside[name]) for name, tensor in state.items())
@@ -298,6 +313,7 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     (out / 'mine.txt').write_text('mine')
     refused('holds other files: give a new folder', photos, ours, out)
     refused('is a file, but must be a folder', photos, ours, out / 'mine.txt')
+    refused('mine.txt is a file, but must be', photos, ours, out / 'mine.txt/out')
     assert [path.name for path in out.iterdir()] == ['mine.txt']
 
 
@@ -341,7 +357,38 @@ class TestImages:
             lists.find(tmp_path / 'binary', None, 0)
 
     def test_too_few_of_a_class_make_no_classes(self, photos):
-        assert lists.find(photos, 6, 0).classes == []
+        found = lists.find(photos, 6, 0)
+        assert found.classes == []
+        assert len(found.held_out) == 6
+        (note,) = found.notes
+        assert 'no kNN accuracy: it needs 5 held-out images of each of the 2 classes' in note
+
+    def test_enough_of_each_class_are_held_out(self, tmp_path):
+        for i in range(60):
+            path = tmp_path / f'class {min(i // 5, 6)}' / f'{i}.png'  # six of 5, one of 30
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        counts = [0] * 7
+        found = lists.find(tmp_path, 35, 0)
+        for label in found.labels:
+            counts[label] += 1
+        assert min(counts) == 5
+        assert len(found.held_out) == 35
+        assert found.notes == []
+        # a fifth of the images is less than 5 of each
+        assert len(lists.find(tmp_path, None, 0).held_out) == 12
+        assert lists.find(tmp_path, None, 0).classes == []
+        for i in range(60, 180):
+            (tmp_path / f'class 6/{i}.png').touch()
+        assert len(lists.find(tmp_path, None, 0).held_out) == 35
+        assert len(lists.find(tmp_path, None, 0).classes) == 7
+
+    def test_names_that_a_list_cannot_hold(self, tmp_path):
+        for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
+            Path(os.fsdecode(bytes(tmp_path) + b'/' + name)).touch()
+        found = lists.find(tmp_path, 1, 0)
+        assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
+        assert '2 left out, whose names are no UTF-8 or hold a line break' in found.notes[0]
 
 
 class Image_:
@@ -403,7 +450,7 @@ class TestHuggingFace:
         assert file.read_bytes() == b'mine'
 
     def test_a_run_of_a_dataset(self, dataset, tmp_path, monkeypatch):
-        def stop(out, options, say):
+        def stop(out, options, say, began):
             assert options['data'] == ['hf:abc']
             assert len(lists.find(hub.folder_of('hf:abc', out), 2, 0).train) == 4
             raise KeyboardInterrupt
@@ -439,7 +486,7 @@ class TestLength:
         assert abs(taken - hours * 3600) <= max(0.05 * hours * 3600, step)
 
     def test_iterations_are_kept(self):
-        for iterations in (1, 7, 100, 4000, 12_000):
+        for iterations in (1, 7, 31, 100, 101, 4000, 12_000):
             length = length_of(Speed(0.2, 1.0), iterations=iterations)
             assert length.iterations == iterations
             assert length.save_interval <= length.rounds

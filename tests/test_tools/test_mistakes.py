@@ -339,6 +339,18 @@ class TestWhatIsAMistake:
     def test_a_file(self, tmp_path):
         assert self.of(open, tmp_path / 'x') == f'{tmp_path / "x"}: No such file or directory'
 
+    def test_memory(self):
+        def check():
+            raise MemoryError('one image does not fit')
+
+        assert self.of(check) == 'one image does not fit'
+        for text in (
+            'CUDA out of memory. Tried to allocate 2 GiB',
+            "DefaultCPUAllocator: can't allocate memory",
+        ):
+            message = mistake(RuntimeError(text))
+            assert message.startswith('a batch does not fit in memory: take a smaller one')
+
     def test_an_empty_message(self):
         def check():
             raise ValueError
@@ -451,7 +463,7 @@ class TestInterruption:
     def test_another_process_that_ended(self):
         text = '[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2145'
         message = mistake(RuntimeError(text))
-        assert message.startswith('another process of this run has ended; --resume')
+        assert message.startswith('another process of this run has ended; the run can be continued')
 
 
 @HOOKS.register_module()
@@ -467,8 +479,8 @@ class FullDiskHook(Hook):
 @pytest.mark.parametrize(
     ('number', 'folder', 'message'),
     [
-        (errno.ENOSPC, '.', './scalars.json: No space left on device; --resume goes on'),
-        (errno.ENOENT, '/gone', 'the folder /gone is gone; --resume goes on'),
+        (errno.ENOSPC, '.', './scalars.json: No space left on device; the run can be continued'),
+        (errno.ENOENT, '/gone', 'the folder /gone is gone; the run can be continued'),
         (errno.ENOENT, '.', None),  # a defect
     ],
 )

@@ -1,9 +1,8 @@
 """Which images are trained on, and which are held out."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from ...datasets import IMAGE_EXTENSIONS
 from ..restoration import find_images
 
 HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 16, 1024
-# of each class, so that nearest neighbours among the held-out images can tell classes
+# held-out images of each class, so that nearest neighbours among them can tell classes
 FEWEST_PER_CLASS = 5
 
 
@@ -27,6 +26,7 @@ class Images:
         classes: names of the class sub-folders, in the order of the labels; none if there are no
             such folders.
         labels: of the held-out images.
+        notes: what was left out, a line each.
     """
 
     root: Path
@@ -34,6 +34,7 @@ class Images:
     held_out: list[str]
     classes: list[str]
     labels: list[int]
+    notes: list[str] = field(default_factory=list)
 
 
 def find(sources: str | Path | Sequence[str | Path], held_out: int | None, seed: int) -> Images:
@@ -42,8 +43,8 @@ def find(sources: str | Path | Sequence[str | Path], held_out: int | None, seed:
     Args:
         sources: a folder, searched at any depth, or a text file with the path of an image per line
             (relative to the file's folder); or several of these.
-        held_out: number of images to hold out, ≥ 1. None takes 5 %, from 16 to 1,024, and no more
-            than a fifth.
+        held_out: number of images to hold out, ≥ 1. None takes 5 %, from 16 to 1,024, or 5 of each
+            class if these are more, and no more than a fifth.
         seed: of the draw.
 
     Raises:
@@ -54,16 +55,29 @@ def find(sources: str | Path | Sequence[str | Path], held_out: int | None, seed:
     if not sources:
         raise ValueError('data must be at least one folder of images or list of paths, got none')
     paths = sorted({path for source in sources for path in _images_of(Path(source).expanduser())})
+    paths, notes = _named_in_lists(paths)
     count = _number_held_out(len(paths), held_out)
     root = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(root).as_posix() for path in paths]
+    classes = _classes(names)
+    if classes and held_out is None:
+        enough = FEWEST_PER_CLASS * len(classes)
+        count = max(count, enough if enough <= min(len(names) // 5, MOST_HELD_OUT) else 0)
     rng = np.random.default_rng(seed)
-    drawn = set(rng.choice(len(names), count, replace=False).tolist())
+    order = rng.permutation(len(names)).tolist()
+    first = _some_of_each(classes, names, order)
+    if len(first) > count or len(first) < FEWEST_PER_CLASS * len(classes):
+        notes.append(
+            f'no kNN accuracy: it needs {FEWEST_PER_CLASS} held-out images of each of the '
+            f'{len(classes)} classes (--held-out)'
+        )
+        classes, first = [], []
+    drawn = set(first)
+    drawn |= set([i for i in order if i not in drawn][: count - len(drawn)])
     train = [name for i, name in enumerate(names) if i not in drawn]
     kept = [name for i, name in enumerate(names) if i in drawn]
-    classes = _classes(names, kept)
     labels = [classes.index(name.split('/')[0]) for name in kept] if classes else []
-    return Images(root, train, kept, classes, labels)
+    return Images(root, train, kept, classes, labels, notes)
 
 
 def _images_of(source: Path) -> list[Path]:
@@ -100,11 +114,35 @@ def _number_held_out(total: int, asked: int | None) -> int:
     return asked
 
 
-def _classes(names: list[str], held_out: list[str]) -> list[str]:
-    """The class sub-folders; none unless all images lie in one and enough of each are held out."""
+def _classes(names: list[str]) -> list[str]:
+    """The class sub-folders; none unless all images lie in one of two or more."""
     if not all('/' in name for name in names):
         return []
     classes = sorted({name.split('/')[0] for name in names})
-    counts = Counter(name.split('/')[0] for name in held_out)
-    enough = all(counts[name] >= FEWEST_PER_CLASS for name in classes)
-    return classes if len(classes) > 1 and enough else []
+    return classes if len(classes) > 1 else []
+
+
+def _some_of_each(classes: list[str], names: list[str], order: list[int]) -> list[int]:
+    """The first images of each class in an order, as many as are held out at least."""
+    counts, first = dict.fromkeys(classes, 0), []
+    for i in order if classes else ():
+        name = names[i].split('/')[0]
+        if counts[name] < FEWEST_PER_CLASS:
+            counts[name] += 1
+            first.append(i)
+    return first
+
+
+def _named_in_lists(paths: list[Path]) -> tuple[list[Path], list[str]]:
+    """The paths that a text file with a path per line can hold, and a note of the others."""
+    kept = [path for path in paths if _fits_in_a_line(str(path))]
+    left_out = len(paths) - len(kept)
+    if not left_out:
+        return paths, []
+    first = next(str(path) for path in paths if not _fits_in_a_line(str(path)))
+    return kept, [f'{left_out} left out, whose names are no UTF-8 or hold a line break: {first!r}']
+
+
+def _fits_in_a_line(path: str) -> bool:
+    # the system's bytes that are no UTF-8 are surrogates in a str
+    return len(path.splitlines()) == 1 and not any('\ud800' <= c <= '\udfff' for c in path)

@@ -23,10 +23,12 @@ BATCH_SIZES = dict(cuda=256, cpu=32)  # at most: the paper's; on a CPU more step
 LEARNING_RATE, REFERENCE_BATCH = 1e-3, 32  # linear up to this batch, then constant
 ROUND_SECONDS = 20.0  # an interrupted run ends after so long
 ROUNDS = 20  # at least, so that short runs are validated and saved in between
+MOST_SINGLE = 200  # iterations of a run whose rounds may be of one, so that their number is exact
 SAVE_SECONDS = 300.0
 VALIDATION_SHARE = 0.05  # of the time
 WARM_UP = 0.05  # of the iterations
 MAX_NORM = 0.3  # of all gradients together; ours
+MAX_UNREADABLE = 0.5  # share of the images; the run goes on without them
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
 
     Args:
         speed: as measured.
-        iterations: of the run, ≥ 1; or:
+        iterations: of the run, ≥ 1, exact up to 200, above rounded to whole rounds; or:
         seconds: of the whole run, start and validations included, > 0.
     """
     if iterations is None:
@@ -81,7 +83,8 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
     wanted = max(1, round(iterations / rounds))
     # close to it, and exact if possible: rounds that add up to the iterations asked for
     exact = [n for n in range(wanted // 2 + 1, 2 * wanted) if iterations % n == 0]
-    per_round = min(exact, key=lambda n: abs(n - wanted), default=wanted)
+    otherwise = wanted if iterations > MOST_SINGLE else 1
+    per_round = min(exact, key=lambda n: abs(n - wanted), default=otherwise)
     rounds = max(1, round(iterations / per_round))
     each = total / rounds
     most = max(1, math.floor(total * VALIDATION_SHARE / max(speed.validation, 1e-9)))
@@ -140,6 +143,7 @@ class Choices:
     compile_step: bool
     seed: int
     start: str | None
+    seconds_before: float = 0.0  # that were spent on these choices
 
 
 def config_of(
@@ -199,6 +203,9 @@ def config_of(
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', interval=length.save_interval, max_keep_ckpts=2
     )
+    for hook in config.custom_hooks:
+        if hook.type == 'UnreadableImagesHook':
+            hook.max_share = MAX_UNREADABLE
     config.custom_hooks = [
         *(hook for hook in config.custom_hooks if hook.type != 'RestorationVisualizationHook'),
         *_hooks(images, network, choices),
@@ -209,7 +216,10 @@ def config_of(
 
 
 def _hooks(images: Images, network: Network, choices: Choices) -> list[dict]:
-    hooks = [dict(type='GracefulStopHook'), dict(type='ReportHook')]
+    hooks = [
+        dict(type='GracefulStopHook'),
+        dict(type='ReportHook', seconds_before=round(choices.seconds_before)),
+    ]
     if choices.start is not None:
         hooks.append(dict(type='PretrainedBackboneHook', checkpoint=choices.start))
     elif network.sincos:

@@ -48,6 +48,7 @@ from .trial import WORTH_COMPILING, choose
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 EPOCHS = 100  # if no length is given
 TRIAL_SECONDS = 3.0  # of timed iterations; with hours a fortieth of them, at most a minute
+UNFINISHED = '.unfinished'  # while the files of a new run are written
 START = 'start.safetensors'  # the weights that a run starts from, if it was given some
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 KEPT_CHECKPOINTS = 3  # two, and one that is being written
@@ -175,9 +176,10 @@ def pretrain(
         finished = (out / 'checkpoint.pth').is_file()
         say(f'{out}: {"this run is finished" if finished else "continuing the run that is there"}')
     else:
+        began = time.perf_counter()
         for source in hub_data:
             hub.write(source, out, say)
-        prepare(out, options, say)
+        prepare(out, options, say, began=began)
     return finish(out, train or train_here, say)
 
 
@@ -219,10 +221,14 @@ def follow(
 
 
 def prepare(
-    out: Path, options: dict, say: Say, clock: Callable[[], float] = time.perf_counter
+    out: Path,
+    options: dict,
+    say: Say,
+    clock: Callable[[], float] = time.perf_counter,
+    began: float | None = None,
 ) -> None:
     """Look at data and backbone, choose what is not given, and write the config into ``out``."""
-    began = clock()
+    began = clock() if began is None else began
     sources = [hub.folder_of(d, out) if hub.is_hub(d) else d for d in options['data']]
     images = image_lists.find(sources, options['held_out'], options['seed'])
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
@@ -242,6 +248,8 @@ def prepare(
     say(
         f'images      {len(images.train):,} to train on, {len(images.held_out):,} held out{classes}'
     )
+    for note in images.notes:
+        say(f'            {note}')
     processes = options['processes']
     asked = options['batch_size']
     batch = asked or min(BATCH_SIZES.get(device, 256), _power_of_two(len(images.train)))
@@ -308,21 +316,23 @@ def prepare(
         out,
         images,
         network,
-        Choices(batch_size=batch, learning_rate=rate, **choices),
+        Choices(batch_size=batch, learning_rate=rate, seconds_before=spent, **choices),
         length,
     )
     _check_disk(out, config)
     _say_choices(say, config, options, length, speed, choice.reasons, len(images.train))
     out.mkdir(parents=True, exist_ok=True)
+    (out / UNFINISHED).touch()
     _write_lists(out, images)
     if tensors is not None:
         save_file(tensors, out / START)
     header = (
         f'"""Pretraining of {options["backbone"]} on {len(images.train)} images.\n\n'
-        f'python tools/train.py {out / "config.py"} --work-dir {out}\n"""\n\n'
+        f'python tools/train.py {out / "config.py"} --work-dir {out}-again\n"""\n\n'
     )
     (out / 'config.py').write_text(header + config.pretty_text)
     (out / OPTIONS).write_text(json.dumps(options, indent=1) + '\n')
+    (out / UNFINISHED).unlink()
 
 
 def starting_weights(network: networks.Network, start: str | None) -> dict[str, Tensor] | None:
@@ -492,13 +502,15 @@ def _is_there(out: Path, options: dict) -> bool:
     Raises:
         ValueError: it holds another one, or something else.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'out {out} is a file, but must be a folder')
+    there = next(p for p in (out, *out.parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f'out {out}: {there} is a file, but must be a folder')
     file = out / OPTIONS
-    if not file.is_file():
-        if out.is_dir() and any(path.name != hub.FOLDER for path in out.iterdir()):
+    unfinished = (out / UNFINISHED).exists()  # ended while the files below were written
+    if unfinished or not file.is_file():
+        ours = unfinished or there != out or all(p.name == hub.FOLDER for p in out.iterdir())
+        if not ours:
             raise ValueError(f'out {out} holds other files: give a new folder')
-        there = next(p for p in (out, *out.parents) if p.is_dir())
         if not os.access(there, os.W_OK | os.X_OK):
             raise ValueError(f'out {out} cannot be written: no permission in {there}')
         return False
@@ -511,11 +523,12 @@ def _is_there(out: Path, options: dict) -> bool:
 
 
 def _write_lists(folder: Path, images: image_lists.Images) -> None:
-    (folder / 'train.txt').write_text(''.join(f'{name}\n' for name in images.train))
+    lines = ''.join(f'{name}\n' for name in images.train)
+    (folder / 'train.txt').write_text(lines, encoding='utf-8')
     lines = images.held_out
     if images.classes:
         lines = [f'{name} {label}' for name, label in zip(lines, images.labels, strict=True)]
-    (folder / 'held_out.txt').write_text(''.join(f'{line}\n' for line in lines))
+    (folder / 'held_out.txt').write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
 
 
 def _check_disk(out: Path, config: Config) -> None:

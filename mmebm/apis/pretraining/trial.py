@@ -67,7 +67,7 @@ def measure(
         with torch.no_grad():
             model.val_step(batch)
         validation = (clock() - start) * len(held_out)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
         raise MemoryError('a batch does not fit in memory') from error
     except RuntimeError as error:
         if 'allocate memory' in str(error):  # torch's own on a CPU
@@ -132,7 +132,10 @@ def choose(
         )
     else:
         config, batch = with_batch(draft, most), most
-        speed = measure(config, seconds, clock)
+        try:
+            speed = measure(config, seconds, clock)
+        except MemoryError as error:
+            raise MemoryError(f'batch_size {most} does not fit in memory: take less') from error
 
     brief = min(seconds, BRIEF)
     half = config.optim_wrapper.dtype
@@ -216,12 +219,12 @@ def largest_batch(
         try:
             return tried, measure(tried, seconds, clock)
         except MemoryError as error:
-            torch.cuda.empty_cache()
             if batch_size == 1:
                 raise MemoryError(
                     'one image does not fit in memory: take a smaller image_size or backbone'
                 ) from error
-            batch_size //= 2
+        torch.cuda.empty_cache()  # now that no traceback holds the model
+        batch_size //= 2
 
 
 def with_batch(config: Config, batch_size: int) -> Config:

@@ -129,7 +129,7 @@ def _listed(figures: dict[str, float]) -> str:
 
 
 _ADVICE = (
-    'The state of this iteration is not saved; earlier checkpoints are sound. Resume from one with '
-    'a lower learning rate (optim_wrapper.optimizer.lr), a smaller step size (model.step_size), or '
-    'bf16 in place of fp16 (optim_wrapper.dtype).'
+    'The state of this iteration is not saved; earlier checkpoints are sound. Go on from one, or '
+    'start again, with a lower learning rate (optim_wrapper.optimizer.lr; --lr of mmebm pretrain), '
+    'a smaller step size (model.step_size), or bf16 in place of fp16 (optim_wrapper.dtype).'
 )

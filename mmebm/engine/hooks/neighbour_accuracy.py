@@ -22,7 +22,8 @@ class NeighbourAccuracyHook(Hook):
 
     Each image is classified by the votes of its nearest neighbours among the other ones, in the
     pooled features of the clean images (see :func:`mmebm.evaluation.vote`). The data samples need a
-    ``gt_label``, as an ``ImageFolder`` with ``with_label=True`` gives. No label is trained on.
+    ``gt_label`` and an ``img_path``, as an ``ImageFolder`` with ``with_label=True`` gives; of
+    several with the same path one counts. No label is trained on.
 
     Args:
         k: neighbours, ≥ 1; fewer where there are fewer images.
@@ -39,6 +40,7 @@ class NeighbourAccuracyHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         self._features: list[torch.Tensor] = []
         self._labels: list[int] = []
+        self._paths: list[str] = []
 
     @torch.no_grad()
     def after_val_iter(
@@ -53,18 +55,23 @@ class NeighbourAccuracyHook(Hook):
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         clean = inputs[1] if isinstance(inputs, list | tuple) else inputs
         self._features.append(pooled_features(model, clean).cpu())
-        self._labels += [int(sample.gt_label) for sample in data_batch['data_samples']]
+        samples = data_batch['data_samples']
+        self._labels += [int(sample.gt_label) for sample in samples]
+        self._paths += [sample.img_path for sample in samples]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Add the accuracy to the figures of the validation."""
-        parts = all_gather_object((torch.cat(self._features), self._labels))
-        features = torch.cat([part for part, _ in parts])
-        labels = torch.tensor([label for _, part in parts for label in part])
-        accuracy = leave_one_out_accuracy(features, labels, self.k)
+        parts = all_gather_object((torch.cat(self._features), self._labels, self._paths))
+        features = torch.cat([part for part, _, _ in parts])
+        labels = torch.tensor([label for _, part, _ in parts for label in part])
+        # once each, though samplers fill the last batch and an unreadable image has a substitute
+        paths = [path for _, _, part in parts for path in part]
+        kept = list({path: i for i, path in enumerate(paths)}.values())
+        accuracy = leave_one_out_accuracy(features[kept], labels[kept], self.k)
         if metrics is not None:
             metrics['knn/accuracy'] = accuracy
         runner.message_hub.update_scalar('val/knn/accuracy', accuracy)
-        self._features, self._labels = [], []
+        self._features, self._labels, self._paths = [], [], []
 
 
 def leave_one_out_accuracy(features: torch.Tensor, labels: torch.Tensor, k: int = 20) -> float:

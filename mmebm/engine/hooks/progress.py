@@ -83,6 +83,8 @@ class ProgressHook(Hook):
         print(f'{share:4.0%}  {self._figures(runner)}  {_clock(left)} left', file=sys.stderr)
 
     def after_train(self, runner: Runner) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=runner.iter, figures=self._figures(runner))
         self.close()
 
     def close(self) -> None:

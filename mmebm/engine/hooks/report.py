@@ -27,7 +27,7 @@ from ...evaluation.samples import by_corruption
 from ...models.autoencoder import RestorationAutoEncoder
 from ...models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
 from ...models.features import pooled_features
-from ...utils import checked_int
+from ...utils import checked_int, checked_number
 from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...version import __version__
@@ -88,18 +88,20 @@ class ReportHook(Hook):
     Args:
         num_chains: held-out images that are restored on the page, ≥ 0.
         num_neighbours: of each of 6 images, ≥ 0.
+        seconds_before: that were spent before the run and belong to its cost, ≥ 0.
 
     Raises:
-        TypeError, ValueError: an option is no integer ≥ 0.
+        TypeError, ValueError: an option is no integer, or no number, ≥ 0.
     """
 
     priority = 'LOWEST'  # after LoggerHook, which writes the figures, and UnreadableImagesHook
     filename = 'report.html'
 
-    def __init__(self, num_chains: int = 8, num_neighbours: int = 5):
+    def __init__(self, num_chains: int = 8, num_neighbours: int = 5, seconds_before: float = 0.0):
         self.num_chains = checked_int('num_chains', num_chains, minimum=0)
         self.num_neighbours = checked_int('num_neighbours', num_neighbours, minimum=0)
-        self._loaded_seconds = 0.0
+        self.seconds_before = checked_number('seconds_before', seconds_before, low=0)
+        self._loaded_seconds = self.seconds_before
         self._begin: float | None = None  # until training begins
         self._energies: list[ImageEnergies] = []
         self._gallery: list[HeldOut] = []
@@ -116,7 +118,7 @@ class ReportHook(Hook):
         self._begin = time.perf_counter()
         self._resumed_at = runner.iter
         if not self._resumed_at:  # load_from is no start of this run
-            self._loaded_seconds = 0.0
+            self._loaded_seconds = self.seconds_before
         self._settings = runner.cfg.pretty_text if is_main_process() else ''
 
     def before_val_epoch(self, runner: Runner) -> None:
