@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,8 +148,13 @@ def to_timm_file(
     out = _checked_target(out, '.safetensors', overwrite)
     config, network, tensors, left = _read_ours(checkpoint, config)
     if type(network.backbone).__name__ == 'TIMMBackbone':
-        model, kwargs = _timm_inside(config.model.backbone, model, model_kwargs or {})
         source = network.backbone.timm_model
+        name, kwargs = timm_call(config.model.backbone, source.state_dict())
+        if model not in (None, name) or model_kwargs:
+            raise ValueError(
+                f'the checkpoint holds {name} of timm: leave out --model and --model-kwargs'
+            )
+        model = name
         converted = _without_prefix(tensors, 'backbone.timm_model.')
         unmapped = [name for name in tensors if not name.startswith('backbone.')]
     else:
@@ -370,23 +375,44 @@ def _pretrained_cfg(config: Config, model: str, kwargs: Options) -> dict[str, An
     return overlay
 
 
-def _timm_inside(
-    backbone: Options, model: str | None, model_kwargs: Options
-) -> tuple[str, Options]:
-    """Name and arguments of the network in a ``TIMMBackbone``, without classifier and pooling."""
+def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
+    """Arguments of ``timm.create_model`` for the network in a ``TIMMBackbone``.
+
+    ``TIMMBackbone`` takes classifier and pooling away once the network is built. Some networks that
+    are built without pooling have a last norm of the tokens in place of one after pooling, under
+    another name.
+
+    Args:
+        backbone: config of the ``TIMMBackbone``.
+        names: of the tensors in its ``timm_model``.
+
+    Returns:
+        The name, and arguments without classifier and pooling.
+
+    Raises:
+        ValueError: timm builds no such network without pooling.
+    """
     options = _plain(backbone)
     name = options.pop('model_name')
-    if model not in (None, name) or model_kwargs:
-        raise ValueError(
-            f'the checkpoint holds {name} of timm: leave out --model and --model-kwargs'
-        )
     if options.get('features_only'):
         raise ValueError('a TIMMBackbone with features_only=True has no counterpart in a file')
     if 'in_channels' in options:
         options['in_chans'] = options.pop('in_channels')
     for key in ('type', 'features_only', 'pretrained', 'checkpoint_path'):
         options.pop(key, None)
-    return name, dict(options, num_classes=0, global_pool='')
+    options.update(num_classes=0, global_pool='')
+    for norm in ({}, dict(fc_norm=True), dict(use_fc_norm=True)):
+        try:
+            with torch.device('meta'):  # nothing is allocated
+                network = timm.create_model(name, **options, **norm)
+        except (AssertionError, TypeError):  # no such option, or not without pooling
+            continue
+        if network.state_dict().keys() == set(names):
+            return name, options | norm
+    raise ValueError(
+        f'{name} cannot be written for timm: timm.create_model builds no such network without '
+        'pooling'
+    )
 
 
 def _arguments(

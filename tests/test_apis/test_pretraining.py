@@ -295,6 +295,8 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     refused('timm/NAME, mmpretrain/NAME or a config file', photos, 'resnet18', out)
     refused('config no.py does not exist', photos, 'no.py', out, kind=FileNotFoundError)
     refused('cannot be pretrained on images of 32 × 32', photos, 'mmpretrain/LeNet5', out)
+    name = 'deit_tiny_distilled_patch16_224'  # has two class tokens
+    refused(f'{name} cannot be written for timm', photos, f'timm/{name}', out)
     refused('no such folder or list', tmp_path / 'no', ours, out, kind=FileNotFoundError)
     refused('is a single image', photos / 'dark/0 of dark.png', ours, out)
     refused('only one of hours, epochs and iterations', photos, ours, out, hours=1.0)

@@ -258,6 +258,7 @@ def test_other_methods_pretrained_backbones(method, convert, tmp_path, capsys):
 
 TIMM = {
     'vit_tiny_patch16_224': dict(img_size=32, patch_size=8, depth=1, embed_dim=16, num_heads=2),
+    'test_vit2': dict(img_size=32),  # its last norm comes after pooling
     'resnet18': {},
 }
 
@@ -266,7 +267,8 @@ TIMM = {
 @pytest.mark.parametrize('model', TIMM)
 def test_a_network_of_timm_goes_back_to_timm(model, convert, tmp_path, capsys):
     backbone = dict(type='TIMMBackbone', model_name=model, **TIMM[model])
-    ours = save_run(energy(backbone, 512 if model == 'resnet18' else 16), tmp_path / 'a.pth')
+    channels = dict(vit_tiny_patch16_224=16, test_vit2=64, resnet18=512)[model]
+    ours = save_run(energy(backbone, channels), tmp_path / 'a.pth')
     argv = [tmp_path / 'a.pth', tmp_path / 'a.safetensors', '--to', 'timm']
     argv = [str(arg) for arg in argv]
     assert convert([*argv, '--model', 'convnext_tiny']) == 2

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
-from ...conversion import to_mmpretrain_file, to_timm_file
+from ...conversion import timm_call, to_mmpretrain_file, to_timm_file
 from ...engine.hooks.progress import ProgressHook
 from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
@@ -234,6 +234,9 @@ def prepare(
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     device = get_device()
     network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
+    if network.is_timm and not network.group_norm:  # refused now, not when it is exported
+        with torch.device('meta'):
+            timm_call(network.config, MODELS.build(network.config).timm_model.state_dict())
     size = network.image_size
     say(
         f'backbone    {options["backbone"]}: {network.parameters / 1e6:.1f} million parameters, '
