@@ -1,6 +1,7 @@
 """The page of a benchmark: averages, the best of each column, and how a browser sees it."""
 
 import re
+from math import nan
 
 import pytest
 
@@ -10,6 +11,7 @@ from mmebm.visualization.benchmark_page import (
     benchmark_page,
     charts,
     draw_results,
+    failures,
     layer_charts,
     result_table,
     summarised,
@@ -87,6 +89,36 @@ def test_curves_against_epochs_and_compute(report):
 def test_layers_at_the_best_learning_rate():
     (probe,) = (chart for chart in layer_charts(ROWS) if chart.shown)
     assert probe.curves == [Curve('mae', [1, 2], [20.0, 31.0], style=1)]
+
+
+def test_failed_runs_are_named_and_not_averaged():
+    more = dict(accuracy=nan, layer='', pretraining_cpu_s=9e9, pretraining_lr=1e-3)
+    failed = [
+        dict(zip(KEYS[:4], values, strict=True), pretraining_epochs=20, failed='diverged, see a/b')
+        | more
+        for values in (('mae', 1, 'test', 'finetune'), ('beit', 0, 'val', 'pretraining'))
+    ]
+    rows = [*ROWS, *failed]
+    assert summarised(rows) == summarised(ROWS)
+    assert failures(ROWS) == []
+    assert failures(rows) == [
+        'mae, seed 1, finetune: diverged, see a/b',
+        'beit, seed 0, pretraining: diverged, see a/b',
+        'beit is left out: every run failed',
+    ]
+    assert 'mae, seed 1, finetune: diverged' in benchmark_page(BenchmarkReport('Title', rows=rows))
+
+
+def test_the_last_layer_is_in_tables_only(report):
+    rows = [*ROWS, dict(ROWS[-1], protocol='probe-last', layer=6, accuracy=12.0)]
+    results = summarised(rows)
+    assert [row['cells'][2] for row in table_rows(results)][2] == ('12.0', 'layer 6', True)
+    assert result_table(results, 'CPU hours')[0][-2:] == ['probe', 'probe-last']
+    titles = [chart.title for chart in charts(report)]
+    report.results, report.rows = results, rows
+    assert [chart.title for chart in charts(report)] == titles
+    assert len(draw_results(results, 'CPU hours').axes) == 4
+    assert 'linear probe, last layer' in benchmark_page(report)
 
 
 def test_names_are_escaped(report):

@@ -10,6 +10,8 @@ configs/small, of any size for others. Every method has the same backbone, posit
 augmentation, batch, precision, finetuning and probes. Learning rates and layer decay are chosen for
 each method from the same grid, on a validation split of the training images; test images are used
 once, with the chosen values. Finished runs are not repeated, and an interrupted run continues.
+A run that diverges or runs out of memory is named in the results and left out; remove its folder to
+try it again. The exit code is 0 if any method could be tested.
 Writes results.csv, results.md, results.png and report.html.
 """
 
@@ -114,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run all that is left, or print it; 0."""
+    """Run all that is left, or print it; 0, also if some of it failed."""
     from dataclasses import fields
 
     from mmengine.logging import MMLogger

@@ -11,7 +11,13 @@ from .page import Chart, Curve, number, render
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = dict(finetune='finetuning', probe='linear probe', knn='kNN')  # in the order of columns
+LAST_LAYER = 'probe-last'  # the probe of the last layer, not of the best one; in tables only
+NAMES = {  # in the order of columns
+    'finetune': 'finetuning',
+    'probe': 'linear probe',
+    LAST_LAYER: 'linear probe, last layer',
+    'knn': 'kNN',
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Result:
         epochs: of pretraining; 0 from scratch.
         hours: of pretraining, mean over the seeds.
         accuracies: protocol → test accuracies in %, one per seed.
-        layers: protocol → the layer measured, which was the best on the validation split.
+        layers: protocol → the layer measured: the best on the validation split, or the last.
     """
 
     method: str
@@ -45,6 +51,7 @@ class BenchmarkReport:
         compute: the unit of their hours.
         losses: of pretraining, a curve per method.
         commands: (method, epochs) → the commands that train what the row stands on.
+        copies: the folder into which they write.
         whole_command: the one that makes everything.
         facts, options: name → value.
     """
@@ -56,6 +63,7 @@ class BenchmarkReport:
     compute: str = 'CPU hours'
     losses: Sequence[Curve] = ()
     commands: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    copies: str = ''
     whole_command: str = ''
     facts: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +77,7 @@ def benchmark_page(report: BenchmarkReport) -> str:
         report=report,
         protocols=[NAMES[p] for p in protocols_of(report.results)],
         table=table_rows(report.results),
+        failures=failures(report.rows),
         charts=[c for c in charts(report) if c.shown],
         layer_charts=[c for c in layer_charts(report.rows) if c.shown],
         commands=[
@@ -79,7 +88,7 @@ def benchmark_page(report: BenchmarkReport) -> str:
 
 
 def summarised(rows: Sequence[Mapping], seconds: str = 'pretraining_cpu_s') -> list[Result]:
-    """Bring the seeds of the test images together.
+    """Bring the seeds of the test images together, without runs that have failed.
 
     Args:
         rows: of results.csv.
@@ -89,7 +98,7 @@ def summarised(rows: Sequence[Mapping], seconds: str = 'pretraining_cpu_s') -> l
     layers: dict = defaultdict(dict)
     cost: dict = defaultdict(dict)
     for row in rows:
-        if row['split'] != 'test':
+        if row['split'] != 'test' or row.get('failed'):
             continue
         run = row['method'], row['pretraining_epochs']
         accuracies[run][row['protocol']].append(row['accuracy'])
@@ -102,8 +111,26 @@ def summarised(rows: Sequence[Mapping], seconds: str = 'pretraining_cpu_s') -> l
     ]
 
 
+def failure_line(row: Mapping) -> str:
+    """What has failed, why, and where its output is."""
+    return f'{row["method"]}, seed {row["seed"]}, {row["protocol"]}: {row["failed"]}'
+
+
+def failures(rows: Sequence[Mapping]) -> list[str]:
+    """A line for each run that has failed, and for each method without any other."""
+    lines = [failure_line(row) for row in rows if row.get('failed')]
+    methods = dict.fromkeys(row['method'] for row in rows)
+    others = {row['method'] for row in rows if not row.get('failed')}
+    return lines + [f'{m} is left out: every run failed' for m in methods if m not in others]
+
+
 def protocols_of(results: Sequence[Result]) -> list[str]:
     return [p for p in NAMES if any(result.accuracies.get(p) for result in results)]
+
+
+def drawn(results: Sequence[Result]) -> list[str]:
+    """The protocols that charts show."""
+    return [p for p in protocols_of(results) if p != LAST_LAYER]
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -160,7 +187,7 @@ def table_rows(results: Sequence[Result]) -> list[dict]:
 def charts(report: BenchmarkReport) -> list[Chart]:
     """Accuracy against epochs and against compute, for each protocol; then losses."""
     found, styles = [], _styles(report.rows)
-    for protocol in protocols_of(report.results):
+    for protocol in drawn(report.results):
         groups: dict[str, list[Result]] = defaultdict(list)
         for r in report.results:
             if r.accuracies.get(protocol):
@@ -247,7 +274,7 @@ def draw_results(results: Sequence[Result], compute: str) -> 'Figure':
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 
-    protocols = protocols_of(results)
+    protocols = drawn(results)
     methods = list(dict.fromkeys(r.method for r in results))
     across = {f'{compute} of pretraining': 'hours'}
     if len({r.epochs for r in results if r.epochs}) > 1:

@@ -3,24 +3,32 @@
 import copy
 import csv
 import dataclasses
+import multiprocessing
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from contextlib import redirect_stderr, redirect_stdout
+from math import nan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmebm.apis import FeatureExtractor
-from mmebm.apis.benchmark import Benchmark, BenchmarkOptions
+from mmebm.apis.benchmark import Benchmark, BenchmarkOptions, compute
 from mmebm.apis.benchmark import comparison as tool
 from mmebm.apis.benchmark.comparison import Processes, Stage
+from mmebm.apis.benchmark.compute import SecondsHook
 from mmebm.apis.benchmark.configs import (
     backbones,
     finetuning_config,
@@ -70,7 +78,6 @@ def trained(monkeypatch, tool_process):
 
     def run(self, file, folder):
         files.append(str(file))
-        (folder / 'seconds.txt').write_text('3.0 2.0\n')
         name = re.sub(r'\W', '_', str(file))  # MMEngine keeps one logger and visualizer for each
         arguments = [str(file), '--resume', '--cfg-options', f'experiment_name={name}']
         with (
@@ -164,12 +171,12 @@ def test_finetuning_starts_every_method_at_the_same_embedding(images, tmp_path):
 
 
 def test_the_split_is_seeded_disjoint_and_of_the_training_images(images, tmp_path):
-    def lists(folder, **more):
-        files = split_training_images(images, tmp_path / folder, share=0.1, **more)
-        return {name: file.read_text().splitlines() for name, file in files.items()}
+    def lists(**more):
+        found = split_training_images(images, share=0.1, **more)
+        return {name: text.splitlines() for name, text in found.items()}
 
-    split, again = lists('a', seed=1), lists('b', seed=1)
-    assert split == again != lists('c', seed=2)
+    split, again = lists(seed=1), lists(seed=1)
+    assert split == again != lists(seed=2)
     val = [line.split()[0] for line in split['val']]
     labelled = [line.split()[0] for line in split['labelled']]
     assert len(val) == 8
@@ -178,13 +185,13 @@ def test_the_split_is_seeded_disjoint_and_of_the_training_images(images, tmp_pat
     assert sorted(val + labelled) == everything
     for line in split['val'] + split['labelled']:
         assert line[-1] == str(['dark', 'light'].index(line.split('/')[0]))
-    fewer = lists('d', seed=1, per_class=3)
+    fewer = lists(seed=1, per_class=3)
     assert fewer['val'] == split['val']
     assert fewer['unlabelled'] == split['unlabelled']
     assert len(fewer['labelled']) == 6
     assert set(fewer['labelled']) < set(split['labelled'])
     with pytest.raises(ValueError, match=r'labels_per_class 37 is more than the 36 images of'):
-        lists('e', seed=1, per_class=37)
+        lists(seed=1, per_class=37)
 
 
 def row(protocol, accuracy, pretraining_lr, **more):
@@ -200,6 +207,11 @@ def test_the_first_protocol_chooses_the_learning_rate_of_pretraining():
     ]  # fmt: skip
     assert tool.choose(rows, ['finetune', 'probe']) == dict(finetune=rows[1], probe=rows[5])
     assert tool.choose(rows, ['probe', 'finetune']) == dict(probe=rows[6], finetune=rows[3])
+    failed = [dict(r, accuracy=nan, failed='diverged') for r in rows if r['protocol'] == 'finetune']
+    probes = rows[4:]
+    assert tool.choose(failed[:1] + rows[1:], ['finetune'])['finetune'] == rows[1]
+    assert tool.choose([*failed, *probes], ['finetune', 'probe']) == dict(probe=rows[6])
+    assert tool.choose(failed, ['finetune', 'probe']) == {}
 
 
 def test_final_runs_take_what_was_chosen(images, tmp_path, monkeypatch):
@@ -211,7 +223,8 @@ def test_final_runs_take_what_was_chosen(images, tmp_path, monkeypatch):
     chosen = dict(finetune=row('finetune', 9.0, 2.0, lr=3.0, layer_decay=4.0), probe=layers[0])
     rows = comparison.final('mae', seed=5, epochs=20, chosen=chosen)
     start = ('pretrained', 'mae', 5, 20, 2.0)
-    assert rows == [layers[0], (start, 5, 3.0, 4.0, 'test')]
+    last = dict(layers[1], protocol='probe-last')  # beside the best one on validation images
+    assert rows == [layers[0], last, (start, 5, 3.0, 4.0, 'test')]
 
 
 def test_the_time_left_is_estimated_from_finished_runs(tmp_path):
@@ -287,7 +300,8 @@ def test_what_the_folder_must_hold(images, tmp_path):
         Benchmark(options(tmp_path, tmp_path / 'out'))
     with pytest.raises(ValueError, match='holds something else'):
         Benchmark(options(images, tmp_path))
-    Benchmark(options(images, tmp_path / 'out'))
+    written = Benchmark(options(images, tmp_path / 'out')).files
+    assert len(written['labelled'].read_text().splitlines()) == 72
     with pytest.raises(ValueError, match='another split, other labels or other data'):
         Benchmark(options(images, tmp_path / 'out', split_seed=1))
 
@@ -480,28 +494,113 @@ def process_of(monkeypatch, tmp_path, code):
     monkeypatch.setattr(tool, 'shipped', lambda name: script)
 
 
-def test_time_and_output_of_a_process(monkeypatch, tmp_path):
-    process_of(monkeypatch, tmp_path, 'import sys; sum(range(10**7)); print(sys.argv); sys.exit(3)')
+def test_exit_code_and_output_of_a_process(monkeypatch, tmp_path):
+    process_of(monkeypatch, tmp_path, 'import sys; print(sys.argv); sys.exit(3)')
     assert Processes(1).run(tmp_path / 'config.py', tmp_path) == 3
     assert "config.py', '--resume']" in (tmp_path / 'output.txt').read_text()
-    wall, cpu = tool.seconds_spent(tmp_path)
-    assert wall > 0
-    assert cpu > 0
 
 
-def test_ctrl_c_ends_the_process_and_its_time_counts(monkeypatch, tmp_path):
-    process_of(monkeypatch, tmp_path, 'import time; time.sleep(60)')
-    wait, processes = tool._wait, Processes(1)
+def interrupt_waiting(monkeypatch, interruption):
+    """Have ``interruption(process)`` called where a process is waited for, the first time only."""
+    wait = subprocess.Popen.wait
 
     def interrupted(process):
-        monkeypatch.setattr(tool, '_wait', wait)
+        monkeypatch.setattr(subprocess.Popen, 'wait', wait)
+        interruption(process)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool, '_wait', interrupted)
+    monkeypatch.setattr(subprocess.Popen, 'wait', interrupted)
+
+
+def test_ctrl_c_ends_the_process(monkeypatch, tmp_path):
+    process_of(monkeypatch, tmp_path, 'import time; time.sleep(60)')
+    processes, seen = Processes(1), []
+    interrupt_waiting(monkeypatch, seen.append)
     with pytest.raises(KeyboardInterrupt):
         processes.run(tmp_path / 'config.py', tmp_path)
-    assert len((tmp_path / 'seconds.txt').read_text().splitlines()) == 1
+    assert seen[0].returncode is not None
     assert not processes._running
+
+
+def test_two_do_not_train_in_one_folder(monkeypatch, tmp_path):
+    """The lock is the process's, also once the comparison that started it is gone."""
+    process_of(monkeypatch, tmp_path, 'import time; time.sleep(60)')
+    monkeypatch.setattr(tool, 'LOADERS_END', 0)
+    refused = []
+
+    def start_another(process):
+        with pytest.raises(RuntimeError, match=f'{tmp_path} is being trained by another process'):
+            Processes(1).run(tmp_path / 'config.py', tmp_path)
+        refused.append(True)
+
+    interrupt_waiting(monkeypatch, start_another)
+    with pytest.raises(KeyboardInterrupt):
+        Processes(1).run(tmp_path / 'config.py', tmp_path)
+    assert refused
+    process_of(monkeypatch, tmp_path, '')
+    assert Processes(1).run(tmp_path / 'config.py', tmp_path) == 0  # free again
+
+
+def test_jobs_that_share_a_gpu():
+    assert tool.gpus_shared(2, 0) == tool.gpus_shared(2, 2) == ''
+    assert tool.gpus_shared(3, 1).startswith('3 jobs share 1 GPU: GPU hours are wall time')
+
+
+def test_jobs_take_the_gpus_that_they_may_see_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
+    found = [Processes(3)._environment(slot)['CUDA_VISIBLE_DEVICES'] for slot in range(3)]
+    assert found == ['4', '6', '4']
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    assert Processes(2)._environment(1)['CUDA_VISIBLE_DEVICES'] == '1'
+
+
+class Run:
+    """What SecondsHook needs of a runner: one that starts anew, or goes on from a checkpoint."""
+
+    def __init__(self, folder, start=None):
+        self.work_dir, self.iter = folder, 0 if start is None else 1
+        self.message_hub = MessageHub.get_instance(str(id(self)))
+        if start is not None:
+            self.message_hub.load_state_dict(start)
+        self.hook = SecondsHook()
+        self.hook.before_train(self)
+
+    def epoch(self):
+        """Its checkpoint, as far as it concerns time."""
+        self.hook.after_train_epoch(self)
+        return copy.deepcopy(self.message_hub.state_dict())
+
+
+def test_what_a_resumed_run_repeats_counts_once(monkeypatch, tmp_path):
+    times = iter([
+        [11, 21], [12, 22],  # epochs, after 10 and 20 s to start; the second one is lost
+        [10, 20], [13, 25],  # another process that starts, and does the second again
+        [5, 5], [6, 7],
+    ])  # fmt: skip
+    monkeypatch.setattr(compute, '_clocks', lambda: np.array(next(times), float))
+    run = Run(tmp_path)
+    start = run.epoch()
+    run.epoch()
+    assert tool.seconds_spent(tmp_path) == (12, 22)
+    again = Run(tmp_path, start)
+    end = again.epoch()
+    assert tool.seconds_spent(tmp_path) == (11 + 3, 21 + 5)
+    # a run of an earlier version, which wrote a line per start
+    end['runtime_info'].clear()
+    (tmp_path / 'seconds.txt').write_text('30.0 3.0\n10.0 1.0\n')
+    old = Run(tmp_path, end)
+    old.epoch()
+    assert tool.seconds_spent(tmp_path) == (40 + 1, 4 + 2)
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='read from /proc')
+def test_cpu_time_of_data_loading_processes(monkeypatch):
+    """This process stands in for one that loads images."""
+    one = compute._clocks()[1]
+    worker = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(multiprocessing, 'active_children', lambda: [worker])
+    assert compute._clocks()[1] == pytest.approx(one + sum(os.times()[:2]), rel=0.05)
 
 
 def test_the_printed_command_gives_the_same_options(images):
@@ -529,6 +628,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert plan.startswith('2 of 2 training runs left')
     assert re.search('energy-mixed +1 of 1 +1 of 1', plan)
     assert trained == []
+    assert not list(tmp_path.iterdir())  # a plan writes nothing
 
     assert main(arguments) == 0
     assert variables() == before
@@ -536,7 +636,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     rows = read(tmp_path)
     assert [(r['split'], r['protocol']) for r in rows] == [
         ('val', 'finetune'), ('val', 'probe'), ('val', 'knn'),
-        ('test', 'probe'), ('test', 'knn'), ('test', 'finetune'),
+        ('test', 'probe'), ('test', 'knn'), ('test', 'probe-last'), ('test', 'finetune'),
     ]  # fmt: skip
     assert all(0 <= float(r['accuracy']) <= 100 for r in rows)
     # Light against dark is in every feature: a probe that read other images would miss it.
@@ -553,8 +653,10 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     page = (tmp_path / 'report.html').read_text()
     assert 'Linear probe against epochs' in page
     assert 'Loss while pretraining' in page
-    for file in trained:  # the commands that train what the row stands on
-        assert f'tools/train.py {file}' in page
+    for file in trained:  # the commands that repeat what the row stands on, elsewhere
+        copy_of = file.removesuffix('.py').replace(str(tmp_path), f'{tmp_path}/repeated')
+        assert f'tools/train.py {file} --work-dir {copy_of}' in page
+    assert f'checkpoint={tmp_path}/repeated/energy-mixed/seed0/pretraining_2e_lr0.001/e' in page
     assert Image.open(tmp_path / 'results.png').size[0] > 500
     assert '| energy-mixed | 2 | 0.00 |' in (tmp_path / 'results.md').read_text()
 
@@ -562,20 +664,158 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     measured = read(tmp_path)
     monkeypatch.setattr(tool, 'accuracy', lambda *a: pytest.fail('measured again'))
     monkeypatch.setattr(tool, 'frozen_accuracy', lambda *a: pytest.fail('measured again'))
+    arguments[arguments.index('--workers') + 1] = '1'  # of no consequence
     assert main(arguments) == 0
     assert len(trained) == 2
     assert read(tmp_path) == measured
     assert capsys.readouterr().out.startswith('0 of 2 training runs left')
     arguments[arguments.index('12')] = '24'  # another width: not the existing run
     assert exit_code(main, arguments) == 2
-    assert 'holds a run with other options: name another out' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'holds a run with other options: name another out' in error
+    assert 'model.backbone.arch.embed_dims 12 → 24' in error
 
 
-def test_failed_training_is_reported_and_its_time_counts(images, tmp_path, capsys, monkeypatch):
-    process_of(monkeypatch, tmp_path, 'raise SystemExit(1)')
-    monkeypatch.setattr(tool, 'pretraining_configs', lambda backbone: METHODS)
-    out = tmp_path / 'out'
-    assert exit_code(main, ['benchmark', str(images), '--out', str(out), '--methods', 'mae']) == 2
-    assert 'output.txt' in capsys.readouterr().err
-    (attempts,) = out.rglob('seconds.txt')
-    assert len(attempts.read_text().splitlines()) == 1
+DIVERGED = 2, 'FloatingPointError: Not finite at iteration 3 (epoch 1): loss=nan.'
+NO_MEMORY = 1, 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'
+
+
+@pytest.fixture
+def outcomes(monkeypatch):
+    """Train, measure and draw nothing. Exit code and output by a part of the folder, or success."""
+    outcomes, began = {}, []
+    config = dict(
+        default_hooks=dict(pretrained_backbone=dict()),
+        train_dataloader=dict(batch_size=8, dataset=dict()),
+        custom_imports=dict(imports=[]),
+    )
+
+    def run(self, file, folder):
+        began.append(folder)
+        found = [outcomes[part] for part in outcomes if part in str(folder)]
+        code, text = found[0] if found else (0, '')
+        (folder / 'output.txt').write_text(text)
+        if code == 0:
+            epochs = re.findall(r'_(\d+)e_', folder.name)[-1]
+            (folder / f'epoch_{epochs}.pth').touch()
+        return code
+
+    monkeypatch.setattr(Processes, 'run', run)
+    monkeypatch.setattr(tool, 'accuracy', lambda *a: 50.0)
+    layers = dict(probe=[30.0, 20.0], knn=[20.0, 10.0])
+    monkeypatch.setattr(tool, 'frozen_accuracy', lambda *a: layers)
+    monkeypatch.setattr(tool, 'stage_config', lambda *a, **k: Config(copy.deepcopy(config)))
+    monkeypatch.setattr(tool, 'draw_results', lambda *a: SimpleNamespace(savefig=lambda path: None))
+    outcomes['began'] = began
+    return outcomes
+
+
+@pytest.mark.slow
+def test_what_fails_is_reported_and_the_others_go_on(images, tmp_path, outcomes):
+    began = outcomes.pop('began')
+    outcomes |= {
+        'mae/seed0/pretraining_2e_lr0.003': DIVERGED,
+        'mae/seed0/pretraining_2e_lr0.001_finetune_2e_lr0.003': DIVERGED,
+        'mae/seed1/pretraining': (-9, ''),
+        'ae-denoising': NO_MEMORY,
+    }
+    asked = options(
+        images, tmp_path / 'out', methods=['ae-denoising', 'mae', 'scratch'], seeds=[0, 1],
+        layer_decays=[1.0], epochs=2, pretraining_epochs=[2],
+    )  # fmt: skip
+    said = []
+    table = Benchmark(asked).run(said.append)
+    rows = read(tmp_path / 'out')
+    failed = [(r['method'], r['split'], r['protocol'], r['accuracy'], r['failed']) for r in rows]
+    assert [f for f in failed if f[4]] == [
+        ('ae-denoising', 'val', 'pretraining', 'nan',
+         'out of memory, see ae-denoising/seed0/pretraining_2e_lr0.001/output.txt'),
+        ('ae-denoising', 'val', 'pretraining', 'nan',
+         'out of memory, see ae-denoising/seed0/pretraining_2e_lr0.003/output.txt'),
+        ('mae', 'val', 'finetune', 'nan',
+         'diverged, see mae/seed0/pretraining_2e_lr0.001_finetune_2e_lr0.003_decay1/output.txt'),
+        ('mae', 'val', 'pretraining', 'nan',
+         'diverged, see mae/seed0/pretraining_2e_lr0.003/output.txt'),
+        ('mae', 'test', 'pretraining', 'nan',
+         'killed, maybe for want of memory, see mae/seed1/pretraining_2e_lr0.001/output.txt'),
+    ]  # fmt: skip
+    assert table.splitlines()[2:6] == [
+        '| mae | 2 | 0.00 | 50.0 | 30.0 | 20.0 | 20.0 |',
+        '| scratch | 0 | 0.00 | 50.0 ± 0.0 | 30.0 ± 0.0 | 20.0 ± 0.0 | 20.0 ± 0.0 |',
+        '',
+        'Failed:',
+    ]
+    assert 'ae-denoising is left out: every run failed' in table
+    assert (tmp_path / 'out/results.md').read_text() == f'{table}\n'
+    assert 'mae, seed 0, finetune: diverged, see mae/' in (tmp_path / 'out/report.html').read_text()
+    assert 'ae-denoising, validation: every run failed' in said
+    assert said[-1] == f'0 of {len(began)} training runs left, 5 failed'
+    figures = load_tool('visualization/figures')
+    arguments = [str(tmp_path / 'out/results.csv'), '--output', str(tmp_path / 'figure.png')]
+    figures.main(['benchmark', *arguments])
+    assert (tmp_path / 'figure.png').exists()
+
+    begun = len(began)
+    assert Benchmark(asked).run(said.append) == table
+    assert len(began) == begun  # what failed is not repeated
+    shutil.rmtree(tmp_path / 'out/mae/seed1/pretraining_2e_lr0.001')
+    del outcomes['mae/seed1/pretraining']
+    again = Benchmark(asked).run(said.append)
+    assert [folder.name for folder in began[begun:]] == [
+        'pretraining_2e_lr0.001', 'pretraining_2e_lr0.001_finetune_2e_lr0.001_decay1'
+    ]  # fmt: skip
+    assert '| mae | 2 | 0.00 | 50.0 ± 0.0 |' in again
+
+
+def test_nothing_is_left_of_a_comparison(images, tmp_path, outcomes, capsys):
+    began = outcomes.pop('began')
+    outcomes['mae'] = DIVERGED
+    arguments = ['benchmark', str(images), '--out', str(tmp_path / 'out'), '--methods', 'mae']
+    assert exit_code(main, arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert 'every training run failed. mae, seed 0, pretraining: diverged, see mae/seed0/' in error
+    assert len(began) == 2
+    assert 'mae is left out' in (tmp_path / 'out/results.md').read_text()
+
+
+@pytest.mark.parametrize(
+    ('code', 'output'),
+    [(143, ''), (-1, ''), (2, 'error: x.pth: No space left on device; 3.2 MB are needed')],
+)
+def test_an_interrupted_run_is_none_that_failed(code, output, images, tmp_path, outcomes):
+    outcomes |= dict(scratch=(code, output))
+    benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
+    with pytest.raises(RuntimeError, match=r'was interrupted, see .*output\.txt'):
+        benchmark.run()
+    assert len(outcomes['began']) == 1
+    assert not list(tmp_path.rglob('failed.txt'))
+
+
+@pytest.mark.parametrize(
+    ('code', 'output', 'reason'),
+    [
+        (*DIVERGED, 'diverged'),
+        (2, 'Weights not finite after iteration 9 (epoch 1)', 'diverged'),
+        (*NO_MEMORY, 'out of memory'),
+        (1, "RuntimeError: DefaultCPUAllocator: can't allocate memory", 'out of memory'),
+        (1, 'KeyError: 3', 'failed'),
+    ],
+)
+def test_reasons_of_failure(code, output, reason):
+    assert tool.reason(code, output) == reason
+
+
+def test_changed_options_are_named():
+    old = dict(model=dict(depth=2, heads=[1, 2]), train_dataloader=dict(num_workers=2), lr=1e-3)
+    new = copy.deepcopy(old)
+    new['train_dataloader']['num_workers'] = 0
+    assert tool.changes(old, new, tool.LOADING) == ''
+    new['model'] = dict(depth='2', heads=[1, 3], kind='a')
+    assert tool.changes(old, new, tool.LOADING) == (
+        'model.depth 2 → "2", model.heads.1 2 → 3, model.kind – → "a"'
+    )
+    del new['lr']
+    assert tool.changes(old, new, tool.LOADING).endswith(
+        'model.heads.1 2 → 3, lr 0.001 → – and 1 more'
+    )

@@ -3,13 +3,17 @@
 Every method has the same backbone, position embedding, augmentation, batch, precision, finetuning
 and probes. Learning rates and layer decay are chosen for each method from the same grid, on a
 validation split of the training images; test images are used once, with the chosen values.
-Finished runs are not repeated, and an interrupted run continues.
+Finished runs are not repeated, and an interrupted run continues. A run that fails, since it
+diverges or memory runs out, is reported and left out.
 """
 
+import errno
+import fcntl
 import json
 import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -17,11 +21,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cached_property
+from math import nan
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TextIO, TypeVar
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
@@ -34,14 +39,18 @@ from ...utils.tables import markdown_table, write_csv
 from ...utils.whole_files import WholeFilesBackend
 from ...version import __version__
 from ...visualization.benchmark_page import (
+    LAST_LAYER,
     BenchmarkReport,
     benchmark_page,
     draw_results,
+    failure_line,
+    failures,
     result_table,
     summarised,
 )
 from ...visualization.page import Curve, write_page
 from ..restoration import find_images
+from .compute import STARTED, SecondsHook, seconds_spent
 from .configs import (
     SCRATCH,
     finetuning_config,
@@ -50,11 +59,22 @@ from .configs import (
     replacement,
     stage_config,
 )
-from .measuring import accuracy, frozen_accuracy, split_training_images
+from .measuring import (
+    accuracy,
+    check_lists,
+    frozen_accuracy,
+    split_training_images,
+    write_lists,
+)
 from .network import SMALL_SIZE, BenchmarkBackbone
 from .options import BenchmarkOptions, class_folders
 
 NO_DECAY = (1.0,)  # of the learning rate by layer
+SIGNALS = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
+INTERRUPTED = {-s for s in SIGNALS} | {128 + s for s in SIGNALS}  # exit codes
+COPIES = 'repeated'  # sub-folder of out for the commands of report.html
+LOADERS_END = 10  # seconds that data-loading processes may outlive a killed training
+LOADING = ('train_dataloader.num_workers', 'train_dataloader.persistent_workers')
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
@@ -75,6 +95,20 @@ class Stage(NamedTuple):
     def done(self) -> bool:
         return self.folder is not None and self.checkpoint.exists()
 
+    @property
+    def failure(self) -> str:
+        """Why it has failed, such as 'diverged'; empty if it has not."""
+        file = self.folder and self.folder / 'failed.txt'
+        return file.read_text() if file and file.exists() else ''
+
+
+class TrainingFailed(RuntimeError):
+    """A training run that cannot be finished; ``stage`` says which, and why."""
+
+    def __init__(self, stage: Stage):
+        super().__init__(f'{stage.failure}, see {stage.folder / "output.txt"}')
+        self.stage = stage
+
 
 # Running ----------------------------------------------------------------------------------------
 
@@ -83,23 +117,68 @@ def train(config: Config, stage: Stage, processes: 'Processes') -> None:
     """Train a config in a process of its own, unless it is done; an interrupted run continues.
 
     Raises:
-        RuntimeError: the training failed; its output is in the folder.
-        ValueError: the folder holds a run with other options.
+        TrainingFailed: now or before; its folder gets ``failed.txt``. Without the folder it starts
+            again.
+        RuntimeError: it was ended from outside, the disk is full, or another process trains it.
+        ValueError: the folder holds a run with other options. Names them.
     """
     folder = stage.folder
     # Next to the folder: the runner writes its own files inside. JSON: pretty_text is slow.
     file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
     config.work_dir = str(folder)
     text = json.dumps(config.to_dict(), indent=1)
-    if options.exists() and options.read_text() != text:
-        raise ValueError(f'{folder} holds a run with other options: name another out')
+    if options.exists():
+        found = changes(json.loads(options.read_text()), json.loads(text), LOADING)
+        if found:
+            raise ValueError(f'{folder} holds a run with other options: name another out; {found}')
+    if stage.failure:
+        raise TrainingFailed(stage)
     if stage.done:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    config.custom_imports.imports.append(SecondsHook.__module__)
+    config.setdefault('custom_hooks', []).append(dict(type=SecondsHook.__name__))
     config.dump(file)
     options.write_text(text)
-    if processes.run(file, folder) != 0:
-        raise RuntimeError(f'training failed, see {folder / "output.txt"}')
+    code, output = processes.run(file, folder), folder / 'output.txt'
+    if code == 0:
+        return
+    last = output.read_text(errors='replace')[-5000:]
+    if code in INTERRUPTED or os.strerror(errno.ENOSPC) in last:
+        raise RuntimeError(f'a training run was interrupted, see {output}')
+    WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
+    raise TrainingFailed(stage)
+
+
+def reason(code: int, output: str) -> str:
+    """Why a training run has failed, by its exit code and the end of its output."""
+    if 'Not finite at iteration' in output or 'Weights not finite' in output:  # FiniteLossHook
+        return 'diverged'
+    if 'out of memory' in output or "can't allocate memory" in output:
+        return 'out of memory'
+    return 'killed, maybe for want of memory' if code == -signal.SIGKILL else 'failed'
+
+
+def changes(old: dict, new: dict, but: Sequence[str] = ()) -> str:
+    """The entries in which two configs differ, as ``KEY OLD → NEW``; the first three of them.
+
+    Args:
+        old, new: as read from JSON.
+        but: keys that do not matter.
+    """
+    old, new = _flat(old), _flat(new)
+    keys = [k for k in old | new if k not in but and old.get(k, '–') != new.get(k, '–')]
+    found = [f'{k} {old.get(k, "–")} → {new.get(k, "–")}' for k in keys]
+    return ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
+
+
+def _flat(value: object, key: str = '') -> dict[str, str]:
+    """The numbers and strings in dicts and lists, as JSON, by keys such as ``model.type``."""
+    if not value or not isinstance(value, dict | list):
+        return {key: json.dumps(value, ensure_ascii=False)}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    flat = [_flat(inner, f'{key}.{name}' if key else str(name)) for name, inner in items]
+    return {name: text for part in flat for name, text in part.items()}
 
 
 class Processes:
@@ -118,11 +197,16 @@ class Processes:
             self._slots.put(slot)
 
     def run(self, file: Path, folder: Path) -> int:
-        """Train a config; the exit code. The folder gets the output, and the seconds it took."""
-        slot, start, cpu = self._slots.get(), time.perf_counter(), 0.0
+        """Train a config; the exit code. The folder gets the output.
+
+        Raises:
+            RuntimeError: another process trains in the folder.
+        """
+        slot = self._slots.get()
         command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
         try:
             with open(folder / 'output.txt', 'a') as output:
+                _lock(output)
                 process = subprocess.Popen(
                     command, stdout=output, stderr=subprocess.STDOUT, env=self._environment(slot)
                 )
@@ -130,18 +214,15 @@ class Processes:
             try:
                 if self._stopped.is_set():  # by another job, in the meantime
                     process.terminate()
-                cpu = _wait(process)
-            except BaseException:  # Ctrl-C: the attempt is ended, and its time counts
+                return process.wait()
+            except BaseException:  # Ctrl-C
                 process.terminate()
-                cpu = _wait(process)
+                process.wait()
                 raise
             finally:
                 self._running.discard(process)
         finally:
-            with open(folder / 'seconds.txt', 'a') as seconds:
-                seconds.write(f'{time.perf_counter() - start:.1f} {cpu:.1f}\n')
             self._slots.put(slot)
-        return process.returncode
 
     def each(
         self, function: Callable[[Item], Result], items: Sequence[Item]
@@ -173,26 +254,42 @@ class Processes:
         if self.jobs > 1:
             threads = max(1, (os.cpu_count() or 1) // self.jobs)
             variables.setdefault('OMP_NUM_THREADS', str(threads))
+        variables[STARTED] = str(time.monotonic())
         gpus = torch.cuda.device_count()
-        if gpus > 1 and 'CUDA_VISIBLE_DEVICES' not in variables:
-            variables['CUDA_VISIBLE_DEVICES'] = str(slot % gpus)
+        if gpus > 1:
+            visible = variables.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(gpus)))
+            variables['CUDA_VISIBLE_DEVICES'] = visible.split(',')[slot % gpus]
         return variables
 
 
-def _wait(process: subprocess.Popen) -> float:
-    """Wait for a process to end; the CPU time of it and of the processes it waited for."""
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return used.ru_utime + used.ru_stime
+def _lock(output: TextIO) -> None:
+    """Lock a file for this process and those that it starts with it, until all of them have ended.
+
+    Raises:
+        RuntimeError: others still hold it.
+    """
+    end = time.monotonic() + LOADERS_END
+    while True:
+        try:
+            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise RuntimeError(
+                    f'{Path(output.name).parent} is being trained by another process, maybe of a '
+                    'comparison that was killed: end it, or wait for it'
+                ) from error
+        time.sleep(0.2)
 
 
-def seconds_spent(folder: Path | None) -> tuple[float, float]:
-    """Wall time and CPU time of all attempts at a stage, in seconds."""
-    if folder is None or not (folder / 'seconds.txt').exists():
-        return 0.0, 0.0
-    lines = (folder / 'seconds.txt').read_text().splitlines()
-    wall, cpu = np.array([line.split() for line in lines], dtype=float).sum(0)
-    return float(wall), float(cpu)
+def gpus_shared(jobs: int, gpus: int) -> str:
+    """What is said if several training runs share a GPU; empty if none do."""
+    if not 0 < gpus < jobs:
+        return ''
+    return (
+        f'{jobs} jobs share {gpus} GPU{"s" * (gpus > 1)}: GPU hours are wall time, and too high; '
+        f'for hours that can be compared take --jobs {gpus}'
+    )
 
 
 def remembered(file: Path, measure: Callable[[], dict]) -> dict:
@@ -226,15 +323,17 @@ class Benchmark:
         self.configs, against = configs_of(options, self.backbone)
         self.methods = chosen_methods(options, self.configs, against)
         self.notes = [] if self.backbone is None else notes(options, self.backbone, against)
+        self.shared = gpus_shared(options.jobs, torch.cuda.device_count())
+        self.notes += [self.shared] if self.shared else []
         self.out = Path(options.out).resolve()
         self.data_root = Path(options.data_root).resolve()
         check_images(self.data_root, self.backbone)
         if self.out.exists() and not (self.out / 'split').is_dir() and any(self.out.iterdir()):
             raise ValueError(f'{self.out} holds something else: name another out')
-        self.files = split_training_images(
-            self.data_root, self.out / 'split', options.val_share, options.split_seed,
-            options.labels_per_class,
-        )  # fmt: skip
+        self.lists = split_training_images(
+            self.data_root, options.val_share, options.split_seed, options.labels_per_class
+        )
+        check_lists(self.lists, self.out / 'split')
         self.classes = [path.name for path in class_folders(self.data_root, 'train')]
         self.variables = dict(DATA_ROOT=str(self.data_root), NUM_CLASSES=str(len(self.classes)))
         self.processes = Processes(options.jobs)
@@ -242,19 +341,25 @@ class Benchmark:
         self._said = ''
         self._measuring = threading.Lock()  # random weights draw from torch's one generator
 
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """The lists of images, written when first asked for: a plan writes nothing."""
+        return write_lists(self.lists, self.out / 'split')
+
     def run(self, say: Callable[[str], object] = print) -> str:
-        """Train and measure all that is left.
+        """Train and measure all that is left; runs that fail are said and left out.
 
         Args:
             say: called with a line after each step.
 
         Returns:
-            The table of the test images, as Markdown.
+            The table of the test images and what has failed, as Markdown.
 
         Raises:
-            RuntimeError: a training run failed.
+            RuntimeError: every training run failed, or one was ended from outside.
             ValueError: ``out`` holds runs with other options.
         """
+        self.files  # noqa: B018 before there are several threads
         for note in self.notes:
             say(note)
         self._say_what_is_left(say)
@@ -269,11 +374,15 @@ class Benchmark:
                 found = [row for row in self.rows if row['method'] == method]
                 chosen[method] = choose(found, self.options.protocols)
                 best = ', '.join(f'{p} {r["accuracy"]:.1f} %' for p, r in chosen[method].items())
-                say(f'{method}, validation: {best}')
+                say(f'{method}, validation: {best or "every run failed"}')
+            self._say_failures(rows, say)
             self.report()
             self._say_what_is_left(say)
+        if not any(chosen.values()):
+            first = failures(self.rows)[0]
+            raise RuntimeError(f'every training run failed. {first} in {self.out}')
         # test images only after all choices
-        finals = [(method, *run) for method in self.methods for run in self.runs(method)]
+        finals = [(m, *run) for m in self.methods if chosen[m] for run in self.runs(m)]
         before, tested = self.rows, {}
 
         def final(key: tuple[str, int, int]) -> list[dict]:
@@ -282,6 +391,7 @@ class Benchmark:
         for key, rows in self.processes.each(final, finals):
             tested[key] = rows
             self.rows = before + [row for key in finals for row in tested.get(key, [])]
+            self._say_failures(rows, say)
             self.report()
             self._say_what_is_left(say)
         return self.report()
@@ -291,6 +401,11 @@ class Benchmark:
         if sentence != self._said:
             say(sentence)
         self._said = sentence
+
+    def _say_failures(self, rows: Sequence[dict], say: Callable[[str], object]) -> None:
+        for row in rows:
+            if row['failed']:
+                say(failure_line(row))
 
     def pretraining(self, method: str, seed: int, epochs: int, lr: float) -> Stage:
         folder = self.out / method / f'seed{seed}' / f'pretraining_{epochs}e_lr{lr:g}'
@@ -352,20 +467,21 @@ class Benchmark:
     def finetune(
         self, start: Stage | None, seed: int, lr: float, layer_decay: float, split: str
     ) -> dict:
-        """Finetune and measure; return the row."""
+        """Finetune and measure; return the row, also if it fails."""
         config = self.classifier_config(start, seed, lr, layer_decay)
         stage = self.finetuning(start, seed, lr, layer_decay)
-        train(config, stage, self.processes)
+        values = dict(epochs=stage.epochs, lr=lr, layer_decay=layer_decay)
+        try:
+            train(config, stage, self.processes)
+        except TrainingFailed:
+            return self.row(start, seed, split, 'finetune', nan, stage, **values)
         result = remembered(
             stage.folder / f'{split}.json',
             self._one_by_one(
                 lambda: dict(accuracy=accuracy(config, stage.checkpoint, split, self.files))
             ),
         )
-        return self.row(
-            start, seed, split, 'finetune', result['accuracy'], stage,
-            epochs=stage.epochs, lr=lr, layer_decay=layer_decay,
-        )  # fmt: skip
+        return self.row(start, seed, split, 'finetune', result['accuracy'], stage, **values)
 
     def frozen(self, start: Stage | None, seed: int, split: str) -> list[dict]:
         """Measure probe and nearest neighbours after every layer; return the rows."""
@@ -397,9 +513,13 @@ class Benchmark:
         self, start: Stage | None, seed: int, split: str, protocol: str, value: float,
         stage: Stage | None = None, **options,
     ) -> dict:  # fmt: skip
+        """A row of results.csv; ``value`` is NaN if ``stage``, or the pretraining, has failed."""
         wall, cpu = seconds_spent(start and start.folder)
         wall_after, cpu_after = seconds_spent(stage and stage.folder)
         lr = float(start.folder.name.rpartition('_lr')[2]) if start else ''
+        last, failed = stage or start, ''
+        if last and last.failure:
+            failed = f'{last.failure}, see {last.folder.relative_to(self.out) / "output.txt"}'
         return dict(
             method=start.method if start else SCRATCH,
             seed=seed,
@@ -414,6 +534,7 @@ class Benchmark:
             evaluation_cpu_s=cpu_after,
             evaluation_s=wall_after,
             device=device_name('cuda' if torch.cuda.is_available() else 'cpu'),
+            failed=failed,
         )
 
     def starts(self, method: str) -> list[tuple[int, float]]:
@@ -435,7 +556,10 @@ class Benchmark:
         """Pretrain with the first seed, try the grid, and measure on the validation split."""
         method, epochs, lr = key
         seed = self.options.seeds[0]
-        start = None if method == SCRATCH else self.pretrain(method, seed, epochs, lr)
+        try:
+            start = None if method == SCRATCH else self.pretrain(method, seed, epochs, lr)
+        except TrainingFailed as error:
+            return [self.row(error.stage, seed, 'val', 'pretraining', nan)]
         rows = [self.finetune(start, seed, *values, split='val') for values in self.grid()]
         if {'probe', 'knn'} & set(self.options.protocols):
             rows += self.frozen(start, seed, 'val')
@@ -446,10 +570,15 @@ class Benchmark:
         start = None
         if method != SCRATCH:
             lr = next(iter(chosen.values()))['pretraining_lr']
-            start = self.pretrain(method, seed, epochs, lr)
+            try:
+                start = self.pretrain(method, seed, epochs, lr)
+            except TrainingFailed as error:
+                return [self.row(error.stage, seed, 'test', 'pretraining', nan)]
         frozen = [p for p in ('probe', 'knn') if p in chosen]
-        rows = self.frozen(start, seed, 'test') if frozen else []
-        rows = [r for r in rows if r['layer'] == chosen[r['protocol']]['layer']]
+        layers = self.frozen(start, seed, 'test') if frozen else []
+        rows = [r for r in layers if r['layer'] == chosen[r['protocol']]['layer']]
+        probes = [r for r in layers if r['protocol'] == 'probe']
+        rows += [dict(r, protocol=LAST_LAYER) for r in probes[-1:]]
         if 'finetune' in chosen:
             best = chosen['finetune']
             rows.append(self.finetune(start, seed, best['lr'], best['layer_decay'], split='test'))
@@ -459,7 +588,11 @@ class Benchmark:
         return [0] if method == SCRATCH else self.options.pretraining_epochs
 
     def plan(self) -> list[Stage]:
-        """Every training run of this command, in order, as far as known yet."""
+        """Every training run of this command, in order, as far as known yet.
+
+        Without those that a failed one is the start of, and the last runs of a method whose tries
+        have all failed.
+        """
         options, stages = self.options, []
         for method in self.methods:
             for epochs, lr in self.starts(method):
@@ -467,22 +600,29 @@ class Benchmark:
                 if method != SCRATCH:
                     start = self.pretraining(method, options.seeds[0], epochs, lr)
                     stages.append(start)
-                stages += [self.finetuning(start, options.seeds[0], *o) for o in self.grid()]
+                if not (start and start.failure):
+                    stages += [self.finetuning(start, options.seeds[0], *o) for o in self.grid()]
+        tries = [stage for stage in stages if not stage.failure]
         for method in self.methods:
+            pretrained, finetuned = (
+                any((s.method, s.kind) == (method, kind) for s in tries)
+                for kind in ('pretraining', 'finetune')
+            )
+            frozen = {'probe', 'knn'} & set(options.protocols)
             for seed, epochs in self.runs(method):
                 if (seed, epochs) == (options.seeds[0], self.lengths(method)[0]):
                     continue  # in the list already
-                folders = [None, None]
                 base = self.out / method / f'seed{seed}'
-                if method != SCRATCH:
-                    found = sorted(base.glob(f'pretraining_{epochs}e_lr*/epoch_{epochs}.pth'))
-                    folders[0] = found[0].parent if found else None
-                    stages.append(Stage(method, 'pretraining', epochs, folders[0]))
-                if self.grid():
+                if pretrained and (finetuned or frozen):
+                    pattern = f'pretraining_{epochs}e_lr*'
+                    start = _begun(base, pattern, Stage(method, 'pretraining', epochs))
+                    stages.append(start)
+                    if start.failure:
+                        continue
+                if finetuned:
                     name = 'random' if method == SCRATCH else f'pretraining_{epochs}e_lr*'
-                    found = sorted(base.glob(f'{name}_finetune_*/epoch_{options.epochs}.pth'))
-                    folders[1] = found[0].parent if found else None
-                    stages.append(Stage(method, 'finetune', options.epochs, folders[1]))
+                    stage = Stage(method, 'finetune', options.epochs)
+                    stages.append(_begun(base, f'{name}_finetune_*', stage))
         return stages
 
     def runs(self, method: str) -> list[tuple[int, int]]:
@@ -490,12 +630,14 @@ class Benchmark:
         return [(seed, e) for e in self.lengths(method) for seed in self.options.seeds]
 
     def report(self) -> str:
-        """Write the results so far; return the table of the test images, as Markdown."""
+        """Write the results so far; return results.md."""
         gpu = torch.cuda.is_available()
         write_csv(self.rows, self.out / 'results.csv')
         results = summarised(self.rows, 'pretraining_s' if gpu else 'pretraining_cpu_s')
         compute = 'GPU hours' if gpu else 'CPU hours'
         table = markdown_table(result_table(results, compute))
+        failed = [f'- {line}' for line in failures(self.rows)]
+        table = '\n'.join([table, *(['', 'Failed:', ''] if failed else []), *failed])
         (self.out / 'results.md').write_text(f'{table}\n')
         if results:
             draw_results(results, compute).savefig(self.out / 'results.png')
@@ -508,6 +650,7 @@ class Benchmark:
             compute=compute,
             losses=self.losses(),
             commands=self.commands(),
+            copies=str(self.out / COPIES),
             whole_command=f'mmebm benchmark {shlex.join(command_line(self.options))}',
             facts={
                 'classes': f'{len(self.classes)}: {", ".join(self.classes[:20])}',
@@ -516,6 +659,7 @@ class Benchmark:
                 'validation images': str(_lines(self.files['val'])),
                 'backbone': str(self.backbone or self.options.backbone),
                 'device': device_name('cuda' if gpu else 'cpu'),
+                **({'GPU hours': self.shared} if self.shared else {}),
                 'mmebm': __version__,
                 'torch': torch.__version__,
             },
@@ -529,7 +673,10 @@ class Benchmark:
         """The pretraining loss of each method over iterations, as a share of the first logged."""
         curves = []
         for method in self.methods:
-            rows = [r for r in self.rows if r['method'] == method and r['pretraining_epochs']]
+            rows = [
+                r for r in self.rows
+                if r['method'] == method and r['pretraining_epochs'] and not r['failed']
+            ]  # fmt: skip
             if not rows:
                 continue
             last = rows[-1]
@@ -542,9 +689,12 @@ class Benchmark:
         return curves
 
     def commands(self) -> dict[tuple[str, int], list[str]]:
-        """The commands that train what each row of the table stands on, one per run."""
+        """The commands that repeat what each row of the table stands on, one per run.
+
+        They write into ``out``/repeated, and finetune what they have pretrained there.
+        """
         found: dict[tuple[str, int], list[str]] = defaultdict(list)
-        for row in (r for r in self.rows if r['split'] == 'test'):
+        for row in (r for r in self.rows if r['split'] == 'test' and not r['failed']):
             method, seed, epochs = row['method'], row['seed'], row['pretraining_epochs']
             start = None
             if method != SCRATCH:
@@ -554,20 +704,40 @@ class Benchmark:
                 stages.append(self.finetuning(start, seed, row['lr'], row['layer_decay']))
             for stage in stages:
                 file = stage.folder.with_name(f'{stage.folder.name}.py')
-                command = shlex.join(['python', str(shipped('tools/train.py')), str(file)])
+                words = [sys.executable, shipped('tools/train.py'), file]
+                words += ['--work-dir', self._copy(stage.folder)]
+                if start and stage.kind == 'finetune':
+                    copied = self._copy(start.checkpoint)
+                    key = 'default_hooks.pretrained_backbone.checkpoint'
+                    words += ['--cfg-options', f'{key}={copied}']
+                command = shlex.join(map(str, words))
                 if command not in found[method, epochs]:
                     found[method, epochs].append(command)
         return dict(found)
+
+    def _copy(self, path: Path) -> Path:
+        return self.out / COPIES / path.relative_to(self.out)
+
+
+def _begun(base: Path, pattern: str, stage: Stage) -> Stage:
+    """The stage with its folder, if it is done or has failed in one that fits the pattern."""
+    found = [stage._replace(folder=folder) for folder in sorted(base.glob(pattern))]
+    return next((s for s in found if s.done or s.failure), stage)
 
 
 def choose(rows: list[dict], protocols: Sequence[str]) -> dict[str, dict]:
     """The row with the highest validation accuracy per protocol, at one pretraining learning rate.
 
-    The first protocol chooses the learning rate of pretraining; ties go to the earlier row.
+    The first protocol chooses the learning rate of pretraining; ties go to the earlier row. Rows of
+    failed runs are passed over, and so is a protocol without any other.
     """
+    rows = [row for row in rows if not row.get('failed')]
     chosen, kept = {}, rows
     for protocol in protocols:
-        best = max((r for r in kept if r['protocol'] == protocol), key=lambda r: r['accuracy'])
+        found = [r for r in kept if r['protocol'] == protocol]
+        if not found:
+            continue
+        best = max(found, key=lambda r: r['accuracy'])
         chosen[protocol] = best
         kept = [r for r in rows if r['pretraining_lr'] == best['pretraining_lr']]
     return chosen
@@ -580,8 +750,11 @@ def what_is_left(stages: Sequence[Stage], jobs: int = 1) -> str:
         stages: all of them, see :meth:`Benchmark.plan`.
         jobs: how many run at the same time.
     """
-    left = [stage for stage in stages if not stage.done]
+    left = [stage for stage in stages if not stage.done and not stage.failure]
     sentence = f'{len(left)} of {len(stages)} training runs left'
+    failed = sum(bool(stage.failure) for stage in stages)
+    if failed:
+        sentence += f', {failed} failed'
     if not left:
         return sentence
     hours, unknown = hours_left(left, stages)
@@ -619,7 +792,7 @@ def plan_table(stages: Sequence[Stage]) -> list[tuple[str, str, str, str]]:
     rows = []
     for method in dict.fromkeys(stage.method for stage in stages):
         mine = [stage for stage in stages if stage.method == method]
-        left = [stage for stage in mine if not stage.done]
+        left = [stage for stage in mine if not stage.done and not stage.failure]
         counts = [
             f'{sum(s.kind == kind for s in left)} of {sum(s.kind == kind for s in mine)}'
             for kind in ('pretraining', 'finetune')

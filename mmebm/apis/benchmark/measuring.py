@@ -15,6 +15,7 @@ from ...backbones import set_sincos_position_embedding
 from ...evaluation.backbone_check import channels
 from ...evaluation.knn import knn_predict
 from ...utils.checkpoint import load_checkpoint_safely
+from ...utils.whole_files import WholeFilesBackend
 from ..features import FeatureExtractor
 from ..restoration import find_images
 from .options import class_folders
@@ -26,13 +27,12 @@ LARGEST_PART, SMALLEST_PART = 0.8, 0.002  # shares of a network's parameters
 
 
 def split_training_images(
-    data_root: Path, folder: Path, share: float, seed: int, per_class: int | None = None
-) -> dict[str, Path]:
-    """Split the training images of each class at random, and write the lists that datasets read.
+    data_root: Path, share: float, seed: int, per_class: int | None = None
+) -> dict[str, str]:
+    """Split the training images of each class at random.
 
     Args:
         data_root: holds ``train/CLASS/IMAGE``.
-        folder: where the lists go.
         share: of each class for validation, in (0, 1); at least one image.
         seed: of the split.
         per_class: labelled images of each class for finetuning and probes; None takes all that are
@@ -40,10 +40,10 @@ def split_training_images(
 
     Returns:
         ``unlabelled`` (lines of ``CLASS/IMAGE``, everything but validation), ``labelled`` and
-        ``val`` (lines of ``CLASS/IMAGE LABEL``).
+        ``val`` (lines of ``CLASS/IMAGE LABEL``): lists that datasets read.
 
     Raises:
-        ValueError: a class has too few images, or the folder holds other lists.
+        ValueError: a class has too few images.
     """
     lines = dict(unlabelled=[], labelled=[], val=[])
     rng = np.random.default_rng(seed)
@@ -60,16 +60,29 @@ def split_training_images(
         lines['unlabelled'] += sorted(rest)
         lines['labelled'] += [f'{image} {label}' for image in rest[:per_class]]
         lines['val'] += [f'{image} {label}' for image in val]
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / f'{name}.txt' for name in lines}
-    for name, file in files.items():
-        text = '\n'.join(lines[name]) + '\n'
+    return {name: '\n'.join(found) + '\n' for name, found in lines.items()}
+
+
+def check_lists(lists: dict[str, str], folder: Path) -> None:
+    """Check that a folder has no other lists than these of :func:`split_training_images`.
+
+    Raises:
+        ValueError: it has.
+    """
+    for name, text in lists.items():
+        file = folder / f'{name}.txt'
         if file.exists() and file.read_text() != text:
             raise ValueError(
                 f'{file} lists other images: {folder.parent} holds a comparison with another '
                 'split, other labels or other data; name another out'
             )
-        file.write_text(text)
+
+
+def write_lists(lists: dict[str, str], folder: Path) -> dict[str, Path]:
+    """Write the lists of :func:`split_training_images`, as ``NAME.txt``; their paths."""
+    files = {name: folder / f'{name}.txt' for name in lists}
+    for name, file in files.items():
+        WholeFilesBackend().put(lists[name].encode(), file)
     return files
 
 
