@@ -118,7 +118,8 @@ def failure_line(row: Mapping) -> str:
 
 def failures(rows: Sequence[Mapping]) -> list[str]:
     """A line for each run that has failed, and for each method without any other."""
-    lines = [failure_line(row) for row in rows if row.get('failed')]
+    # one line for all layers
+    lines = list(dict.fromkeys(failure_line(row) for row in rows if row.get('failed')))
     methods = dict.fromkeys(row['method'] for row in rows)
     others = {row['method'] for row in rows if not row.get('failed')}
     return lines + [f'{m} is left out: every run failed' for m in methods if m not in others]
@@ -242,7 +243,7 @@ def layer_charts(rows: Sequence[Mapping]) -> list[Chart]:
     for protocol in ('probe', 'knn'):
         runs: dict = defaultdict(dict)
         for row in rows:
-            if (row['split'], row['protocol']) == ('val', protocol):
+            if (row['split'], row['protocol']) == ('val', protocol) and not row.get('failed'):
                 runs[row['method'], row['pretraining_lr']][row['layer']] = row['accuracy']
         best: dict[str, dict[int, float]] = {}
         for (method, _), layers in runs.items():

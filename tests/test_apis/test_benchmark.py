@@ -25,7 +25,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmebm.apis import FeatureExtractor
-from mmebm.apis.benchmark import Benchmark, BenchmarkOptions, compute
+from mmebm.apis.benchmark import Benchmark, BenchmarkOptions, compute, measuring
 from mmebm.apis.benchmark import comparison as tool
 from mmebm.apis.benchmark.comparison import Processes, Stage
 from mmebm.apis.benchmark.compute import SecondsHook
@@ -647,6 +647,10 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     finetuned = folder.with_name(f'{folder.name}_finetune_2e_lr0.001_decay0.75')
     weights = torch.load(finetuned / 'epoch_2.pth', weights_only=False)['state_dict']
     assert torch.equal(pretrained['backbone.pos_embed'][0, 1:], SINCOS)  # fixed
+    state = torch.load(folder / 'epoch_2.pth', weights_only=False)['message_hub']['runtime_info']
+    written = (folder / 'seconds.txt').read_text().split()
+    assert [f'{x:.1f}' for x in state['benchmark_seconds']] == written
+    assert rows[-1]['pretraining_cpu_s'] == written[1]
     assert not torch.equal(weights['backbone.pos_embed'][0, 1:], SINCOS)  # trained
     assert len((tmp_path / 'split/labelled.txt').read_text().splitlines()) == 30
 
@@ -784,7 +788,7 @@ def test_nothing_is_left_of_a_comparison(images, tmp_path, outcomes, capsys):
     [(143, ''), (-1, ''), (2, 'error: x.pth: No space left on device; 3.2 MB are needed')],
 )
 def test_an_interrupted_run_is_none_that_failed(code, output, images, tmp_path, outcomes):
-    outcomes |= dict(scratch=(code, output))
+    outcomes['scratch'] = code, output
     benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
     with pytest.raises(RuntimeError, match=r'was interrupted, see .*output\.txt'):
         benchmark.run()
@@ -799,11 +803,45 @@ def test_an_interrupted_run_is_none_that_failed(code, output, images, tmp_path, 
         (2, 'Weights not finite after iteration 9 (epoch 1)', 'diverged'),
         (*NO_MEMORY, 'out of memory'),
         (1, "RuntimeError: DefaultCPUAllocator: can't allocate memory", 'out of memory'),
+        (2, 'a data-loading worker was killed, usually because memory ran out', 'out of memory'),
         (1, 'KeyError: 3', 'failed'),
     ],
 )
 def test_reasons_of_failure(code, output, reason):
     assert tool.reason(code, output) == reason
+
+
+def test_a_run_that_another_job_has_ended_is_none_that_failed(images, tmp_path, outcomes):
+    """Its data-loading processes may be ended first, which looks like want of memory."""
+    outcomes['scratch'] = 2, 'a data-loading worker was killed, usually because memory ran out'
+    benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
+    benchmark.processes._stopped.set()
+    with pytest.raises(RuntimeError, match='was interrupted'):
+        benchmark.run()
+    assert not list(tmp_path.rglob('failed.txt'))
+
+
+def test_features_that_are_not_finite(images, tmp_path, outcomes, monkeypatch):
+    """Sound weights may give such; other layers and protocols count."""
+    del outcomes['began']
+    found = dict(probe=[30.0, nan], knn=[20.0, nan])
+    monkeypatch.setattr(tool, 'frozen_accuracy', lambda *a: found)
+    asked = options(images, tmp_path / 'out', methods=['scratch'], protocols=['probe', 'knn'])
+    table = Benchmark(asked).run(lambda text: None)
+    assert '| scratch | 0 | 0.00 | 30.0 | 20.0 |' in table
+    assert table.count('scratch, seed 0, probe: features not finite') == 1
+
+
+def test_layers_with_features_that_are_not_finite_are_not_measured(images, tmp_path, monkeypatch):
+    benchmark = Benchmark(options(images, tmp_path / 'out'))
+    config = benchmark.classifier_config(None, 0, 0.1, 1.0)
+    features, targets = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    monkeypatch.setattr(measuring, 'FeatureExtractor', lambda *a, **k: None)
+    layers = iter([[features, features], [features, features * torch.inf]])
+    monkeypatch.setattr(measuring, 'layer_features', lambda *a: (next(layers), targets))
+    config.default_hooks.position_embedding = None
+    found = measuring.frozen_accuracy(config, None, 0, 'val', {})
+    assert np.isnan(found['probe']).tolist() == np.isnan(found['knn']).tolist() == [False, True]
 
 
 def test_changed_options_are_named():

@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple, TextIO, TypeVar
@@ -144,7 +144,7 @@ def train(config: Config, stage: Stage, processes: 'Processes') -> None:
     if code == 0:
         return
     last = output.read_text(errors='replace')[-5000:]
-    if code in INTERRUPTED or os.strerror(errno.ENOSPC) in last:
+    if processes.stopped or code in INTERRUPTED or os.strerror(errno.ENOSPC) in last:
         raise RuntimeError(f'a training run was interrupted, see {output}')
     WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
     raise TrainingFailed(stage)
@@ -154,7 +154,9 @@ def reason(code: int, output: str) -> str:
     """Why a training run has failed, by its exit code and the end of its output."""
     if 'Not finite at iteration' in output or 'Weights not finite' in output:  # FiniteLossHook
         return 'diverged'
-    if 'out of memory' in output or "can't allocate memory" in output:
+    # torch's words on a GPU and on a CPU, and ours if a data-loading process was killed
+    words = 'out of memory', "can't allocate memory", 'memory ran out'
+    if any(word in output for word in words):
         return 'out of memory'
     return 'killed, maybe for want of memory' if code == -signal.SIGKILL else 'failed'
 
@@ -196,6 +198,11 @@ class Processes:
         for slot in range(jobs):
             self._slots.put(slot)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether all have been ended."""
+        return self._stopped.is_set()
+
     def run(self, file: Path, folder: Path) -> int:
         """Train a config; the exit code. The folder gets the output.
 
@@ -212,7 +219,7 @@ class Processes:
                 )
             self._running.add(process)
             try:
-                if self._stopped.is_set():  # by another job, in the meantime
+                if self.stopped:  # by another job, in the meantime
                     process.terminate()
                 return process.wait()
             except BaseException:  # Ctrl-C
@@ -513,11 +520,11 @@ class Benchmark:
         self, start: Stage | None, seed: int, split: str, protocol: str, value: float,
         stage: Stage | None = None, **options,
     ) -> dict:  # fmt: skip
-        """A row of results.csv; ``value`` is NaN if ``stage``, or the pretraining, has failed."""
+        """A row of results.csv; ``value`` is NaN if a run has failed, or the features have."""
         wall, cpu = seconds_spent(start and start.folder)
         wall_after, cpu_after = seconds_spent(stage and stage.folder)
         lr = float(start.folder.name.rpartition('_lr')[2]) if start else ''
-        last, failed = stage or start, ''
+        last, failed = stage or start, 'features not finite' if isnan(value) else ''
         if last and last.failure:
             failed = f'{last.failure}, see {last.folder.relative_to(self.out) / "output.txt"}'
         return dict(

@@ -1,5 +1,6 @@
 """What is measured of a network: accuracy when finetuned, and of its frozen features."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def frozen_accuracy(
         files: see :func:`split_training_images`.
 
     Returns:
-        ``probe`` and ``knn``, a number per layer each.
+        ``probe`` and ``knn``, a number per layer each; NaN where features are not finite.
     """
     # when used: slow to import
     from sklearn.linear_model import LogisticRegression
@@ -205,6 +206,10 @@ def frozen_accuracy(
     queries, truth = layer_features(extractor, config, split, files)
     result = dict(probe=[], knn=[])
     for x, q in zip(features, queries, strict=True):
+        if not (x.isfinite().all() and q.isfinite().all()):
+            result['probe'].append(math.nan)
+            result['knn'].append(math.nan)
+            continue
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         probe.fit(x.numpy(), targets.numpy())
         result['probe'].append(100 * probe.score(q.numpy(), truth.numpy()))
