@@ -824,7 +824,7 @@ def test_a_run_that_another_job_has_ended_is_none_that_failed(images, tmp_path, 
 def test_features_that_are_not_finite(images, tmp_path, outcomes, monkeypatch):
     """Sound weights may give such; other layers and protocols count."""
     del outcomes['began']
-    found = dict(probe=[30.0, nan], knn=[20.0, nan])
+    found = dict(probe=[30.0, nan, nan], knn=[20.0, nan, nan])
     monkeypatch.setattr(tool, 'frozen_accuracy', lambda *a: found)
     asked = options(images, tmp_path / 'out', methods=['scratch'], protocols=['probe', 'knn'])
     table = Benchmark(asked).run(lambda text: None)
