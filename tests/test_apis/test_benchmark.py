@@ -25,9 +25,8 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmebm.apis import FeatureExtractor
-from mmebm.apis.benchmark import Benchmark, BenchmarkOptions, compute, measuring
+from mmebm.apis.benchmark import Benchmark, BenchmarkOptions, compute, measuring, runs
 from mmebm.apis.benchmark import comparison as tool
-from mmebm.apis.benchmark.comparison import Processes, Stage
 from mmebm.apis.benchmark.compute import SecondsHook
 from mmebm.apis.benchmark.configs import (
     backbones,
@@ -39,6 +38,7 @@ from mmebm.apis.benchmark.configs import (
 )
 from mmebm.apis.benchmark.measuring import layer_features, split_training_images
 from mmebm.apis.benchmark.network import as_mmpretrain, find_backbone
+from mmebm.apis.benchmark.runs import Processes, Stage
 from mmebm.backbones import sincos_position_embedding
 from mmebm.backbones.weights import load_backbone
 from mmebm.cli.main import build_parser, main
@@ -491,7 +491,7 @@ def test_the_first_failure_ends_the_other_jobs():
 def process_of(monkeypatch, tmp_path, code):
     script = tmp_path / 'script.py'
     script.write_text(code)
-    monkeypatch.setattr(tool, 'shipped', lambda name: script)
+    monkeypatch.setattr(runs, 'shipped', lambda name: script)
 
 
 def test_exit_code_and_output_of_a_process(monkeypatch, tmp_path):
@@ -525,7 +525,7 @@ def test_ctrl_c_ends_the_process(monkeypatch, tmp_path):
 def test_two_do_not_train_in_one_folder(monkeypatch, tmp_path):
     """The lock is the process's, also once the comparison that started it is gone."""
     process_of(monkeypatch, tmp_path, 'import time; time.sleep(60)')
-    monkeypatch.setattr(tool, 'LOADERS_END', 0)
+    monkeypatch.setattr(runs, 'LOADERS_END', 0)
     refused = []
 
     def start_another(process):
@@ -542,8 +542,8 @@ def test_two_do_not_train_in_one_folder(monkeypatch, tmp_path):
 
 
 def test_jobs_that_share_a_gpu():
-    assert tool.gpus_shared(2, 0) == tool.gpus_shared(2, 2) == ''
-    assert tool.gpus_shared(3, 1).startswith('3 jobs share 1 GPU: GPU hours are wall time')
+    assert runs.gpus_shared(2, 0) == runs.gpus_shared(2, 2) == ''
+    assert runs.gpus_shared(3, 1).startswith('3 jobs share 1 GPU: GPU hours are wall time')
 
 
 def test_jobs_take_the_gpus_that_they_may_see_in_turn(monkeypatch):
@@ -808,7 +808,7 @@ def test_an_interrupted_run_is_none_that_failed(code, output, images, tmp_path, 
     ],
 )
 def test_reasons_of_failure(code, output, reason):
-    assert tool.reason(code, output) == reason
+    assert runs.reason(code, output) == reason
 
 
 def test_a_run_that_another_job_has_ended_is_none_that_failed(images, tmp_path, outcomes):
@@ -848,12 +848,12 @@ def test_changed_options_are_named():
     old = dict(model=dict(depth=2, heads=[1, 2]), train_dataloader=dict(num_workers=2), lr=1e-3)
     new = copy.deepcopy(old)
     new['train_dataloader']['num_workers'] = 0
-    assert tool.changes(old, new, tool.LOADING) == ''
+    assert runs.changes(old, new, runs.LOADING) == ''
     new['model'] = dict(depth='2', heads=[1, 3], kind='a')
-    assert tool.changes(old, new, tool.LOADING) == (
+    assert runs.changes(old, new, runs.LOADING) == (
         'model.depth 2 → "2", model.heads.1 2 → 3, model.kind – → "a"'
     )
     del new['lr']
-    assert tool.changes(old, new, tool.LOADING).endswith(
+    assert runs.changes(old, new, runs.LOADING).endswith(
         'model.heads.1 2 → 3, lr 0.001 → – and 1 more'
     )
