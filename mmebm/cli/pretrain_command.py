@@ -11,12 +11,15 @@ interrupted run continues with the same command.
 
 import argparse
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 PORT = '29500'  # of the first machine, unless given
+THREADS = '1'  # of each of several processes, unless OMP_NUM_THREADS says otherwise
 GO_ON = 'run the same command again to continue'
 
 
@@ -189,25 +192,39 @@ def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machin
     return Machines(gpus, nnodes, rank, rendezvous if nnodes > 1 else None)
 
 
-def torchrun(together: Machines, out: str) -> list[str]:
-    """The command that trains the run in a folder, in several processes."""
-    command = [sys.executable, '-m', 'torch.distributed.run']
-    command += ['--nproc-per-node', str(together.gpus)]
+def workers(together: Machines) -> list[dict[str, str]]:
+    """The variables of each process of this machine, as torchrun would set them."""
     if together.rendezvous is None:
-        command.append('--standalone')
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            host, port = '127.0.0.1', str(free.getsockname()[1])
     else:
         host, _, port = together.rendezvous.partition(':')
-        command += ['--nnodes', str(together.nnodes), '--node-rank', str(together.node_rank)]
-        command += ['--master-addr', host, '--master-port', port or PORT]
-    return [*command, '-m', 'mmebm.cli.pretrain_worker', out]
+    first = together.node_rank * together.gpus
+    numbers = dict(WORLD_SIZE=together.gpus * together.nnodes, LOCAL_WORLD_SIZE=together.gpus)
+    found = []
+    for i in range(together.gpus):
+        ranks = {k: str(v) for k, v in dict(numbers, RANK=first + i, LOCAL_RANK=i).items()}
+        found.append(dict(ranks, MASTER_ADDR=host, MASTER_PORT=port or PORT))
+    return found
+
+
+def start_worker(out: str, variables: Mapping[str, str]) -> subprocess.Popen:
+    """Start a process that trains the run in a folder.
+
+    Ctrl-C does not reach its session, and it ends when its input does, also if this process is
+    killed.
+    """
+    command = [sys.executable, '-m', 'mmebm.cli.pretrain_worker', out]
+    environment = dict(os.environ, **variables)
+    environment.setdefault('OMP_NUM_THREADS', THREADS)
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _train_together(config, together: Machines) -> None:
-    import subprocess
+    from .group import run_together
 
-    environment = dict(os.environ)
-    environment.setdefault('OMP_NUM_THREADS', '1')
-    command = torchrun(together, str(Path(config.work_dir)))
-    status = subprocess.run(command, env=environment).returncode
+    starts = [partial(start_worker, config.work_dir, each) for each in workers(together)]
+    status = run_together(starts)
     if status:
         sys.exit(status)

@@ -1,6 +1,9 @@
-"""One of several processes of ``mmebm pretrain``; torchrun starts it with the run's folder."""
+"""One of several processes of ``mmebm pretrain``, which starts it with the run's folder."""
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from mmengine.config import Config
@@ -9,17 +12,27 @@ from ..apis.pretraining.run import train_with
 from ..utils.checkpoint import newest_sound_checkpoint
 from .errors import one_line_errors
 from .launch import build_runner, close_process_group
+from .pretrain_command import GO_ON
 
 
 def main(out: str) -> None:
-    with one_line_errors('mmebm pretrain'):
+    with one_line_errors('mmebm pretrain', GO_ON):
         config = Config.fromfile(Path(out, 'config.py'))
         config.launcher = 'pytorch'
+        for loader in (config.train_dataloader, config.val_dataloader):
+            loader.pop('worker_init_fn', None)  # in this process's group, with which they end
         config.load_from = newest_sound_checkpoint(out).path
         config.resume = config.load_from is not None
         train_with(config, lambda cfg: build_runner(cfg, 0))
         close_process_group()
 
 
+def end_with_the_command() -> None:
+    """Kill this process and those that load its images when the command is gone."""
+    os.read(0, 1)  # nothing is ever written: it returns when the other end is closed
+    os.killpg(0, signal.SIGKILL)
+
+
 if __name__ == '__main__':
+    threading.Thread(target=end_with_the_command, daemon=True).start()
     main(sys.argv[1])

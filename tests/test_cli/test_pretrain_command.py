@@ -1,20 +1,21 @@
 """``mmebm pretrain`` on the command line."""
 
 import os
-import socket
-import subprocess
+import signal
+import time
 
 import numpy as np
 import pytest
 import timm
 import torch
+from mmengine.hooks import Hook
 from PIL import Image
 
 from mmebm.apis import pretraining
-from mmebm.cli import launch, pretrain_worker
+from mmebm.cli import launch, pretrain_command, pretrain_worker
 from mmebm.cli.main import build_parser, main
-from mmebm.cli.pretrain_command import machines, torchrun
-from tests.processes import exit_codes
+from mmebm.cli.pretrain_command import machines, workers
+from tests.processes import CONTEXT
 
 
 @pytest.fixture
@@ -91,16 +92,16 @@ def asked(options, **environment):
 
 def test_several_machines(monkeypatch):
     assert asked('') == (1, 1, 0, None)
-    one = torchrun(asked('--gpus 4'), 'out')
-    assert one[1:] == [
-        *('-m', 'torch.distributed.run', '--nproc-per-node', '4', '--standalone'),
-        *('-m', 'mmebm.cli.pretrain_worker', 'out'),
-    ]
-    two = torchrun(asked('--gpus 4 --nnodes 2 --node-rank 1 --rendezvous host:123'), 'out')
-    assert two[3:-3] == [
-        *('--nproc-per-node', '4', '--nnodes', '2', '--node-rank', '1'),
-        *('--master-addr', 'host', '--master-port', '123'),
-    ]
+    one = workers(asked('--gpus 4'))
+    assert [each['RANK'] for each in one] == [each['LOCAL_RANK'] for each in one] == list('0123')
+    assert {each['MASTER_ADDR'] for each in one} == {'127.0.0.1'}
+    assert len({each['MASTER_PORT'] for each in one}) == 1
+    two = workers(asked('--gpus 4 --nnodes 2 --node-rank 1 --rendezvous host:123'))
+    assert [each['RANK'] for each in two] == list('4567')
+    assert two[3] == dict(
+        RANK='7', LOCAL_RANK='3', WORLD_SIZE='8', LOCAL_WORLD_SIZE='4', MASTER_ADDR='host',
+        MASTER_PORT='123',
+    )  # fmt: skip
     with pytest.raises(ValueError, match='--node-rank must be below --nnodes 2, got 2'):
         asked('--nnodes 2 --node-rank 2 --rendezvous host')
     slurm = dict(
@@ -142,31 +143,78 @@ def test_more_gpus_than_there_are(photos, monkeypatch, capsys):
     assert '--gpus 2: this machine has 1' in capsys.readouterr().err
 
 
-def work(rank, number, variables, out):
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=number, LOCAL_WORLD_SIZE=number)
-    os.environ.update(variables, **{name: str(value) for name, value in ranks.items()})
+class Tells(Hook):
+    """Tell the command to stop, and train on when its answer is here."""
+
+    def __init__(self, command, number, iteration):
+        self.command, self.number, self.iteration = command, number, iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter != self.iteration:
+            return
+        before = signal.getsignal(self.number)
+        os.kill(self.command, self.number)
+        while signal.getsignal(self.number) is before:
+            time.sleep(0.01)
+
+
+def work(out, variables, tells):
+    os.setsid()
+    os.environ.update(variables, OMP_NUM_THREADS='1')
     torch.set_num_threads(1)
+    if tells and variables['RANK'] == '1':
+        build = pretrain_worker.build_runner
+
+        def build_runner(config, rank):
+            runner = build(config, rank)
+            runner.register_hook(Tells(*tells))
+            return runner
+
+        pretrain_worker.build_runner = build_runner
     pretrain_worker.main(out)
 
 
-def start_workers(command, env):
-    """What torchrun does, without starting Python anew: that takes ten seconds per process."""
-    assert command[1:3] == ['-m', 'torch.distributed.run']
-    number = int(command[command.index('--nproc-per-node') + 1])
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        variables = dict(env, MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]))
-    codes = exit_codes(work, *((rank, number, variables, command[-1]) for rank in range(number)))
-    return subprocess.CompletedProcess(command, max(map(abs, codes)))
+class Forked:
+    """As a Popen, without starting Python anew: that takes ten seconds per process."""
+
+    def __init__(self, *arguments):
+        self.process = CONTEXT.Process(target=work, args=arguments)
+        self.process.start()
+        self.pid = self.process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+
+def start_forked(*tells):
+    return lambda out, variables: Forked(out, variables, tells)
 
 
 @pytest.mark.slow
-def test_two_processes(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(subprocess, 'run', start_workers)
-    command = f'pretrain {photos} --backbone timm/test_vit --image-size 32 --out {tmp_path}/out'
-    command += ' --iterations 2 --batch-size 4 --workers 0 --gpus 2'
+def test_two_processes_stop_together_and_go_on(photos, tmp_path, capfd, monkeypatch):
+    """tests/campaign/test_together.py has both signals, and the command as it is started."""
+    out = tmp_path / 'out'
+    command = f'pretrain {photos} --backbone timm/test_vit --image-size 32 --out {out}'
+    command += ' --iterations 3 --batch-size 4 --workers 0 --gpus 2'
+    start = start_forked(os.getpid(), signal.SIGINT, 1)
+    monkeypatch.setattr(pretrain_command, 'start_worker', start)
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 130
+    said = capfd.readouterr().err
+    assert '4 × 2 processes' in said
+    last = said.strip().splitlines()[-1]
+    assert last == 'mmebm pretrain: interrupted; run the same command again to continue'
+    assert (out / 'last_checkpoint').read_text().endswith('epoch_2.pth')  # rounds of an iteration
+    monkeypatch.setattr(pretrain_command, 'start_worker', start_forked())
     assert main(command.split()) == 0
-    assert '4 × 2 processes' in capsys.readouterr().err
     options = dict(img_size=32, num_classes=0, global_pool='')
-    timm.create_model('test_vit', checkpoint_path=f'{tmp_path}/out/backbone.safetensors', **options)
-    assert (tmp_path / 'out/report.html').is_file()
+    timm.create_model('test_vit', checkpoint_path=out / 'backbone.safetensors', **options)
+    assert (out / 'report.html').is_file()

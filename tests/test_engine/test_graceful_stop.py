@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mmebm.engine import GracefulStopHook
+from mmebm.engine.hooks import graceful_stop
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,20 @@ def test_a_stop_waits_for_the_end_of_the_round(runner):
     hook.before_train_epoch(runner)
     signal.raise_signal(signal.SIGINT)
     hook.after_train_epoch(runner)
+    with pytest.raises(KeyboardInterrupt):
+        hook.before_train_epoch(runner)
+
+
+def test_a_signal_while_saving_or_validating_waits_for_the_next_round(runner, monkeypatch):
+    agreed = []
+    monkeypatch.setattr(graceful_stop, 'all_reduce', lambda number, op: agreed.append(int(number)))
+    hook = GracefulStopHook()
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    signal.raise_signal(signal.SIGINT)
+    hook.before_train_epoch(runner)  # nothing was saved, and other processes know of no signal
+    hook.after_train_epoch(runner)
+    assert agreed == [0, signal.SIGINT]
     with pytest.raises(KeyboardInterrupt):
         hook.before_train_epoch(runner)
 

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -25,7 +25,8 @@ class GracefulStopHook(Hook):
     priority = 'NORMAL'  # before CheckpointHook
 
     def __init__(self) -> None:
-        self._number: int | None = None  # of the signal received
+        self._received: int | None = None  # number of the signal
+        self._agreed: int | None = None  # by all processes
         self._before: dict[int, object] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -34,7 +35,7 @@ class GracefulStopHook(Hook):
 
         def stop_later(number: int, frame: FrameType | None) -> None:
             runner.logger.warning('Stopping after this round; once more stops now, unsaved')
-            self._number = number
+            self._received = number
             self._restore_handlers()
 
         # what was started to ignore a signal, as by nohup, goes on ignoring it
@@ -43,19 +44,23 @@ class GracefulStopHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Have the checkpoint written."""
-        number = torch.tensor(self._number or 0)
+        number = torch.tensor(self._received or 0)
         all_reduce(number, 'max')  # a signal reaches processes at different times
-        self._number = int(number) or None
-        if self._number is not None:
+        self._agreed = int(number) or None
+        if self._agreed is not None:
             for hook in runner.hooks:
                 if isinstance(hook, CheckpointHook):
                     hook.interval = 1
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """End the run, by what the signal does without this hook."""
-        if self._number is not None:
+        """End the run, by what the signal does without this hook.
+
+        A signal that came after the end of the epoch waits for that of the next one.
+        """
+        if self._agreed is not None:
+            barrier()  # the checkpoint is written
             self._restore_handlers()
-            signal.raise_signal(self._number)
+            signal.raise_signal(self._agreed)
 
     def after_train(self, runner: Runner) -> None:
         self._restore_handlers()
