@@ -114,9 +114,15 @@ def run(args: argparse.Namespace) -> int:
     def train(config) -> None:
         _train_together(config, together)
 
+    def train_first(config) -> None:
+        with pretraining.lead(config.work_dir, together.start):
+            train(config)
+
     if together.node_rank > 0:  # the first machine chooses, and writes what is learnt
-        pretraining.follow(args.out, train, say)
+        pretraining.follow(args.out, train, say, together.start)
         return 0
+    if processes > 1 and 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(int(THREADS))  # those who train have as many as the trial
     pretraining.pretrain(
         args.data,
         args.backbone,
@@ -138,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         processes=processes,
         say=say,
-        train=None if processes == 1 else train,
+        train=None if processes == 1 else train_first,
     )
     return 0
 
@@ -151,12 +157,14 @@ class Machines(NamedTuple):
         nnodes: machines.
         node_rank: this one, from 0.
         rendezvous: ``HOST:PORT`` of the first one; None for one machine.
+        start: tells this start from others, on all machines; empty without ``srun``.
     """
 
     gpus: int
     nnodes: int
     node_rank: int
     rendezvous: str | None
+    start: str = ''
 
 
 def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machines:
@@ -170,6 +178,7 @@ def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machin
     from .launch import first_host
 
     gpus, nnodes, rank, rendezvous = args.gpus, args.nnodes, args.node_rank, args.rendezvous
+    start = ''
     nodes, tasks = (environment.get(f'SLURM_STEP_NUM_{x}') for x in ('NODES', 'TASKS'))
     if nodes is not None and nnodes is None:
         if tasks != nodes:
@@ -180,6 +189,8 @@ def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machin
         if gpus is None:
             gpus = int(environment.get('SLURM_GPUS_ON_NODE', 1))
         nnodes, rank = int(nodes), int(environment['SLURM_NODEID'])
+        names = ('SLURM_JOB_ID', 'SLURM_STEP_ID', 'SLURM_RESTART_COUNT')
+        start = '.'.join(environment.get(name, '0') for name in names)
         if nnodes > 1 and rendezvous is None:
             rendezvous = f'{first_host(environment["SLURM_STEP_NODELIST"])}:{PORT}'
     gpus = checked_int('--gpus', 1 if gpus is None else gpus, minimum=1)
@@ -189,7 +200,7 @@ def machines(args: argparse.Namespace, environment: Mapping[str, str]) -> Machin
         raise ValueError(f'--node-rank must be below --nnodes {nnodes}, got {rank}')
     if nnodes > 1 and rendezvous is None:
         raise ValueError('--nnodes needs --rendezvous HOST:PORT, of the first machine')
-    return Machines(gpus, nnodes, rank, rendezvous if nnodes > 1 else None)
+    return Machines(gpus, nnodes, rank, rendezvous if nnodes > 1 else None, start)
 
 
 def workers(together: Machines) -> list[dict[str, str]]:

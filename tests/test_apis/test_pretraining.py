@@ -327,6 +327,58 @@ def test_a_full_disk_is_refused_before_the_start(photos, tmp_path, vit, monkeypa
     assert not (tmp_path / 'out').exists()
 
 
+def test_two_processes_do_not_train_in_one_folder(photos, tmp_path):
+    out = tmp_path / 'new/out'
+    with module.alone(out):
+        refused('another process is training in .*out', photos, 'timm/test_vit', out)
+        assert out.is_dir()
+    assert not out.parent.exists()  # nothing was written
+    (tmp_path / '.lock').touch()  # of a process that was killed
+    with module.alone(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes_need_what_starts_them(photos, tmp_path):
+    refused('processes 2 needs train, .* --gpus 2', photos, 'b', tmp_path / 'o', processes=2)
+    assert not (tmp_path / 'o').exists()
+
+
+def test_an_older_checkpoint_than_the_last_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'export', lambda checkpoint, config, out: (out, []))
+    (tmp_path / 'config.py').write_text('train_cfg = dict(max_epochs=3)')
+    torch.save({}, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'epoch_2.pth').write_bytes(b'damaged')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    said, trained = [], []
+
+    def train(config):
+        trained.append(config.load_from)
+        torch.save({}, tmp_path / 'epoch_3.pth')
+
+    module.finish(tmp_path, train, said.append)
+    assert trained == [str(tmp_path / 'epoch_1.pth')]
+    assert said[0].startswith(f'going on from {trained[0]}: {tmp_path / "epoch_2.pth"} is damaged')
+
+
+def test_processes_share_a_validation(photos, tmp_path, vit, monkeypatch):
+    speeds = []
+
+    def length(speed, *args, **kwargs):
+        speeds.append(speed)
+        return length_of(speed, *args, **kwargs)
+
+    def tried(draft, *args):
+        return trial.Choice(draft, Speed(1.0, 8.0, 0.0), {})
+
+    monkeypatch.setattr(module, 'choose', tried)
+    monkeypatch.setattr(module, 'length_of', length)
+    options = SHORT | dict(processes=2, train=lambda config: sys.exit())
+    with pytest.raises(SystemExit):
+        mmebm.pretrain(photos, vit, tmp_path / 'out', **options)
+    assert speeds[-1].validation == 4.0
+
+
 class TestImages:
     def test_held_out_images_are_not_trained_on_and_drawn_by_the_seed(self, photos):
         first, again, other = (lists.find(photos, 20, seed) for seed in (0, 0, 1))

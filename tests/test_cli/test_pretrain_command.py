@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def asked(options, **environment):
 
 
 def test_several_machines(monkeypatch):
-    assert asked('') == (1, 1, 0, None)
+    assert asked('') == (1, 1, 0, None, '')
     one = workers(asked('--gpus 4'))
     assert [each['RANK'] for each in one] == [each['LOCAL_RANK'] for each in one] == list('0123')
     assert {each['MASTER_ADDR'] for each in one} == {'127.0.0.1'}
@@ -106,32 +107,59 @@ def test_several_machines(monkeypatch):
         asked('--nnodes 2 --node-rank 2 --rendezvous host')
     slurm = dict(
         SLURM_STEP_NUM_NODES='3', SLURM_STEP_NUM_TASKS='3', SLURM_NODEID='2',
-        SLURM_GPUS_ON_NODE='8', SLURM_STEP_NODELIST='n[1-3]',
+        SLURM_GPUS_ON_NODE='8', SLURM_STEP_NODELIST='n[1-3]', SLURM_JOB_ID='7',
     )  # fmt: skip
     monkeypatch.setattr(launch, 'first_host', dict({'n[1-3]': 'n1'}).__getitem__)
-    assert asked('', **slurm) == (8, 3, 2, 'n1:29500')
-    assert asked('--gpus 2', **slurm) == (2, 3, 2, 'n1:29500')
+    assert asked('', **slurm) == (8, 3, 2, 'n1:29500', '7.0.0')
+    assert asked('--gpus 2', **slurm) == (2, 3, 2, 'n1:29500', '7.0.0')
     with pytest.raises(ValueError, match='srun starts 24 tasks on 3 machines'):
         asked('', **slurm | dict(SLURM_STEP_NUM_TASKS='24'))
 
 
 def test_other_machines_wait_for_the_first_one(tmp_path):
-    trained, waited = [], []
+    trained, waited, said = [], [], []
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'config.py').write_text('train_cfg = dict(max_epochs=3)')
+    (out / 'options.json').write_text('{}')  # of an earlier start, as the next file
+    (out / 'first_machine_trains').write_text('earlier')
 
-    def appears(seconds):
+    def starts(seconds):
         waited.append(seconds)
         if len(waited) == 3:
-            (tmp_path / 'config.py').write_text('a = 1')
-            (tmp_path / 'options.json').write_text('{}')
+            lead.__enter__()
 
-    pretraining.follow(tmp_path, trained.append, print, sleep=appears)
-    assert [config.a for config in trained] == [1]
+    lead = pretraining.lead(out, 'this')
+    pretraining.follow(out, trained.append, said.append, 'this', sleep=starts)
+    assert [config.train_cfg.max_epochs for config in trained] == [3]
     assert len(waited) == 3
-    (tmp_path / 'checkpoint.pth').touch()  # finished
-    pretraining.follow(tmp_path, trained.append, print)
+    lead.__exit__(None, None, None)
+    with pytest.raises(TimeoutError, match=r'no first_machine_trains after 2 s'):
+        pretraining.follow(out, print, said.append, patience=2, sleep=lambda seconds: None)
+    (out / 'epoch_3.pth').touch()  # trained, though the backbone is not written
+    pretraining.follow(out, trained.append, said.append)
     assert len(trained) == 1
-    with pytest.raises(TimeoutError, match=r'no options\.json after 2 s'):
-        pretraining.follow(tmp_path / 'o', print, print, patience=2, sleep=lambda seconds: None)
+    assert said[-1] == f'{out}: this run is finished'
+
+
+def test_the_first_machine_lets_the_others_in(tmp_path, monkeypatch):
+    entered = []
+    monkeypatch.setattr(
+        pretrain_command,
+        '_train_together',
+        lambda config, together: entered.append((tmp_path / 'first_machine_trains').read_text()),
+    )
+    config = SimpleNamespace(work_dir=str(tmp_path))
+    monkeypatch.setattr(pretraining, 'pretrain', lambda *args, train, **options: train(config))
+    monkeypatch.setattr(torch, 'set_num_threads', entered.append)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    slurm = dict(STEP_NUM_NODES=2, STEP_NUM_TASKS=2, NODEID=0, JOB_ID=7, STEP_ID=1)
+    for name, value in slurm.items():
+        monkeypatch.setenv(f'SLURM_{name}', str(value))
+    command = f'pretrain a --backbone b --out {tmp_path} --rendezvous host'
+    assert main(command.split()) == 0
+    assert entered == [1, '7.1.0']  # threads for the trial, as those who train have
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_gpus_than_there_are(photos, monkeypatch, capsys):

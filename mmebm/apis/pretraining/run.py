@@ -7,13 +7,14 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout  # torch depends on it
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -52,6 +53,9 @@ UNFINISHED = '.unfinished'  # while the files of a new run are written
 START = 'start.safetensors'  # the weights that a run starts from, if it was given some
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 KEPT_CHECKPOINTS = 3  # two, and one that is being written
+LOCK = '.lock'  # of the process that trains in an out folder
+OURS = (LOCK, hub.FOLDER)  # may be in an out folder without a run
+LEAD = 'first_machine_trains'  # while it does, or waits for the others
 PATIENCE, LOOK_AGAIN = 3600.0, 1.0  # seconds: for the first machine, and between looks
 Say = Callable[[str], None]
 
@@ -171,26 +175,70 @@ def pretrain(
         processes=processes,
     )
     _check(options)
+    if processes > 1 and train is None:
+        raise ValueError(
+            f'processes {processes} needs train, which starts them; mmebm pretrain --gpus '
+            f'{processes} does so'
+        )
     hub_data = [d for d in sources if hub.is_hub(d)]
-    if _is_there(out, options):
-        finished = (out / 'checkpoint.pth').is_file()
-        say(f'{out}: {"this run is finished" if finished else "continuing the run that is there"}')
-    else:
-        began = time.perf_counter()
-        for source in hub_data:
-            hub.write(source, out, say)
-        prepare(out, options, say, began=began)
-    return finish(out, train or train_here, say)
+    is_there = _is_there(out, options)
+    with alone(out):
+        if is_there:
+            finished = (out / 'checkpoint.pth').is_file()
+            what = 'this run is finished' if finished else 'continuing the run that is there'
+            say(f'{out}: {what}')
+        else:
+            began = time.perf_counter()
+            for source in hub_data:
+                hub.write(source, out, say)
+            prepare(out, options, say, began=began)
+        return finish(out, train or train_here, say)
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training in ``out``; an empty folder is gone afterwards.
+
+    Raises:
+        ValueError: another one does.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f'another process is training in {out}') from None
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)
+        lock.release()
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def lead(out: str | Path, start: str = '') -> Iterator[None]:
+    """Let the other machines train along with this one; see :func:`follow`."""
+    file = Path(out, LEAD)
+    file.write_text(start)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def follow(
     out: str | Path,
     train: Callable[[Config], None],
     say: Say,
+    start: str = '',
     patience: float = PATIENCE,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Join a run on another machine: wait for the first one's config, then train.
+    """Join a run on another machine: wait until the first one is about to train, then train.
 
     The first machine also writes the backbone at the end.
 
@@ -198,26 +246,28 @@ def follow(
         out: folder of the run, on a disk that both see.
         train: trains by a config, together with the other machine.
         say: prints a line.
-        patience: seconds to wait for the config.
+        start: tells this start of all machines from earlier ones, if one was killed.
+        patience: seconds to wait.
         sleep: waits for some seconds.
 
     Raises:
-        TimeoutError: there is no config.
+        TimeoutError: the first machine does not train.
     """
     out = Path(out).expanduser().absolute()
-    if not (out / OPTIONS).is_file():
-        say(f'waiting     for the first machine, which writes {out / OPTIONS}')
-    waited = 0.0
-    while not (out / OPTIONS).is_file():
+    if (out / OPTIONS).is_file() and _is_trained(out, Config.fromfile(out / 'config.py')):
+        say(f'{out}: this run is finished')
+        return
+    say('waiting     for the first machine')
+    file, waited = out / LEAD, 0.0
+    while not file.is_file() or file.read_text() != start:
         if waited >= patience:
             raise TimeoutError(
-                f'out {out}: no {OPTIONS} after {patience:.0f} s: does the first machine run, and '
+                f'out {out}: no {LEAD} after {patience:.0f} s: does the first machine run, and '
                 'is the folder on a disk that both see?'
             )
         sleep(LOOK_AGAIN)
         waited += LOOK_AGAIN
-    if not (out / 'checkpoint.pth').is_file():
-        train(Config.fromfile(out / 'config.py'))
+    train(Config.fromfile(out / 'config.py'))
 
 
 def prepare(
@@ -309,7 +359,7 @@ def prepare(
     batch = choice.config.train_dataloader.batch_size
     spent = clock() - began
     measured = choice.speed
-    speed = Speed(measured.iteration, measured.validation, spent + measured.start)
+    speed = Speed(measured.iteration, measured.validation / processes, spent + measured.start)
     share = min(1.0, batch * processes / REFERENCE_BATCH)
     rate = options['learning_rate'] or LEARNING_RATE * share
     length = length_of(speed, None if total else iterations_of(batch), total)
@@ -362,13 +412,15 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
     config = Config.fromfile(out / 'config.py')
     # MMEngine names loggers by it and the second: two runs in one second would share a log
     config.experiment_name = out.resolve().name
-    done = out / f'epoch_{config.train_cfg.max_epochs}.pth'
+    if not _is_trained(out, config):
+        found = newest_sound_checkpoint(out)
+        if found.passed_over:
+            say(f'going on from {found.path}: {"; ".join(found.passed_over)}')
+        config.load_from = found.path
+        config.resume = config.load_from is not None
+        train(config)
     if not (out / 'checkpoint.pth').is_file():
-        if not done.is_file():
-            config.load_from = newest_sound_checkpoint(out).path
-            config.resume = config.load_from is not None
-            train(config)
-        os.replace(done, out / 'checkpoint.pth')
+        os.replace(_last(out, config), out / 'checkpoint.pth')
         for old in out.glob('epoch_*.pth'):
             old.unlink()
         (out / 'last_checkpoint').unlink(missing_ok=True)
@@ -384,6 +436,14 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
         str(out / 'report.html'),
         usage,
     )
+
+
+def _last(out: Path, config: Config) -> Path:
+    return out / f'epoch_{config.train_cfg.max_epochs}.pth'
+
+
+def _is_trained(out: Path, config: Config) -> bool:
+    return (out / 'checkpoint.pth').is_file() or _last(out, config).is_file()
 
 
 def train_here(config: Config) -> None:
@@ -511,7 +571,7 @@ def _is_there(out: Path, options: dict) -> bool:
     file = out / OPTIONS
     unfinished = (out / UNFINISHED).exists()  # ended while the files below were written
     if unfinished or not file.is_file():
-        ours = unfinished or there != out or all(p.name == hub.FOLDER for p in out.iterdir())
+        ours = unfinished or there != out or all(p.name in OURS for p in out.iterdir())
         if not ours:
             raise ValueError(f'out {out} holds other files: give a new folder')
         if not os.access(there, os.W_OK | os.X_OK):
