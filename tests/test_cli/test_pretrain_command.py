@@ -137,7 +137,7 @@ def test_other_machines_wait_for_the_first_one(tmp_path):
     with pytest.raises(TimeoutError, match=r'no first_machine_trains after 2 s'):
         pretraining.follow(out, print, said.append, patience=2, sleep=lambda seconds: None)
     (out / 'epoch_3.pth').touch()  # trained, though the backbone is not written
-    pretraining.follow(out, trained.append, said.append)
+    pretraining.follow(out, trained.append, said.append, patience=0)
     assert len(trained) == 1
     assert said[-1] == f'{out}: this run is finished'
 
