@@ -21,9 +21,10 @@ class Together:
     def __init__(self, folder):
         self.text, self.out = folder / 'said.txt', folder / 'out'
         options = ['--image-size', '32', '--batch-size', '4', '--workers', '2', '--gpus', '2']
-        options += ['--iterations', '4000', '--backbone', 'timm/test_vit', '--out', self.out]
+        options += ['--iterations', '1500', '--backbone', 'timm/test_vit', '--out', self.out]
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'mmebm', 'pretrain', folder / 'images', *options],
+            cwd=folder,
             env=dict(os.environ, PYTHONPATH=str(ROOT)),
             stdin=subprocess.DEVNULL,
             stdout=self.text.open('a'),
@@ -50,7 +51,16 @@ class Together:
 @pytest.fixture
 def start(tmp_path):
     write_images(tmp_path / 'images', 40)
-    return lambda: Together(tmp_path)
+    commands = []
+
+    def start():
+        commands.append(Together(tmp_path))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.process.kill()
+        command.process.wait()
 
 
 @pytest.fixture
@@ -109,7 +119,7 @@ def test_together_killed(command, start, figure, which, run):
     if which == 'command':
         other = start()
         assert other.process.wait(PATIENCE) == 2
-        assert other.said()[-1].endswith(f'another process is training in {other.out}')
+        assert f'another process is training in {other.out}' in command.text.read_text()
         os.kill(command.process.pid, signal.SIGKILL)
         assert command.process.wait(LIMIT) == -signal.SIGKILL
     else:
