@@ -10,6 +10,7 @@ interrupted run continues with the same command.
 """
 
 import argparse
+import gc
 import os
 import socket
 import subprocess
@@ -20,6 +21,11 @@ from typing import NamedTuple
 
 PORT = '29500'  # of the first machine, unless given
 THREADS = '1'  # of each of several processes, unless OMP_NUM_THREADS says otherwise
+# Ctrl-C ends it without a stack trace while it imports, which takes seconds
+WORKER = (
+    'from signal import *; getsignal(SIGINT) is SIG_IGN or signal(SIGINT, SIG_DFL); '
+    'from mmebm.cli import pretrain_worker; pretrain_worker.start()'
+)
 GO_ON = 'run the same command again to continue'
 
 
@@ -226,15 +232,19 @@ def start_worker(out: str, variables: Mapping[str, str]) -> subprocess.Popen:
     Ctrl-C does not reach its session, and it ends when its input does, also if this process is
     killed.
     """
-    command = [sys.executable, '-m', 'mmebm.cli.pretrain_worker', out]
+    command = [sys.executable, '-c', WORKER, out]
     environment = dict(os.environ, **variables)
     environment.setdefault('OMP_NUM_THREADS', THREADS)
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _train_together(config, together: Machines) -> None:
+    import torch
+
     from .group import run_together
 
+    gc.collect()
+    torch.cuda.empty_cache()  # of what the trial took on the first GPU
     starts = [partial(start_worker, config.work_dir, each) for each in workers(together)]
     status = run_together(starts)
     if status:

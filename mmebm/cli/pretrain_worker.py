@@ -27,12 +27,15 @@ def main(out: str) -> None:
         close_process_group()
 
 
-def end_with_the_command() -> None:
+def start() -> None:
+    """Train the run in the folder that the command line names."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    main(sys.argv[1])
+
+
+def _end_with_the_command() -> None:
     """Kill this process and those that load its images when the command is gone."""
     os.read(0, 1)  # nothing is ever written: it returns when the other end is closed
     os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == '__main__':
-    threading.Thread(target=end_with_the_command, daemon=True).start()
-    main(sys.argv[1])

@@ -91,6 +91,21 @@ def test_together_signal(command, figure, number, run):
 
 
 @pytest.mark.parametrize('run', range(count(3)))
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_together_signal_while_importing(start, number, run):
+    command, end = start(), time.monotonic() + PATIENCE
+    while len(processes := descendants(command.process.pid)) < 3:
+        assert time.monotonic() < end, command.said()
+        time.sleep(0.05)
+    time.sleep(run + 1)
+    command.process.send_signal(number)
+    assert command.process.wait(LIMIT) == 128 + number, command.said()
+    seconds_until_gone(processes)
+    assert [GOES_ON in line for line in command.said()].index(True) == len(command.said()) - 1
+    assert 'Traceback' not in command.text.read_text()
+
+
+@pytest.mark.parametrize('run', range(count(3)))
 def test_together_second_signal(command, start, figure, run):
     processes = descendants(command.process.pid)
     begin = time.monotonic()

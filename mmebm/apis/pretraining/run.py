@@ -134,7 +134,7 @@ def pretrain(
         held_out: images that are only validated on, ≥ 1; None takes 5 %, from 16 to 1,024, at most
             a fifth.
         seed: of weights, order and corruptions, ≥ 0.
-        processes: that train together, ≥ 1.
+        processes: that train together, ≥ 1; several need ``train``.
         say: prints a line.
         train: trains by a config; None trains in this process.
 
