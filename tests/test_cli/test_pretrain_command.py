@@ -243,6 +243,7 @@ def test_two_processes_stop_together_and_go_on(photos, tmp_path, capfd, monkeypa
     assert (out / 'last_checkpoint').read_text().endswith('epoch_2.pth')  # rounds of an iteration
     monkeypatch.setattr(pretrain_command, 'start_worker', start_forked())
     assert main(command.split()) == 0
+    assert ' - INFO - ' not in capfd.readouterr().err
     options = dict(img_size=32, num_classes=0, global_pool='')
     timm.create_model('test_vit', checkpoint_path=out / 'backbone.safetensors', **options)
     assert (out / 'report.html').is_file()

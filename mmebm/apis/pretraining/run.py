@@ -424,7 +424,8 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
         for old in out.glob('epoch_*.pth'):
             old.unlink()
         (out / 'last_checkpoint').unlink(missing_ok=True)
-    backbone, usage = export(out / 'checkpoint.pth', config, out)
+    with quiet():
+        backbone, usage = export(out / 'checkpoint.pth', config, out)
     say(f'\n{backbone}')
     for line in usage:
         say(f'    {line}')
