@@ -19,6 +19,7 @@ def main(out: str) -> None:
     with one_line_errors('mmebm pretrain', GO_ON):
         config = Config.fromfile(Path(out, 'config.py'))
         config.launcher = 'pytorch'
+        os.chdir(out)  # MMEngine exchanges validations in a folder there, which all must see
         for loader in (config.train_dataloader, config.val_dataloader):
             loader.pop('worker_init_fn', None)  # in this process's group, with which they end
         config.load_from = newest_sound_checkpoint(out).path
