@@ -242,6 +242,12 @@ def test_interrupted_killed_resumed_and_repeated_by_its_config(
     resumed = mmebm.pretrain(photos, vit, out, **options | dict(say=said.append))
     assert 'continuing the run that is there' in said[0]
     assert_equal(weights(whole), weights(resumed))
+    # killed between the last checkpoint and the report
+    os.replace(resumed.checkpoint, out / 'epoch_6.pth')
+    Path(resumed.report).unlink()
+    assert mmebm.pretrain(photos, vit, out, **options) == resumed
+    assert 'Finished: 1 of 1 epochs' in Path(resumed.report).read_text()
+    assert_equal(weights(whole), weights(resumed))
 
     argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
     load_tool('train').main([*argv, '--cfg-options', 'experiment_name=repeated'])

@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
 from ...conversion import timm_call, to_mmpretrain_file, to_timm_file
+from ...engine.hooks.bounded_history import BoundedHistoryHook
+from ...engine.hooks.missed_validation import MissedValidationHook
 from ...engine.hooks.progress import ProgressHook
 from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
@@ -254,7 +256,7 @@ def follow(
         TimeoutError: the first machine does not train.
     """
     out = Path(out).expanduser().absolute()
-    if (out / OPTIONS).is_file() and _is_trained(out, Config.fromfile(out / 'config.py')):
+    if (out / 'checkpoint.pth').is_file():
         say(f'{out}: this run is finished')
         return
     say('waiting     for the first machine')
@@ -412,15 +414,14 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
     config = Config.fromfile(out / 'config.py')
     # MMEngine names loggers by it and the second: two runs in one second would share a log
     config.experiment_name = out.resolve().name
-    if not _is_trained(out, config):
+    if not (out / 'checkpoint.pth').is_file():
         found = newest_sound_checkpoint(out)
         if found.passed_over:
             say(f'going on from {found.path}: {"; ".join(found.passed_over)}')
         config.load_from = found.path
         config.resume = config.load_from is not None
-        train(config)
-    if not (out / 'checkpoint.pth').is_file():
-        os.replace(_last(out, config), out / 'checkpoint.pth')
+        train(config)  # even after the last iteration: the last validation may be missing
+        os.replace(out / f'epoch_{config.train_cfg.max_epochs}.pth', out / 'checkpoint.pth')
         for old in out.glob('epoch_*.pth'):
             old.unlink()
         (out / 'last_checkpoint').unlink(missing_ok=True)
@@ -439,21 +440,21 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
     )
 
 
-def _last(out: Path, config: Config) -> Path:
-    return out / f'epoch_{config.train_cfg.max_epochs}.pth'
-
-
-def _is_trained(out: Path, config: Config) -> bool:
-    return (out / 'checkpoint.pth').is_file() or _last(out, config).is_file()
-
-
 def train_here(config: Config) -> None:
     """Train in this process."""
     register_safe_loader()
     register_whole_files()
     if not torch.cuda.is_available():
         keep_freed_memory()
-    train_with(config, Runner.from_cfg)
+    train_with(config, _build)
+
+
+def _build(config: Config) -> Runner:
+    runner = Runner.from_cfg(config)
+    runner.register_hook(BoundedHistoryHook())
+    if config.get('resume'):
+        runner.register_hook(MissedValidationHook())
+    return runner
 
 
 def train_with(config: Config, build: Callable[[Config], Runner]) -> None:
