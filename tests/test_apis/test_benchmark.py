@@ -145,7 +145,7 @@ def test_pretraining_is_on_equal_terms_and_of_full_length():
         assert pipeline[:3] == mae.train_dataloader.dataset.pipeline[:3]
         # the same position embedding, fixed; these have none, or set it themselves
         assert config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed.lr_mult == 0
-        by_itself = method in ('beit', 'mae', 'ae-sorting', 'energy-sorting')
+        by_itself = method in ('beit', 'mae', 'mae-shallow', 'ae-sorting', 'energy-sorting')
         assert by_itself == (config.default_hooks.get('position_embedding') is None)
         before = copy.deepcopy(config)
         shorten(config, 40)
@@ -366,6 +366,8 @@ def test_every_method_takes_another_vit_at_another_size_on_equal_terms(images, t
     }
     mae = configs['mae']
     assert mae.model.type == 'MAE'
+    assert mae.model.neck.decoder_depth == 4
+    assert configs['mae-shallow'].model.neck.decoder_depth == 2
     for name, config in configs.items():
         assert name == 'beit' or step(config, 48).isfinite()
         assert config.model.backbone.arch == mae.model.backbone.arch
@@ -420,7 +422,7 @@ def test_a_network_with_batch_norm_has_fewer_methods(images, tmp_path):
     ]  # fmt: skip
     first, second, third = benchmark.notes
     assert '48 × 48, 15 batch norms as group norms' in first
-    assert "beit, mae (needs MMPretrain's VisionTransformer)" in second
+    assert "beit, mae-shallow, mae (needs MMPretrain's VisionTransformer)" in second
     assert second.startswith("left out: simmim (needs MMPretrain's SwinTransformer)")
     assert third.startswith('no layer-wise decay')
     assert benchmark.grid() == [(1e-3, 1.0), (3e-3, 1.0)]

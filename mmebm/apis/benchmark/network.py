@@ -24,6 +24,7 @@ from ..pretraining.plan import edge_before_crop, suitable_scale
 
 SMALL_SIZE = 32  # pixels of a side of the images that configs/small is made for
 DROP_PATH = 0.1  # in finetuning, as in configs/small
+SMALL_LAYERS = 4  # of the decoders in configs/small
 LARGE = 128  # pixels of a side of the images, from which on decoders are MAE's own
 # What MMPretrain's own methods for a network can be told. With any other option it is another one.
 VIT_OPTIONS = {'patch_size', 'norm_cfg', 'out_type', 'final_norm'}
@@ -227,6 +228,8 @@ def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:
     model.backbone = _vit(backbone, out_type='raw')
     patches = (backbone.network.image_size // backbone.patch_size) ** 2
     decoder = dict(embed_dim=backbone.network.in_channels, **_decoder(backbone, 'neck'))
+    # of mae-shallow half of the others' layers
+    decoder['decoder_depth'] = decoder['decoder_depth'] * model.neck.decoder_depth // SMALL_LAYERS
     if model.type == 'SortingAutoEncoder':
         model.neck.update(num_positions=patches, **decoder)
         model.edge_widths = _edge_widths(backbone)
@@ -297,7 +300,7 @@ def _vit(backbone: BenchmarkBackbone, **output: str) -> dict:
 def _decoder(backbone: BenchmarkBackbone, part: str) -> dict:
     """The size of what is left behind after pretraining; ours for the head of inpainting."""
     large = backbone.network.image_size >= LARGE
-    channels, layers, heads = (512, 8, 16) if large else (128, 4, 4)
+    channels, layers, heads = (512, 8, 16) if large else (128, SMALL_LAYERS, 4)
     if part == 'head':
         return dict(embed_dims=channels, num_layers=layers // 2, num_heads=heads)
     return dict(decoder_embed_dim=channels, decoder_depth=layers, decoder_num_heads=heads)
