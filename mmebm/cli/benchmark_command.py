@@ -64,22 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='one run per length, each with its own schedule; the first one makes the choices',
     )
     parser.add_argument('--epochs', type=int, default=40, help='epochs of finetuning')
-    parser.add_argument(
-        '--pretraining-lrs',
-        nargs='+',
-        type=float,
-        default=(1e-3, 3e-3),
-        metavar='LR',
-        help='learning rates of pretraining to choose from (default: 1e-3 3e-3)',
-    )
-    parser.add_argument(
-        '--lrs',
-        nargs='+',
-        type=float,
-        default=(1e-3, 3e-3),
-        metavar='LR',
-        help='learning rates of finetuning to choose from (default: 1e-3 3e-3)',
-    )
+    for option, stage in (('--pretraining-lrs', 'pretraining'), ('--lrs', 'finetuning')):
+        parser.add_argument(
+            option,
+            nargs='+',
+            type=float,
+            default=(1e-3, 3e-3),
+            metavar='LR',
+            help=f'learning rates of {stage} to choose from (default: 1e-3 3e-3)',
+        )
     parser.add_argument(
         '--layer-decays',
         nargs='+',

@@ -56,8 +56,9 @@ _WORKER_ENDED = (
 _FROM_OUTSIDE = {
     r'DataLoader worker \(pid.*?\) (is killed by signal: \w+|exited unexpectedly)': _WORKER_ENDED,
     r'Connection (closed|reset) by peer': f'another process of this run has ended; {_CONTINUES}',
+    # also of commands that do not train
     r"(CUDA out of memory|can't allocate memory)": (
-        f'a batch does not fit in memory: take a smaller one; {_CONTINUES}'
+        'a batch does not fit in memory: take a smaller one'
     ),
 }
 
