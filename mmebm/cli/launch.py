@@ -16,18 +16,15 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from ..engine import BoundedHistoryHook, MissedValidationHook
-from ..utils import keep_freed_memory
+from ..engine import runner_of
 from ..utils.checkpoint import (
     checkpoint_to_load,
     last_checkpoint,
     load_checkpoint_safely,
     newest_sound_checkpoint,
-    register_safe_loader,
 )
 from ..utils.quiet import quiet_terminal, quiet_torch
 from ..utils.state_dict import fit_of
-from ..utils.whole_files import register_whole_files
 from .config_check import check_options
 
 # MMPretrain's, for BEiT
@@ -207,21 +204,14 @@ def build_runner(cfg: Config, local_rank: int) -> Runner:
     Raises:
         ValueError: the launcher that the config names did not start this process.
     """
-    register_safe_loader()
-    register_whole_files()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     if cfg.launcher in RANKS:
         _set_ranks(cfg.launcher)
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if cfg.launcher != 'none':
         _use_cpu_without_gpu(cfg)
     quiet_torch()
-    runner = Runner.from_cfg(cfg)
+    runner = runner_of(cfg)
     quiet_terminal(runner.logger)  # the messages come during training
-    runner.register_hook(BoundedHistoryHook())
-    if cfg.get('resume'):
-        runner.register_hook(MissedValidationHook())
     if any(isinstance(h, CheckpointHook) and h.max_keep_ckpts == 1 for h in runner.hooks):
         _warn(
             'with default_hooks.checkpoint.max_keep_ckpts=1 there is no checkpoint while the next '

@@ -16,6 +16,7 @@ from .hooks import (
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim_wrapper import MixedPrecisionOptimWrapper
+from .runner import runner_of
 
 __all__ = [
     'BoundedHistoryHook',
@@ -32,4 +33,5 @@ __all__ = [
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',
     'UnreadableImagesHook',
+    'runner_of',
 ]

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mmebm.cli import launch
+from mmebm.engine import runner as engine_runner
 from mmebm.utils import freed_memory, keep_freed_memory
 
 
@@ -44,10 +45,10 @@ def test_another_system_is_left_alone(monkeypatch, calls, platform):
 def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
     calls = []
     monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr(launch, 'keep_freed_memory', lambda: calls.append('kept'))
+    monkeypatch.setattr(engine_runner, 'keep_freed_memory', lambda: calls.append('kept'))
     nothing = dict(hooks=[], register_hook=lambda hook: None)
     runner = SimpleNamespace(logger=logging.getLogger('test'), **nothing)
-    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: runner)
+    monkeypatch.setattr(engine_runner.Runner, 'from_cfg', lambda cfg: runner)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) is runner
     assert calls == ([] if gpu else ['kept'])

@@ -26,13 +26,10 @@ from torch import Tensor, nn
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
 from ...conversion import timm_call, to_mmpretrain_file, to_timm_file
-from ...engine.hooks.bounded_history import BoundedHistoryHook
-from ...engine.hooks.missed_validation import MissedValidationHook
-from ...engine.hooks.progress import ProgressHook
+from ...engine import ProgressHook, runner_of
 from ...engine.optim_wrapper import default_dtype
-from ...utils import checked_bool, checked_int, checked_number, keep_freed_memory
-from ...utils.checkpoint import newest_sound_checkpoint, register_safe_loader
-from ...utils.whole_files import register_whole_files
+from ...utils import checked_bool, checked_int, checked_number
+from ...utils.checkpoint import newest_sound_checkpoint
 from . import hub
 from . import images as image_lists
 from . import network as networks
@@ -442,19 +439,7 @@ def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingR
 
 def train_here(config: Config) -> None:
     """Train in this process."""
-    register_safe_loader()
-    register_whole_files()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    train_with(config, _build)
-
-
-def _build(config: Config) -> Runner:
-    runner = Runner.from_cfg(config)
-    runner.register_hook(BoundedHistoryHook())
-    if config.get('resume'):
-        runner.register_hook(MissedValidationHook())
-    return runner
+    train_with(config, runner_of)
 
 
 def train_with(config: Config, build: Callable[[Config], Runner]) -> None:
