@@ -9,6 +9,7 @@ from .energy_inpainting import EnergyInpaintingAlgorithm
 from .energy_restoration import EnergyRestorationAlgorithm
 from .energy_sorting import EnergySortingAlgorithm
 from .patch_energy_head import PatchEnergyHead
+from .patch_hog import PatchHOG
 
 __all__ = [
     'BaseEnergyAlgorithm',
@@ -17,6 +18,7 @@ __all__ = [
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
     'PatchEnergyHead',
+    'PatchHOG',
     'PositionDecoder',
     'RestorationAutoEncoder',
     'RestorationDataPreprocessor',

@@ -7,7 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import fold, pad, unfold
 
 from ..backbones import PatchSelection, changed_patches, find_position_embedding
 from ..utils import checked_bool, checked_number
@@ -16,7 +16,8 @@ from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
 # B batch, C channels, H × W pixels, L patches of ph × pw pixels: K visible, M masked ones;
-# P = C · ph · pw values of a patch, T extra tokens (class token), D channels, N descent steps.
+# P = C · ph · pw values of a patch, F of its description; T extra tokens (class token), D channels,
+# N descent steps.
 
 
 class Masked(NamedTuple):
@@ -57,6 +58,11 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
             the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
             (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
+        target_generator: config of a module that describes the patches of clean images,
+            ``(B, C, H, W)`` → ``(B, L, F)``, by F = ``values`` numbers each, such as
+            ``dict(type='PatchHOG', ...)``. The energy is then that of a patch's pixels and its
+            description, and the descent restores both: the description from 0, up to its mean and
+            variance. Better features (``docs/small_data.md``).
         **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1; its ``patch_drop_ratio``
             stays 0.
 
@@ -73,6 +79,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         restoration_loss: dict | nn.Module | None = None,
         predicted_share: float = 1.0,
         norm_pix: bool = False,
+        target_generator: dict | nn.Module | None = None,
         **options: Any,
     ):
         checked_number('predicted_share', predicted_share, above=0, high=1)
@@ -98,6 +105,15 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
                     f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
                     f'{getattr(found, name)}'
                 )
+        if isinstance(target_generator, dict):
+            target_generator = MODELS.build(target_generator)
+        described = 0 if target_generator is None else target_generator.values
+        if self.head.extra_values != described:
+            raise ValueError(
+                f'head.extra_values={self.head.extra_values} must be how many values '
+                f'target_generator describes a patch by: {described}'
+            )
+        self.target_generator = target_generator
         self.selection = PatchSelection(self.backbone)
         self.grid, self.patch_size = found.grid, found.patch_size
         self.num_patches = found.grid[0] * found.grid[1]
@@ -139,7 +155,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         """``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L``.
 
         Args:
-            patches: the pixels of the masked patches, see :meth:`target`, ``(B, M, P)``.
+            patches: the masked patches, as :meth:`target` has them, ``(B, M, P + F)``.
             given: which ones they are, and the visible ones.
 
         Returns:
@@ -176,13 +192,20 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         patches = unfold(images, self.patch_size, stride=self.patch_size).mT  # (B, L, P)
         return patches.take_along_dim(numbers[..., None], dim=1)
 
+    def start(self, given: Masked) -> Tensor:
+        """x⁰: the pixels of the masked patches and nothing known of the rest, ``(B, M, P + F)``."""
+        return pad(self.patches(given.images, given.masked), (0, self.head.extra_values))
+
     def target(self, clean: Tensor, numbers: Tensor) -> Tensor:
-        """What some patches, ``(B, M)``, are restored to: their pixels, ``(B, M, P)``."""
+        """What patches ``(B, M)`` are restored to: pixels and description, ``(B, M, P + F)``."""
         patches = self.patches(clean, numbers)
-        if not self.norm_pix:
+        if self.norm_pix:
+            patches = _normalised(patches)
+        if self.target_generator is None:
             return patches
-        mean, deviation = _moments(patches)
-        return (patches - mean) / deviation
+        with torch.no_grad():
+            described = self.target_generator(clean).take_along_dim(numbers[..., None], dim=1)
+        return torch.cat([patches, _normalised(described).to(patches)], dim=-1)
 
     def filled_in(self, patches: Tensor, given: Masked) -> Tensor:
         """The images ``(B, C, H, W)`` with these masked patches ``(B, M, P)``."""
@@ -220,7 +243,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return self.chain_loss(
             energy=lambda x: self.energy(x, given),
             distance=lambda x: self.restoration_loss(x, target).clone(),
-            x=self.patches(corrupted, given.masked),
+            x=self.start(given),
         )
 
     def restore(
@@ -254,13 +277,12 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return self._filled_in(self._descend(given, num_steps), given, clean)
 
     def _descend(self, given: Masked, num_steps: int | None) -> Tensor:
-        """The chain of the masked patches, ``(N + 1, B, M, P)``."""
-        start = self.patches(given.images, given.masked)
-        return self.chain(lambda x: self.energy(x, given), start, num_steps)
+        """The chain of the masked patches, ``(N + 1, B, M, P + F)``."""
+        return self.chain(lambda x: self.energy(x, given), self.start(given), num_steps)
 
     def _filled_in(self, chain: Tensor, given: Masked, clean: Tensor | None) -> Tensor:
         """The chain of the images, ``(N + 1, B, C, H, W)``."""
-        steps = chain[1:]
+        steps = chain[1:, ..., : self.head.pixel_values]
         if self.norm_pix:
             mean, deviation = _moments(self.patches(clean, given.masked))
             steps = steps * deviation + mean
@@ -289,7 +311,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
-        chain = self._descend(given, num_steps)  # (N + 1, B, M, P)
+        chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)
             energies = [self.energy(x, given).float() for x in (*chain, target)]
@@ -299,6 +321,12 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             clean=self.to_pixels(clean),
             clean_energies=energies[-1],
         )
+
+
+def _normalised(patches: Tensor) -> Tensor:
+    """Patches ``(B, M, P)``, each with mean 0 and variance 1."""
+    mean, deviation = _moments(patches)
+    return (patches - mean) / deviation
 
 
 def _moments(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ from ..backbones import sincos_position_embedding
 from ..utils import checked_int
 
 # B batch, L patches of a (gh, gw) grid: K visible and M masked ones; P = C · ph · pw values of a
-# patch, T extra tokens (class token), D channels of the backbone, E of the head.
+# patch, F of its description, T extra tokens (class token), D channels of the backbone, E of the
+# head.
 
 
 class ConditionalLayer(nn.Module):
@@ -78,6 +79,7 @@ class PatchEnergyHead(BaseModule):
         embed_dims: E, a multiple of 4 and of ``num_heads``.
         num_layers: ≥ 1.
         num_heads: of each layer.
+        extra_values: F ≥ 0, how many values describe a patch beside its pixels.
         init_cfg: how MMEngine initialises it. By default as MAE's decoder is (Xavier), and the last
             layer with zeros: the first descent then changes nothing.
 
@@ -94,6 +96,7 @@ class PatchEnergyHead(BaseModule):
         embed_dims: int = 192,
         num_layers: int = 2,
         num_heads: int = 6,
+        extra_values: int = 0,
         init_cfg: dict | list | None = None,
     ):
         for name, value in dict(
@@ -104,7 +107,8 @@ class PatchEnergyHead(BaseModule):
             num_heads=num_heads,
         ).items():
             checked_int(name, value, minimum=1)
-        self.grid, self.patch_size = _pair('grid', grid), _pair('patch_size', patch_size)
+        checked_int('extra_values', extra_values, minimum=0)
+        self.grid, self.patch_size = pair('grid', grid), pair('patch_size', patch_size)
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims={embed_dims} must be a multiple of num_heads={num_heads}')
         super().__init__(
@@ -116,9 +120,10 @@ class PatchEnergyHead(BaseModule):
             ]
         )
         self.in_channels = in_channels
-        self.values = image_channels * self.patch_size[0] * self.patch_size[1]
+        self.pixel_values = image_channels * self.patch_size[0] * self.patch_size[1]
+        self.extra_values = extra_values
         self.embed_context = nn.Linear(in_channels, embed_dims)
-        self.embed_patches = nn.Linear(self.values, embed_dims)
+        self.embed_patches = nn.Linear(self.pixel_values + extra_values, embed_dims)
         positions = sincos_position_embedding(self.grid, embed_dims)  # (L, E)
         self.register_buffer('positions', positions, persistent=False)
         self.layers = nn.ModuleList(
@@ -134,7 +139,8 @@ class PatchEnergyHead(BaseModule):
         Args:
             features: of the extra tokens and the visible patches, normalised, ``(B, T + K, D)``.
             visible: the numbers of the visible patches, ``(B, K)``.
-            patches: pixels of the masked ones, normalised, ``(B, M, P)``.
+            patches: pixels of the masked ones, normalised, and their descriptions,
+                ``(B, M, P + F)``.
             masked: their numbers, ``(B, M)``.
 
         Returns:
@@ -150,7 +156,8 @@ class PatchEnergyHead(BaseModule):
         return self.fc(self.norm(tokens)).squeeze(-1)
 
 
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """One integer ≥ 1, or two, as two."""
     values = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(values) != 2:
         raise ValueError(f'{name} must be one integer or two, got {value!r}')

@@ -368,6 +368,9 @@ def test_every_method_takes_another_vit_at_another_size_on_equal_terms(images, t
     assert mae.model.type == 'MAE'
     assert mae.model.neck.decoder_depth == 4
     assert configs['mae-shallow'].model.neck.decoder_depth == 2
+    described = configs['energy-inpainting8-75-hog'].model
+    assert (described.target_generator.patch_size, described.target_generator.pool) == (8, 4)
+    assert described.head.extra_values == 3 * 9 * 4
     for name, config in configs.items():
         assert name == 'beit' or step(config, 48).isfinite()
         assert config.model.backbone.arch == mae.model.backbone.arch

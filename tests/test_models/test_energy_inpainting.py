@@ -34,12 +34,25 @@ HEAD = dict(
 )
 
 
-def build(backbone=VIT, head_std=1.0, **options):
+def build(backbone=VIT, head_std=1.0, described=False, **options):
     torch.manual_seed(0)
-    model = EnergyInpaintingAlgorithm(backbone, HEAD, **options)
+    head = HEAD
+    if described:
+        head = HEAD | dict(extra_values=12)
+        options['target_generator'] = dict(type='PatchHOG', patch_size=PATCH, pool=4, nbins=4)
+    model = EnergyInpaintingAlgorithm(backbone, head, **options)
     model.init_weights()
     torch.nn.init.normal_(model.head.fc.weight, std=head_std)
-    return model.double()
+    model.double()
+    if described:
+        model.target_generator.float()  # as it always computes
+    return model
+
+
+def normalised(values):
+    """One patch's values ``(P,)`` with mean 0 and variance 1."""
+    variance = ((values - values.mean()) ** 2).sum() / (values.numel() - 1)
+    return (values - values.mean()) / (variance + 1e-6) ** 0.5
 
 
 def batch(number=2, num_masked=12):
@@ -96,9 +109,12 @@ def reference_energy(model, image, masked, patches):
     return total / L
 
 
-@pytest.mark.parametrize(('num_steps', 'norm_pix'), [(1, True), (2, False)])
-def test_loss_and_gradients_equal_the_definition(num_steps, norm_pix):
-    model = build(num_steps=num_steps, step_size=5.0, norm_pix=norm_pix)
+@pytest.mark.parametrize(
+    ('num_steps', 'norm_pix', 'described'),
+    [(1, True, False), (2, False, False), (1, True, True), (2, False, True)],
+)
+def test_loss_and_gradients_equal_the_definition(num_steps, norm_pix, described):
+    model = build(num_steps=num_steps, step_size=5.0, norm_pix=norm_pix, described=described)
     corrupted, clean, masked = batch()
     loss = model.loss([corrupted, clean])['loss']
     loss.backward()
@@ -107,13 +123,14 @@ def test_loss_and_gradients_equal_the_definition(num_steps, norm_pix):
     expected = 0.0
     for image, target, mask in zip(corrupted, clean, masked, strict=True):
         numbers = mask.nonzero()[:, 0]
-        x = torch.stack([cut(image, i) for i in numbers])
-        wanted = torch.stack([cut(target, i) for i in numbers])
+        x = torch.stack([cut(image, i).flatten() for i in numbers])
+        wanted = torch.stack([cut(target, i).flatten() for i in numbers])
         if norm_pix:
-            squares = [((w - w.mean()) ** 2).sum() / (w.numel() - 1) + 1e-6 for w in wanted]
-            wanted = torch.stack(
-                [(w - w.mean()) / v**0.5 for w, v in zip(wanted, squares, strict=True)]
-            )
+            wanted = torch.stack([normalised(w) for w in wanted])
+        if described:
+            x = torch.cat([x, x.new_zeros(len(x), 12)], 1)
+            histograms = model.target_generator(target[None])[0, numbers].double()
+            wanted = torch.cat([wanted, torch.stack([normalised(h) for h in histograms])], 1)
         for _ in range(num_steps):
             x = x.detach().requires_grad_()
             energy = reference_energy(model, image, mask, x)
@@ -177,9 +194,9 @@ def test_some_of_the_masked_patches():
     torch.testing.assert_close(loss.detach(), expected)
 
 
-@pytest.mark.parametrize('backbone', [VIT, TIMM])
-def test_restores_masked_patches_alone(backbone):
-    model = build(backbone).eval()
+@pytest.mark.parametrize(('backbone', 'described'), [(VIT, False), (TIMM, False), (VIT, True)])
+def test_restores_masked_patches_alone(backbone, described):
+    model = build(backbone, described=described).eval()
     corrupted, clean, masked = batch()
     chain = model.restore(corrupted, masked, num_steps=3)
     assert chain.shape == (4, *clean.shape)
@@ -248,6 +265,11 @@ def test_bad_options_and_input():
         (dict(patch_drop_ratio=0.5), 'predicted_share says how many'),
         (dict(head=HEAD | dict(grid=2)), r'head.grid=\(2, 2\) must be that of the backbone'),
         (dict(head=HEAD | dict(patch_size=8)), r'head.patch_size=\(8, 8\) must be'),
+        (dict(head=HEAD | dict(extra_values=12)), 'extra_values=12 must be how many .*: 0'),
+        (
+            dict(target_generator=dict(type='PatchHOG', patch_size=PATCH, pool=PATCH)),
+            'extra_values=0 must be how many .*: 27',
+        ),
         (dict(head=dict(type='EnergyHead', in_channels=16)), 'head must be a PatchEnergyHead'),
         (dict(backbone=dict(type='ResNet', depth=18)), 'absolute position embedding'),
     ):

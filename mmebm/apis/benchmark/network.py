@@ -222,6 +222,11 @@ def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
         model.backbone = _vit(backbone, out_type='raw')
     grid = backbone.network.image_size // backbone.patch_size
     model.head.update(grid=grid, patch_size=backbone.patch_size, **_decoder(backbone, 'head'))
+    if 'target_generator' in model:
+        size = backbone.patch_size
+        cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
+        model.target_generator.update(patch_size=size, pool=size // cells)
+        model.head.extra_values = MODELS.build(model.target_generator).values
 
 
 def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:
