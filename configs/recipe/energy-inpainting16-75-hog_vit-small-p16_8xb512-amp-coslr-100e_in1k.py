@@ -1,11 +1,11 @@
-"""An energy of the masked patches of an image, given the other 25 %: for features.
+"""An energy of the masked patches of an image and of their edges, given the other 25 %: for features.
 
 bash tools/dist_train.sh \
-    configs/recipe/energy-inpainting16-75_vit-small-p16_8xb512-amp-coslr-100e_in1k.py 8
+    configs/recipe/energy-inpainting16-75-hog_vit-small-p16_8xb512-amp-coslr-100e_in1k.py 8
 
 Paper: no row, this is ours. Batch size, learning rate and initial weights are MAE's, so that it compares with
-configs/baselines/mae_vit-small-p16_8xb512-amp-coslr-100e_in1k.py. Not yet measured here; what it is
-worth on small images: docs/small_data.md.
+configs/baselines/mae_vit-small-p16_8xb512-amp-coslr-100e_in1k.py. The histograms of oriented gradients are
+MaskFeat's. Not yet measured here; what it is worth on small images: docs/small_data.md.
 """
 
 _base_ = [
@@ -20,6 +20,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(pos_embed=dict(lr_mult=0.0))),
 )
 auto_scale_lr = dict(base_batch_size=4096)
+model = dict(
+    head=dict(extra_values=108),  # 9 angles, 3 colours, 4 cells
+    target_generator=dict(type='PatchHOG', patch_size=16, pool=8),
+)
 corruption = dict(type='GriddedMask', patch_size=16, ratio=0.75)
 train_dataloader = dict(
     batch_size=512, dataset=dict(pipeline=[*_base_.train_augmentation, corruption, _base_.pack])
