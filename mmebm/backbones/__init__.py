@@ -2,6 +2,7 @@
 
 from .group_norm import GroupNormBackbone, warn_of_batch_norm
 from .hidden_patches import (
+    changed_cells,
     changed_patches,
     check_hidden_patches,
     hidden_patches,
@@ -21,6 +22,7 @@ __all__ = [
     'PatchDropout',
     'PatchSelection',
     'PositionEmbedding',
+    'changed_cells',
     'changed_patches',
     'check_hidden_patches',
     'find_position_embedding',

@@ -1,6 +1,7 @@
 """Pretraining by inpainting: an energy of masked patches, given the others. It is ours."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import fold, pad, unfold
 
-from ..backbones import PatchSelection, changed_patches, find_position_embedding
+from ..backbones import PatchSelection, changed_cells, find_position_embedding
 from ..utils import checked_bool, checked_number
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
 from .energy_restoration import build_restoration_loss
@@ -25,7 +26,8 @@ class Masked(NamedTuple):
 
     Attributes:
         images: ``(B, C, H, W)``, read at the visible patches only.
-        visible: the numbers of the visible patches, ``(B, K)``.
+        visible: the numbers of the visible patches, ``(B, K)``; with ``hide_masked=False`` of all
+            positions of the features.
         masked: the numbers of the masked ones, ``(B, M)``.
     """
 
@@ -49,12 +51,15 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
             embedding that returns its tokens, ``VisionTransformer`` with ``out_type='raw'`` or
-            timm's.
+            timm's; or see ``hide_masked``.
         head: config of h, ``dict(type='PatchEnergyHead', ...)``.
         step_size: α, or its initial value if it is learnt, > 0.
         restoration_loss: see :class:`EnergyRestorationAlgorithm`; over the masked patches.
         predicted_share: the share of the masked patches, in (0, 1], that an iteration takes; drawn
             for each image.
+        hide_masked: whether the backbone sees the visible patches alone. With ``False`` it sees the
+            corrupted image, and may be any that returns tokens or a feature map, of
+            ``head.context_grid``: a Swin, a ConvNeXt, a ResNet. It starts as it does elsewhere.
         norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
             the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
             (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
@@ -78,33 +83,29 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         step_size: float = 300.0,
         restoration_loss: dict | nn.Module | None = None,
         predicted_share: float = 1.0,
+        hide_masked: bool = True,
         norm_pix: bool = False,
         target_generator: dict | nn.Module | None = None,
         **options: Any,
     ):
         checked_number('predicted_share', predicted_share, above=0, high=1)
+        checked_bool('hide_masked', hide_masked)
         checked_bool('norm_pix', norm_pix)
         if options.get('patch_drop_ratio'):
             raise ValueError(
                 f'patch_drop_ratio={options["patch_drop_ratio"]}: inpainting shows the backbone '
                 'every visible patch; predicted_share says how many masked ones an iteration takes'
             )
-        starts_as_mae = options.get('init_cfg') is None
+        starts_as_mae = hide_masked and options.get('init_cfg') is None
         if starts_as_mae:
             options['init_cfg'] = dict(type='Xavier', layer='Linear', distribution='uniform')
         super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
         self._starts_as_mae = starts_as_mae
         if self.num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for inpainting, got 0')
-        found = find_position_embedding(self.backbone)
         if not isinstance(self.head, PatchEnergyHead):
             raise TypeError(f'head must be a PatchEnergyHead, got {type(self.head).__name__}')
-        for name in ('grid', 'patch_size'):
-            if getattr(self.head, name) != getattr(found, name):
-                raise ValueError(
-                    f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
-                    f'{getattr(found, name)}'
-                )
+        self.selection = self._selection() if hide_masked else None
         if isinstance(target_generator, dict):
             target_generator = MODELS.build(target_generator)
         described = 0 if target_generator is None else target_generator.values
@@ -114,12 +115,25 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
                 f'target_generator describes a patch by: {described}'
             )
         self.target_generator = target_generator
-        self.selection = PatchSelection(self.backbone)
-        self.grid, self.patch_size = found.grid, found.patch_size
-        self.num_patches = found.grid[0] * found.grid[1]
+        self.grid, self.patch_size = self.head.grid, self.head.patch_size
+        self.num_patches = self.grid[0] * self.grid[1]
         self.predicted_share = predicted_share
         self.norm_pix = norm_pix
         self.restoration_loss = build_restoration_loss(restoration_loss)
+
+    def _selection(self) -> PatchSelection:
+        """What shows the backbone some patches alone."""
+        try:
+            found = find_position_embedding(self.backbone)
+        except ValueError as error:
+            raise ValueError(f'hide_masked=True is not possible: {error}') from error
+        for name, grid in dict(grid='grid', context_grid='grid', patch_size='patch_size').items():
+            if getattr(self.head, name) != getattr(found, grid):
+                raise ValueError(
+                    f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
+                    f'{getattr(found, grid)}'
+                )
+        return PatchSelection(self.backbone)
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, after the patch embedding has got MAE's start."""
@@ -133,21 +147,29 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     def tokens(self, images: Tensor, visible: Tensor) -> Tensor:
         """``ψ(x_visible)``: features of the extra tokens and the visible patches ``(B, T + K, D)``.
 
+        With ``hide_masked=False`` they are those of the whole image, of all K positions.
+
         Args:
             images: normalised, ``(B, C, H, W)``.
             visible: the numbers of the visible patches, ``(B, K)``.
 
         Raises:
-            ValueError: the backbone does not return its tokens.
+            ValueError: the backbone returns neither tokens nor a map of ``head.context_grid``.
         """
-        with self.selection.only(visible):
+        with self.selection.only(visible) if self.selection else nullcontext():
             features = self.backbone(images)
         while isinstance(features, Sequence):
             features = features[-1]
+        if features.dim() == 4 and features.shape[1] != self.head.in_channels:
+            features = features.movedim(-1, 1)  # timm's (B, h, w, D)
+        if features.dim() == 4 and features.shape[2:] == self.head.context_grid:
+            features = features.flatten(2).mT
         if features.dim() != 3 or features.shape[1] < visible.shape[1]:
             raise ValueError(
-                'inpainting needs a backbone that returns its tokens (B, L, D), got features of '
-                f"shape {tuple(features.shape)}: set out_type='raw'"
+                'inpainting needs a backbone that returns tokens (B, L, D) or a map (B, D, h, w) '
+                f'with (h, w) = head.context_grid={self.head.context_grid}; got features of shape '
+                f"{tuple(features.shape)}. A ViT needs out_type='raw', a ConvNeXt "
+                'gap_before_final_norm=False'
             )
         return features
 
@@ -164,6 +186,15 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         features = self.tokens(given.images, given.visible)
         energies = self.head(features, given.visible, patches, given.masked)
         return energies.sum(1) / self.num_patches
+
+    def changed(self, corrupted: Tensor, clean: Tensor) -> Tensor:
+        """The patches in which two images ``(B, C, H, W)`` differ, ``(B, L)``, bool."""
+        size = tuple(n * side for n, side in zip(self.grid, self.patch_size, strict=True))
+        if clean.shape[2:] != size:
+            raise ValueError(
+                f'images must be of {size} pixels, as head says, got {clean.shape[2:]}'
+            )
+        return changed_cells(corrupted, clean, self.patch_size)
 
     def split(self, images: Tensor, masked: Tensor) -> Masked:
         """Number the visible and the masked patches.
@@ -185,6 +216,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             )
         order = masked.byte().argsort(dim=1, stable=True)
         visible, masked = order.split([self.num_patches - most, most], dim=1)
+        if not self.selection:
+            rows, columns = self.head.context_grid
+            visible = torch.arange(rows * columns, device=masked.device).expand(len(masked), -1)
         return Masked(images, visible, masked)
 
     def patches(self, images: Tensor, numbers: Tensor) -> Tensor:
@@ -233,7 +267,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             NotImplementedError: the head cannot be differentiated twice.
         """
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        given = self.split(corrupted, self.changed(corrupted, clean))
         if self.predicted_share < 1:
             number = max(1, round(given.masked.shape[1] * self.predicted_share))
             noise = torch.rand(given.masked.shape, device=corrupted.device)
@@ -310,7 +344,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     ) -> ValidationChain:
         """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        given = self.split(corrupted, self.changed(corrupted, clean))
         chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)

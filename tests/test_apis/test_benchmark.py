@@ -403,7 +403,12 @@ def test_a_swin_is_trained_by_simmim_too(images, tmp_path):
     swin = found(SWIN, tmp_path, 32)
     methods, against = methods_for(swin)
     assert set(methods) >= {'simmim', 'energy-mixed', 'energy-denoising'}
-    assert {'mae', 'energy-sorting', 'energy-inpainting4-75'} <= set(against)
+    assert {'mae', 'energy-sorting', 'energy-hidden4-75'} <= set(against)
+    inpainting = stage_config(
+        methods['energy-inpainting4-75-hog'], options(images), 0, 2, 0.1, backbone=swin
+    )
+    assert not inpainting.model.hide_masked
+    assert step(inpainting, 32).isfinite()
     config = stage_config(methods['simmim'], options(images), 0, 2, 0.1, backbone=swin)
     mask = config.train_dataloader.dataset.pipeline[4]
     masks = torch.as_tensor(TRANSFORMS.build(mask)(dict(img=None))['mask'])[None]
@@ -421,7 +426,7 @@ def test_a_network_with_batch_norm_has_fewer_methods(images, tmp_path):
     benchmark = Benchmark(asked)
     assert benchmark.methods == [
         'scratch', 'energy-colorization', 'energy-denoising', 'energy-gridded4-50',
-        'energy-mixed', 'energy-sr8',
+        'energy-inpainting4-75', 'energy-inpainting4-75-hog', 'energy-mixed', 'energy-sr8',
     ]  # fmt: skip
     first, second, third = benchmark.notes
     assert '48 × 48, 15 batch norms as group norms' in first

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import timm
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -176,8 +177,13 @@ def reason_against(method: str, backbone: BenchmarkBackbone) -> str | None:
         return None if backbone.is_swin else "needs MMPretrain's SwinTransformer"
     if method.startswith(('mae', 'beit', 'ae-')):
         return None if backbone.is_vit else "needs MMPretrain's VisionTransformer"
-    if method.startswith(('energy-sorting', 'energy-hidden', 'energy-inpainting')):
+    if method.startswith(('energy-sorting', 'energy-hidden')):
         return None if backbone.patch_size else 'needs one position embedding per patch'
+    if method.startswith('energy-inpainting') and not backbone.patch_size:
+        if _feature_grid(backbone) is None:
+            return 'needs features of each position'
+        if backbone.network.image_size % backbone.cell:
+            return f'needs images whose side is a multiple of {backbone.cell}, as masks have it'
     return None
 
 
@@ -220,13 +226,39 @@ def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
     _energy(model, backbone)
     if backbone.is_vit:
         model.backbone = _vit(backbone, out_type='raw')
-    grid = backbone.network.image_size // backbone.patch_size
-    model.head.update(grid=grid, patch_size=backbone.patch_size, **_decoder(backbone, 'head'))
+    elif not backbone.patch_size:
+        model.backbone = _with_map(model.backbone)
+        model.update(hide_masked=False)
+        model.head.context_grid = _feature_grid(backbone)
+    size = backbone.cell
+    grid = backbone.network.image_size // size
+    model.head.update(grid=grid, patch_size=size, **_decoder(backbone, 'head'))
     if 'target_generator' in model:
-        size = backbone.patch_size
         cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
         model.target_generator.update(patch_size=size, pool=size // cells)
         model.head.extra_values = MODELS.build(model.target_generator).values
+
+
+def _with_map(network: dict) -> dict:
+    """The config of a backbone that returns its last map where it would return the mean of it."""
+    if network['type'] == 'ConvNeXt':
+        return network | dict(gap_before_final_norm=False)
+    return network
+
+
+def _feature_grid(backbone: BenchmarkBackbone) -> tuple[int, int] | None:
+    """Rows and columns of its features; None if they are of no map."""
+    size = backbone.network.image_size
+    network = MODELS.build(_with_map(backbone.network.config))
+    network.eval()  # of some backbones it returns nothing
+    with torch.no_grad():
+        features = network(torch.zeros(1, 3, size, size))
+    while isinstance(features, Sequence):
+        features = features[-1]
+    if features.dim() != 4:
+        return None
+    channels_first = features.shape[1] == backbone.network.in_channels
+    return tuple(features.shape[2:] if channels_first else features.shape[1:3])
 
 
 def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:
