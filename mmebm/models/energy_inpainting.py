@@ -13,6 +13,7 @@ from torch.nn.functional import fold, pad, unfold
 from ..backbones import PatchSelection, changed_cells, find_position_embedding
 from ..utils import checked_bool, checked_number
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
+from .energy_head import as_map
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
@@ -25,7 +26,7 @@ class Masked(NamedTuple):
     """Which patches are masked, and what the energy is conditioned on.
 
     Attributes:
-        images: ``(B, C, H, W)``, read at the visible patches only.
+        images: ``(B, C, H, W)``; with ``hide_masked`` only the visible patches are read.
         visible: the numbers of the visible patches, ``(B, K)``; with ``hide_masked=False`` of all
             positions of the features.
         masked: the numbers of the masked ones, ``(B, M)``.
@@ -46,7 +47,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     what is missing. The price is a head with layers of its own. ``docs/small_data.md`` has the
     measurement.
 
-    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given.
+    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given or
+    ``hide_masked`` is off.
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
@@ -59,12 +61,13 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             for each image.
         hide_masked: whether the backbone sees the visible patches alone. With ``False`` it sees the
             corrupted image, and may be any that returns tokens or a feature map, of
-            ``head.context_grid``: a Swin, a ConvNeXt, a ResNet. It starts as it does elsewhere.
+            ``head.context_grid``: a Swin, a ConvNeXt, a ResNet. Its weights then start as its own
+            ``init_cfg`` says.
         norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
             the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
             (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
         target_generator: config of a module that describes the patches of clean images,
-            ``(B, C, H, W)`` → ``(B, L, F)``, by F = ``values`` numbers each, such as
+            ``(B, C, H, W)`` → ``(B, L, F)``, by F = ``values`` numbers each:
             ``dict(type='PatchHOG', ...)``. The energy is then that of a patch's pixels and its
             description, and the descent restores both: the description from 0, up to its mean and
             variance. Better features (``docs/small_data.md``).
@@ -105,35 +108,59 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             raise ValueError('num_steps must be an integer ≥ 1 for inpainting, got 0')
         if not isinstance(self.head, PatchEnergyHead):
             raise TypeError(f'head must be a PatchEnergyHead, got {type(self.head).__name__}')
-        self.selection = self._selection() if hide_masked else None
-        if isinstance(target_generator, dict):
-            target_generator = MODELS.build(target_generator)
-        described = 0 if target_generator is None else target_generator.values
-        if self.head.extra_values != described:
-            raise ValueError(
-                f'head.extra_values={self.head.extra_values} must be how many values '
-                f'target_generator describes a patch by: {described}'
-            )
-        self.target_generator = target_generator
+        self._check_grids(hide_masked)
+        self.selection = PatchSelection(self.backbone) if hide_masked else None
+        self.target_generator = self._checked(target_generator)
         self.grid, self.patch_size = self.head.grid, self.head.patch_size
         self.num_patches = self.grid[0] * self.grid[1]
         self.predicted_share = predicted_share
         self.norm_pix = norm_pix
         self.restoration_loss = build_restoration_loss(restoration_loss)
 
-    def _selection(self) -> PatchSelection:
-        """What shows the backbone some patches alone."""
+    def _check_grids(self, hide_masked: bool) -> None:
+        """Check that the head has the patches of a vision transformer, and its positions."""
         try:
             found = find_position_embedding(self.backbone)
         except ValueError as error:
-            raise ValueError(f'hide_masked=True is not possible: {error}') from error
-        for name, grid in dict(grid='grid', context_grid='grid', patch_size='patch_size').items():
-            if getattr(self.head, name) != getattr(found, grid):
+            if hide_masked:
+                raise ValueError(
+                    f'hide_masked=True is not possible: {error}; or set hide_masked=False'
+                ) from error
+            return
+        grids = dict(grid=found.grid, patch_size=found.patch_size) if hide_masked else {}
+        if found.value.shape[-1] == self.head.in_channels:  # else later stages have other grids
+            grids['context_grid'] = found.grid
+        for name, expected in grids.items():
+            if getattr(self.head, name) != expected:
                 raise ValueError(
                     f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
-                    f'{getattr(found, grid)}'
+                    f'{expected}'
                 )
-        return PatchSelection(self.backbone)
+
+    def _checked(self, target_generator: dict | nn.Module | None) -> nn.Module | None:
+        """The target generator, built, if it describes the patches of the head."""
+        if isinstance(target_generator, dict):
+            target_generator = MODELS.build(target_generator)
+        if target_generator is None:
+            described = 0
+        elif hasattr(target_generator, 'values') and hasattr(target_generator, 'patch_size'):
+            described = target_generator.values
+            if target_generator.patch_size != self.head.patch_size:
+                raise ValueError(
+                    f'target_generator.patch_size={target_generator.patch_size} must be that of '
+                    f'the head, {self.head.patch_size}'
+                )
+        else:
+            raise TypeError(
+                'target_generator must have the attributes values and patch_size, as PatchHOG has; '
+                f'got {type(target_generator).__name__}'
+            )
+        if self.head.extra_values != described:
+            raise ValueError(
+                f'head.extra_values={self.head.extra_values} must be how many values '
+                f'target_generator describes a patch by: {described}'
+            )
+        return target_generator
 
     def init_weights(self) -> None:
         """Initialise as MMEngine does, after the patch embedding has got MAE's start."""
@@ -160,16 +187,18 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             features = self.backbone(images)
         while isinstance(features, Sequence):
             features = features[-1]
-        if features.dim() == 4 and features.shape[1] != self.head.in_channels:
-            features = features.movedim(-1, 1)  # timm's (B, h, w, D)
-        if features.dim() == 4 and features.shape[2:] == self.head.context_grid:
-            features = features.flatten(2).mT
-        if features.dim() != 3 or features.shape[1] < visible.shape[1]:
+        channels = self.head.in_channels
+        if features.dim() == 4:
+            features = as_map(features, channels)
+            if features.shape[2:] == self.head.context_grid:
+                features = features.flatten(2).mT
+        shape = tuple(features.shape)
+        if len(shape) != 3 or shape[1] < visible.shape[1] or shape[2] != channels:
             raise ValueError(
-                'inpainting needs a backbone that returns tokens (B, L, D) or a map (B, D, h, w) '
-                f'with (h, w) = head.context_grid={self.head.context_grid}; got features of shape '
-                f"{tuple(features.shape)}. A ViT needs out_type='raw', a ConvNeXt "
-                'gap_before_final_norm=False'
+                f'inpainting needs a backbone that returns tokens (B, L, {channels}) or a map '
+                f'(B, {channels}, h, w) with (h, w) = head.context_grid='
+                f'{self.head.context_grid}; got features of shape {shape}. A ViT needs '
+                "out_type='raw', a ConvNeXt gap_before_final_norm=False"
             )
         return features
 
@@ -187,13 +216,15 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         energies = self.head(features, given.visible, patches, given.masked)
         return energies.sum(1) / self.num_patches
 
+    def _check_size(self, images: Tensor) -> None:
+        size = tuple(n * side for n, side in zip(self.grid, self.patch_size, strict=True))
+        got = tuple(images.shape[2:])
+        if got != size:
+            raise ValueError(f'images must be of {size} pixels, as the head says, got {got}')
+
     def changed(self, corrupted: Tensor, clean: Tensor) -> Tensor:
         """The patches in which two images ``(B, C, H, W)`` differ, ``(B, L)``, bool."""
-        size = tuple(n * side for n, side in zip(self.grid, self.patch_size, strict=True))
-        if clean.shape[2:] != size:
-            raise ValueError(
-                f'images must be of {size} pixels, as head says, got {clean.shape[2:]}'
-            )
+        self._check_size(clean)
         return changed_cells(corrupted, clean, self.patch_size)
 
     def split(self, images: Tensor, masked: Tensor) -> Masked:
@@ -204,8 +235,10 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             masked: which patches are masked, ``(B, L)``, bool.
 
         Raises:
-            ValueError: no patch is masked, or every one, or not as many in each image.
+            ValueError: no patch is masked, or every one, or not as many in each image; or the
+                images are not of ``grid`` patches.
         """
+        self._check_size(images)
         counts = masked.sum(1)
         fewest, most = (int(c) for c in torch.stack(counts.aminmax()))  # waits for the device
         if fewest != most or not 0 < most < self.num_patches:
@@ -227,7 +260,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return patches.take_along_dim(numbers[..., None], dim=1)
 
     def start(self, given: Masked) -> Tensor:
-        """x⁰: the pixels of the masked patches and nothing known of the rest, ``(B, M, P + F)``."""
+        """x⁰: the pixels of the masked patches, zeros for the description; ``(B, M, P + F)``."""
         return pad(self.patches(given.images, given.masked), (0, self.head.extra_values))
 
     def target(self, clean: Tensor, numbers: Tensor) -> Tensor:
@@ -291,7 +324,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Args:
             images: normalised, ``(B, C, H, W)``.
-            masked: which patches are masked, ``(B, L)``, bool; as many in each image.
+            masked: which patches are masked, ``(B, L)``, bool; as many in each image. With
+                ``hide_masked=False`` the backbone sees what is there.
             num_steps: N ≥ 0; by default as in training.
             clean: images that lend each patch its mean and variance, with ``norm_pix``.
 

@@ -16,11 +16,12 @@ from .patch_energy_head import pair
 
 @MODELS.register_module()
 class PatchHOG(HOGGenerator):
-    """The orientations of the edges in each patch, for images and patches of any size.
+    """The orientations of the edges in each patch, for colour images.
 
-    MMPretrain's HOG, which is that of MaskFeat (arXiv 2112.09133): for each colour channel and cell
-    a histogram of the angles of Sobel's gradient, modulo 180°, weighted by its length and divided
-    by its L2 norm. MMPretrain's own layout needs 14 × 14 patches.
+    The HOG of MaskFeat (arXiv 2112.09133), as MMPretrain has it, without its Gaussian window: for
+    each colour channel and cell a histogram of the angles of Sobel's gradient, modulo 180°,
+    weighted by its length and divided by its L2 norm. MMPretrain's layout needs 14 × 14 patches;
+    this one takes any number.
 
     Args:
         patch_size: ``(ph, pw)`` in pixels; one number for both.
@@ -28,6 +29,7 @@ class PatchHOG(HOGGenerator):
         nbins: bins of a histogram.
 
     Attributes:
+        patch_size: ``(ph, pw)``.
         values: F, ``3 · nbins`` for each cell of a patch.
 
     Raises:
@@ -41,12 +43,30 @@ class PatchHOG(HOGGenerator):
         if size[0] % pool or size[1] % pool:
             raise ValueError(f'pool={pool} must divide patch_size={size}')
         super().__init__(nbins=nbins, pool=pool, gaussian_window=0)
+        self.patch_size = size
         self.cells = (size[0] // pool, size[1] // pool)
         self.values = 3 * nbins * self.cells[0] * self.cells[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, H, W)``, of any normalisation → ``(B, L, F)`` in [0, 1]."""
-        with torch.autocast(images.device.type, enabled=False):  # its sums are float32
+        """Describe images of any normalisation.
+
+        Args:
+            images: ``(B, 3, H, W)``, H and W multiples of ``ph`` and ``pw``.
+
+        Returns:
+            ``(B, L, F)``, float32 in [0, 1].
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        (ph, pw), shape = self.patch_size, tuple(images.shape)
+        if len(shape) != 4 or shape[1] != 3 or shape[2] % ph or shape[3] % pw:
+            raise ValueError(
+                f'PatchHOG(patch_size={self.patch_size}) takes images (B, 3, H, W) with H a '
+                f'multiple of {ph} and W of {pw}, got shape {shape}'
+            )
+        self.float()  # MMPretrain's sums are float32, whatever the model was cast to
+        with torch.autocast(images.device.type, enabled=False):
             return super().forward(images.float())
 
     def _reshape(self, histograms: Tensor) -> Tensor:  # called by MMPretrain, (B, 3, bins, ...)

@@ -84,7 +84,13 @@ def test_is_exact_in_mixed_precision():
     assert torch.equal(mixed, hog(images))  # of the same type, too
 
 
-def test_bad_options():
+def test_takes_no_harm_from_a_cast():
+    images = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    hog = PatchHOG(patch_size=4, pool=4)
+    torch.testing.assert_close(hog.double()(images.double()), hog.float()(images))
+
+
+def test_bad_options_and_images():
     for options, error in (
         (dict(patch_size=4, pool=3), r'pool=3 must divide patch_size=\(4, 4\)'),
         (dict(patch_size=0), 'patch_size must be'),
@@ -93,3 +99,7 @@ def test_bad_options():
     ):
         with pytest.raises(ValueError, match=error):
             PatchHOG(**options)
+    hog = PatchHOG(patch_size=(4, 8), pool=4)
+    for shape in ((1, 3, 8, 12), (1, 3, 6, 8), (1, 1, 8, 8), (3, 8, 8)):
+        with pytest.raises(ValueError, match=r'H a multiple of 4 and W of 8, got shape'):
+            hog(torch.zeros(shape))

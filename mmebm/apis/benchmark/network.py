@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ...backbones import find_position_embedding
 from ...backbones.position_embedding import first_transformer_layer
 from ...conversion.timm_families import family_of, from_timm
-from ...models.energy_head import pool_features
-from ..pretraining.network import Network, config_of, try_out
+from ...evaluation.backbone_check import last_tensor
+from ...models.energy_head import as_map, pool_features
+from ..pretraining.network import Network, config_of, try_out, unpooled
 from ..pretraining.plan import edge_before_crop, suitable_scale
 
 SMALL_SIZE = 32  # pixels of a side of the images that configs/small is made for
@@ -40,11 +41,14 @@ class BenchmarkBackbone:
         network: as found by running it once.
         patch_size: of a vision transformer with one position embedding per patch, in pixels; None
             of other networks.
+        feature_grid: rows and columns of its last feature map; None if it returns none, or is such
+            a vision transformer.
         layer_depth: whether it tells how deep a parameter lies, for layer-wise decay.
     """
 
     network: Network
     patch_size: int | None
+    feature_grid: tuple[int, int] | None
     layer_depth: bool
 
     @property
@@ -113,7 +117,9 @@ def find_backbone(
     network = try_out(name, config, size, own, keep_batch_norm=False)
     backbone = MODELS.build(network.config)
     patch_size = _patch_size(backbone) if network.sincos else None
-    return BenchmarkBackbone(network, patch_size, hasattr(backbone, 'get_layer_depth'))
+    feature_grid = None if patch_size else _feature_grid(network)
+    layer_depth = hasattr(backbone, 'get_layer_depth')
+    return BenchmarkBackbone(network, patch_size, feature_grid, layer_depth)
 
 
 def _takes(config: dict, **options) -> bool:
@@ -180,10 +186,10 @@ def reason_against(method: str, backbone: BenchmarkBackbone) -> str | None:
     if method.startswith(('energy-sorting', 'energy-hidden')):
         return None if backbone.patch_size else 'needs one position embedding per patch'
     if method.startswith('energy-inpainting') and not backbone.patch_size:
-        if _feature_grid(backbone) is None:
-            return 'needs features of each position'
+        if backbone.feature_grid is None:
+            return 'needs a backbone that returns a feature map'
         if backbone.network.image_size % backbone.cell:
-            return f'needs images whose side is a multiple of {backbone.cell}, as masks have it'
+            return f'masks squares of {backbone.cell} pixels, which do not fill the image'
     return None
 
 
@@ -226,10 +232,11 @@ def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
     _energy(model, backbone)
     if backbone.is_vit:
         model.backbone = _vit(backbone, out_type='raw')
-    elif not backbone.patch_size:
-        model.backbone = _with_map(model.backbone)
-        model.update(hide_masked=False)
-        model.head.context_grid = _feature_grid(backbone)
+    else:
+        model.backbone = unpooled(model.backbone)
+    if not backbone.patch_size:
+        model.hide_masked = False
+        model.head.context_grid = backbone.feature_grid
     size = backbone.cell
     grid = backbone.network.image_size // size
     model.head.update(grid=grid, patch_size=size, **_decoder(backbone, 'head'))
@@ -239,26 +246,15 @@ def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
         model.head.extra_values = MODELS.build(model.target_generator).values
 
 
-def _with_map(network: dict) -> dict:
-    """The config of a backbone that returns its last map where it would return the mean of it."""
-    if network['type'] == 'ConvNeXt':
-        return network | dict(gap_before_final_norm=False)
-    return network
-
-
-def _feature_grid(backbone: BenchmarkBackbone) -> tuple[int, int] | None:
-    """Rows and columns of its features; None if they are of no map."""
-    size = backbone.network.image_size
-    network = MODELS.build(_with_map(backbone.network.config))
-    network.eval()  # of some backbones it returns nothing
+def _feature_grid(network: Network) -> tuple[int, int] | None:
+    """Rows and columns of its last feature map; None if it returns none."""
+    backbone = MODELS.build(unpooled(network.config))
+    backbone.eval()  # of some backbones it returns nothing
     with torch.no_grad():
-        features = network(torch.zeros(1, 3, size, size))
-    while isinstance(features, Sequence):
-        features = features[-1]
+        features = last_tensor(backbone(torch.zeros(1, 3, network.image_size, network.image_size)))
     if features.dim() != 4:
         return None
-    channels_first = features.shape[1] == backbone.network.in_channels
-    return tuple(features.shape[2:] if channels_first else features.shape[1:3])
+    return tuple(as_map(features, network.in_channels).shape[2:])
 
 
 def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:

@@ -215,6 +215,20 @@ def _pooling(config: dict) -> dict:
     return config
 
 
+def unpooled(config: dict) -> dict:
+    """With the features of all patches or positions as output, where it is their average."""
+    if 'backbone' in config:
+        return {**config, 'backbone': unpooled(config['backbone'])}
+    arguments, _ = constructor_arguments(MODELS.get(config['type']))
+    if config.get('out_type') == 'avg_featmap':
+        config = {**config, 'out_type': 'raw'}
+        if 'final_norm' in arguments:
+            config['final_norm'] = True
+    if 'gap_before_final_norm' in arguments:
+        config = {**config, 'gap_before_final_norm': False}
+    return config
+
+
 def _own_size(config: dict) -> int:
     size = config.get('img_size', MMPRETRAIN_SIZE)
     return max(size) if isinstance(size, tuple | list) else size
