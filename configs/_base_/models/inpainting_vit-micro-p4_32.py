@@ -11,7 +11,14 @@ model = dict(
         patch_size=4,
     ),
     head=dict(
-        in_channels=192, grid=32 // 4, patch_size=4, embed_dims=128, num_layers=2, num_heads=4
+        in_channels=192,
+        grid=32 // 4,
+        patch_size=4,
+        embed_dims=128,
+        num_layers=2,
+        num_heads=4,
+        extra_values=27,  # 9 angles, 3 colours, 1 cell
     ),
+    target_generator=dict(patch_size=4, pool=4),
     compile_step=False,  # compiling would take longer than it saves
 )
