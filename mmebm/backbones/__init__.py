@@ -2,7 +2,6 @@
 
 from .group_norm import GroupNormBackbone, warn_of_batch_norm
 from .hidden_patches import (
-    changed_cells,
     changed_patches,
     check_hidden_patches,
     hidden_patches,
@@ -22,7 +21,6 @@ __all__ = [
     'PatchDropout',
     'PatchSelection',
     'PositionEmbedding',
-    'changed_cells',
     'changed_patches',
     'check_hidden_patches',
     'find_position_embedding',

@@ -27,11 +27,7 @@ def changed_patches(backbone: nn.Module, images: Tensor, others: Tensor) -> Tens
         ValueError: the images are not of the size that the backbone was built for.
     """
     check_image_size(backbone, images)
-    return changed_cells(images, others, find_position_embedding(backbone).patch_size)
-
-
-def changed_cells(images: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells of ``(ph, pw)`` pixels in which images ``(B, C, H, W)`` differ, ``(B, L)``, bool."""
+    size = find_position_embedding(backbone).patch_size
     changed = (images != others).any(1, keepdim=True).float()
     return F.max_pool2d(changed, size).flatten(1).bool()
 

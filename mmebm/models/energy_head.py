@@ -59,26 +59,6 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
     )
 
 
-def as_map(features: Tensor, channels: int) -> Tensor:
-    """A feature map, ``(B, D, H, W)`` or timm's ``(B, H, W, D)`` → ``(B, D, H, W)``.
-
-    Args:
-        features: of 4 axes.
-        channels: D; where two axes have this size, the map is read as ``(B, D, H, W)``.
-
-    Raises:
-        ValueError: no axis has the size ``channels``.
-    """
-    if features.shape[1] == channels:
-        return features
-    if features.shape[-1] == channels:
-        return features.movedim(-1, 1)
-    raise ValueError(
-        f'a feature map of in_channels={channels} must be (B, {channels}, H, W) or '
-        f'(B, H, W, {channels}), got {tuple(features.shape)}'
-    )
-
-
 @MODELS.register_module()
 class EnergyHead(BaseModule):
     """``E = h(ψ(x))``: average pooling, then a linear layer with one output and no bias.

@@ -1,7 +1,6 @@
 """Pretraining by inpainting: an energy of masked patches, given the others. It is ours."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +9,10 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import fold, pad, unfold
 
-from ..backbones import PatchSelection, changed_cells, find_position_embedding
+from ..backbones import PatchSelection, changed_patches, find_position_embedding
+from ..backbones.position_embedding import check_image_size
 from ..utils import checked_bool, checked_number
 from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
-from .energy_head import as_map
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
@@ -26,9 +25,8 @@ class Masked(NamedTuple):
     """Which patches are masked, and what the energy is conditioned on.
 
     Attributes:
-        images: ``(B, C, H, W)``; with ``hide_masked`` only the visible patches are read.
-        visible: the numbers of the visible patches, ``(B, K)``; with ``hide_masked=False`` of all
-            positions of the features.
+        images: ``(B, C, H, W)``, read at the visible patches only.
+        visible: the numbers of the visible patches, ``(B, K)``.
         masked: the numbers of the masked ones, ``(B, M)``.
     """
 
@@ -47,22 +45,17 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     what is missing. The price is a head with layers of its own. ``docs/small_data.md`` has the
     measurement.
 
-    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given or
-    ``hide_masked`` is off.
+    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given.
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
             embedding that returns its tokens, ``VisionTransformer`` with ``out_type='raw'`` or
-            timm's; or see ``hide_masked``.
+            timm's.
         head: config of h, ``dict(type='PatchEnergyHead', ...)``.
         step_size: α, or its initial value if it is learnt, > 0.
         restoration_loss: see :class:`EnergyRestorationAlgorithm`; over the masked patches.
         predicted_share: the share of the masked patches, in (0, 1], that an iteration takes; drawn
             for each image.
-        hide_masked: whether the backbone sees the visible patches alone. With ``False`` it sees the
-            corrupted image, and may be any that returns tokens or a feature map, of
-            ``head.context_grid``: a Swin, a ConvNeXt, a ResNet. Its weights then start as its own
-            ``init_cfg`` says.
         norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
             the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
             (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
@@ -86,56 +79,40 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         step_size: float = 300.0,
         restoration_loss: dict | nn.Module | None = None,
         predicted_share: float = 1.0,
-        hide_masked: bool = True,
         norm_pix: bool = False,
         target_generator: dict | nn.Module | None = None,
         **options: Any,
     ):
         checked_number('predicted_share', predicted_share, above=0, high=1)
-        checked_bool('hide_masked', hide_masked)
         checked_bool('norm_pix', norm_pix)
         if options.get('patch_drop_ratio'):
             raise ValueError(
                 f'patch_drop_ratio={options["patch_drop_ratio"]}: inpainting shows the backbone '
                 'every visible patch; predicted_share says how many masked ones an iteration takes'
             )
-        starts_as_mae = hide_masked and options.get('init_cfg') is None
+        starts_as_mae = options.get('init_cfg') is None
         if starts_as_mae:
             options['init_cfg'] = dict(type='Xavier', layer='Linear', distribution='uniform')
         super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
         self._starts_as_mae = starts_as_mae
         if self.num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for inpainting, got 0')
+        found = find_position_embedding(self.backbone)
         if not isinstance(self.head, PatchEnergyHead):
             raise TypeError(f'head must be a PatchEnergyHead, got {type(self.head).__name__}')
-        self._check_grids(hide_masked)
-        self.selection = PatchSelection(self.backbone) if hide_masked else None
+        for name in ('grid', 'patch_size'):
+            if getattr(self.head, name) != getattr(found, name):
+                raise ValueError(
+                    f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
+                    f'{getattr(found, name)}'
+                )
+        self.selection = PatchSelection(self.backbone)
         self.target_generator = self._checked(target_generator)
-        self.grid, self.patch_size = self.head.grid, self.head.patch_size
-        self.num_patches = self.grid[0] * self.grid[1]
+        self.grid, self.patch_size = found.grid, found.patch_size
+        self.num_patches = found.grid[0] * found.grid[1]
         self.predicted_share = predicted_share
         self.norm_pix = norm_pix
         self.restoration_loss = build_restoration_loss(restoration_loss)
-
-    def _check_grids(self, hide_masked: bool) -> None:
-        """Check that the head has the patches of a vision transformer, and its positions."""
-        try:
-            found = find_position_embedding(self.backbone)
-        except ValueError as error:
-            if hide_masked:
-                raise ValueError(
-                    f'hide_masked=True is not possible: {error}; or set hide_masked=False'
-                ) from error
-            return
-        grids = dict(grid=found.grid, patch_size=found.patch_size) if hide_masked else {}
-        if found.value.shape[-1] == self.head.in_channels:  # else later stages have other grids
-            grids['context_grid'] = found.grid
-        for name, expected in grids.items():
-            if getattr(self.head, name) != expected:
-                raise ValueError(
-                    f'head.{name}={getattr(self.head, name)} must be that of the backbone, '
-                    f'{expected}'
-                )
 
     def _checked(self, target_generator: dict | nn.Module | None) -> nn.Module | None:
         """The target generator, built, if it describes the patches of the head."""
@@ -174,31 +151,21 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     def tokens(self, images: Tensor, visible: Tensor) -> Tensor:
         """``ψ(x_visible)``: features of the extra tokens and the visible patches ``(B, T + K, D)``.
 
-        With ``hide_masked=False`` they are those of the whole image, of all K positions.
-
         Args:
             images: normalised, ``(B, C, H, W)``.
             visible: the numbers of the visible patches, ``(B, K)``.
 
         Raises:
-            ValueError: the backbone returns neither tokens nor a map of ``head.context_grid``.
+            ValueError: the backbone does not return its tokens.
         """
-        with self.selection.only(visible) if self.selection else nullcontext():
+        with self.selection.only(visible):
             features = self.backbone(images)
         while isinstance(features, Sequence):
             features = features[-1]
-        channels = self.head.in_channels
-        if features.dim() == 4:
-            features = as_map(features, channels)
-            if features.shape[2:] == self.head.context_grid:
-                features = features.flatten(2).mT
-        shape = tuple(features.shape)
-        if len(shape) != 3 or shape[1] < visible.shape[1] or shape[2] != channels:
+        if features.dim() != 3 or features.shape[1] < visible.shape[1]:
             raise ValueError(
-                f'inpainting needs a backbone that returns tokens (B, L, {channels}) or a map '
-                f'(B, {channels}, h, w) with (h, w) = head.context_grid='
-                f'{self.head.context_grid}; got features of shape {shape}. A ViT needs '
-                "out_type='raw', a ConvNeXt gap_before_final_norm=False"
+                'inpainting needs a backbone that returns its tokens (B, L, D), got features of '
+                f"shape {tuple(features.shape)}: set out_type='raw'"
             )
         return features
 
@@ -216,17 +183,6 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         energies = self.head(features, given.visible, patches, given.masked)
         return energies.sum(1) / self.num_patches
 
-    def _check_size(self, images: Tensor) -> None:
-        size = tuple(n * side for n, side in zip(self.grid, self.patch_size, strict=True))
-        got = tuple(images.shape[2:])
-        if got != size:
-            raise ValueError(f'images must be of {size} pixels, as the head says, got {got}')
-
-    def changed(self, corrupted: Tensor, clean: Tensor) -> Tensor:
-        """The patches in which two images ``(B, C, H, W)`` differ, ``(B, L)``, bool."""
-        self._check_size(clean)
-        return changed_cells(corrupted, clean, self.patch_size)
-
     def split(self, images: Tensor, masked: Tensor) -> Masked:
         """Number the visible and the masked patches.
 
@@ -236,9 +192,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Raises:
             ValueError: no patch is masked, or every one, or not as many in each image; or the
-                images are not of ``grid`` patches.
+                images are not of the size that the backbone was built for.
         """
-        self._check_size(images)
+        check_image_size(self.backbone, images)
         counts = masked.sum(1)
         fewest, most = (int(c) for c in torch.stack(counts.aminmax()))  # waits for the device
         if fewest != most or not 0 < most < self.num_patches:
@@ -249,9 +205,6 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             )
         order = masked.byte().argsort(dim=1, stable=True)
         visible, masked = order.split([self.num_patches - most, most], dim=1)
-        if not self.selection:
-            rows, columns = self.head.context_grid
-            visible = torch.arange(rows * columns, device=masked.device).expand(len(masked), -1)
         return Masked(images, visible, masked)
 
     def patches(self, images: Tensor, numbers: Tensor) -> Tensor:
@@ -300,7 +253,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             NotImplementedError: the head cannot be differentiated twice.
         """
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, self.changed(corrupted, clean))
+        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
         if self.predicted_share < 1:
             number = max(1, round(given.masked.shape[1] * self.predicted_share))
             noise = torch.rand(given.masked.shape, device=corrupted.device)
@@ -324,8 +277,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Args:
             images: normalised, ``(B, C, H, W)``.
-            masked: which patches are masked, ``(B, L)``, bool; as many in each image. With
-                ``hide_masked=False`` the backbone sees what is there.
+            masked: which patches are masked, ``(B, L)``, bool; as many in each image.
             num_steps: N ≥ 0; by default as in training.
             clean: images that lend each patch its mean and variance, with ``norm_pix``.
 
@@ -378,7 +330,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     ) -> ValidationChain:
         """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, self.changed(corrupted, clean))
+        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
         chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)

@@ -13,7 +13,7 @@ from ..utils import checked_int
 
 # B batch, L patches of a (gh, gw) grid: K visible and M masked ones; P = C · ph · pw values of a
 # patch, F of its description, T extra tokens (class token), D channels of the backbone, E of the
-# head. K may also be the positions of a feature map of the image with the masked patches in it.
+# head.
 
 
 class ConditionalLayer(nn.Module):
@@ -79,8 +79,6 @@ class PatchEnergyHead(BaseModule):
         embed_dims: E, a multiple of 4 and of ``num_heads``.
         num_layers: ≥ 1.
         num_heads: of each layer.
-        context_grid: rows and columns of the features that the head is given; one number for both.
-            By default those of the patches.
         extra_values: F ≥ 0, how many values describe a patch beside its pixels.
         init_cfg: how MMEngine initialises it. By default as MAE's decoder is (Xavier), and the last
             layer with zeros: the first descent then changes nothing.
@@ -98,7 +96,6 @@ class PatchEnergyHead(BaseModule):
         embed_dims: int = 192,
         num_layers: int = 2,
         num_heads: int = 6,
-        context_grid: int | Sequence[int] | None = None,
         extra_values: int = 0,
         init_cfg: dict | list | None = None,
     ):
@@ -122,17 +119,13 @@ class PatchEnergyHead(BaseModule):
                 dict(type='Constant', val=0.0, override=dict(name='fc')),
             ]
         )
-        self.context_grid = (
-            self.grid if context_grid is None else pair('context_grid', context_grid)
-        )
         self.in_channels = in_channels
         self.pixel_values = image_channels * self.patch_size[0] * self.patch_size[1]
         self.extra_values = extra_values
         self.embed_context = nn.Linear(in_channels, embed_dims)
         self.embed_patches = nn.Linear(self.pixel_values + extra_values, embed_dims)
-        for name, grid in (('positions', self.grid), ('context_positions', self.context_grid)):
-            positions = sincos_position_embedding(grid, embed_dims)  # (L, E)
-            self.register_buffer(name, positions, persistent=False)
+        positions = sincos_position_embedding(self.grid, embed_dims)  # (L, E)
+        self.register_buffer('positions', positions, persistent=False)
         self.layers = nn.ModuleList(
             ConditionalLayer(embed_dims, num_heads) for _ in range(num_layers)
         )
@@ -145,7 +138,7 @@ class PatchEnergyHead(BaseModule):
 
         Args:
             features: of the extra tokens and the visible patches, normalised, ``(B, T + K, D)``.
-            visible: the numbers of the visible patches in ``context_grid``, ``(B, K)``.
+            visible: the numbers of the visible patches, ``(B, K)``.
             patches: pixels of the masked ones, normalised, and their descriptions,
                 ``(B, M, P + F)``.
             masked: their numbers, ``(B, M)``.
@@ -155,7 +148,7 @@ class PatchEnergyHead(BaseModule):
         """
         extra = features.shape[1] - visible.shape[1]
         context = self.embed_context(features)
-        placed = context[:, extra:] + self.context_positions[visible]
+        placed = context[:, extra:] + self.positions[visible]
         context = torch.cat([context[:, :extra], placed], dim=1)
         tokens = self.embed_patches(patches) + self.positions[masked]
         for layer in self.layers:

@@ -20,10 +20,6 @@ OTHERS = (
     *('configs/small/beit_', 'configs/small/mae_', 'configs/small/simmim_'),
     *('configs/small/energy-mixed_vit', 'configs/small/ae-denoising_vit'),
     'configs/small/energy-inpainting',
-    *(
-        'configs/recipe/energy-inpainting16-75-hog_convnext',
-        'configs/recipe/energy-inpainting16-75-hog_swin',
-    ),
 )
 # the further tasks last, since their configs are small ones with a start of their own
 TRAINED = one_of_each(sorted(PRETRAINING, key=lambda path: 'further_tasks' in path)) + [

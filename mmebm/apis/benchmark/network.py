@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import timm
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 from ...backbones import find_position_embedding
 from ...backbones.position_embedding import first_transformer_layer
 from ...conversion.timm_families import family_of, from_timm
-from ...evaluation.backbone_check import last_tensor
-from ...models.energy_head import as_map, pool_features
+from ...models.energy_head import pool_features
 from ..pretraining.network import Network, config_of, try_out, unpooled
 from ..pretraining.plan import edge_before_crop, suitable_scale
 
@@ -41,14 +39,11 @@ class BenchmarkBackbone:
         network: as found by running it once.
         patch_size: of a vision transformer with one position embedding per patch, in pixels; None
             of other networks.
-        feature_grid: rows and columns of its last feature map; None if it returns none, or is such
-            a vision transformer.
         layer_depth: whether it tells how deep a parameter lies, for layer-wise decay.
     """
 
     network: Network
     patch_size: int | None
-    feature_grid: tuple[int, int] | None
     layer_depth: bool
 
     @property
@@ -117,9 +112,7 @@ def find_backbone(
     network = try_out(name, config, size, own, keep_batch_norm=False)
     backbone = MODELS.build(network.config)
     patch_size = _patch_size(backbone) if network.sincos else None
-    feature_grid = None if patch_size else _feature_grid(network)
-    layer_depth = hasattr(backbone, 'get_layer_depth')
-    return BenchmarkBackbone(network, patch_size, feature_grid, layer_depth)
+    return BenchmarkBackbone(network, patch_size, hasattr(backbone, 'get_layer_depth'))
 
 
 def _takes(config: dict, **options) -> bool:
@@ -183,13 +176,8 @@ def reason_against(method: str, backbone: BenchmarkBackbone) -> str | None:
         return None if backbone.is_swin else "needs MMPretrain's SwinTransformer"
     if method.startswith(('mae', 'beit', 'ae-')):
         return None if backbone.is_vit else "needs MMPretrain's VisionTransformer"
-    if method.startswith(('energy-sorting', 'energy-hidden')):
+    if method.startswith(('energy-sorting', 'energy-hidden', 'energy-inpainting')):
         return None if backbone.patch_size else 'needs one position embedding per patch'
-    if method.startswith('energy-inpainting') and not backbone.patch_size:
-        if backbone.feature_grid is None:
-            return 'needs a backbone that returns a feature map'
-        if backbone.network.image_size % backbone.cell:
-            return f'masks squares of {backbone.cell} pixels, which do not fill the image'
     return None
 
 
@@ -230,31 +218,14 @@ def _sorting(model: dict, backbone: BenchmarkBackbone) -> None:
 
 def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
     _energy(model, backbone)
-    if backbone.is_vit:
-        model.backbone = _vit(backbone, out_type='raw')
-    else:
-        model.backbone = unpooled(model.backbone)
-    if not backbone.patch_size:
-        model.hide_masked = False
-        model.head.context_grid = backbone.feature_grid
-    size = backbone.cell
+    model.backbone = unpooled(model.backbone)
+    size = backbone.patch_size
     grid = backbone.network.image_size // size
     model.head.update(grid=grid, patch_size=size, **_decoder(backbone, 'head'))
-    if 'target_generator' in model:
+    if model.get('target_generator'):
         cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
         model.target_generator.update(patch_size=size, pool=size // cells)
         model.head.extra_values = MODELS.build(model.target_generator).values
-
-
-def _feature_grid(network: Network) -> tuple[int, int] | None:
-    """Rows and columns of its last feature map; None if it returns none."""
-    backbone = MODELS.build(unpooled(network.config))
-    backbone.eval()  # of some backbones it returns nothing
-    with torch.no_grad():
-        features = last_tensor(backbone(torch.zeros(1, 3, network.image_size, network.image_size)))
-    if features.dim() != 4:
-        return None
-    return tuple(as_map(features, network.in_channels).shape[2:])
 
 
 def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:

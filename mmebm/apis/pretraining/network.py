@@ -216,7 +216,7 @@ def _pooling(config: dict) -> dict:
 
 
 def unpooled(config: dict) -> dict:
-    """With the features of all patches or positions as output, where it is their average."""
+    """With the tokens of all patches as output, where it is their average."""
     if 'backbone' in config:
         return {**config, 'backbone': unpooled(config['backbone'])}
     arguments, _ = constructor_arguments(MODELS.get(config['type']))
@@ -224,8 +224,6 @@ def unpooled(config: dict) -> dict:
         config = {**config, 'out_type': 'raw'}
         if 'final_norm' in arguments:
             config['final_norm'] = True
-    if 'gap_before_final_norm' in arguments:
-        config = {**config, 'gap_before_final_norm': False}
     return config
 
 
