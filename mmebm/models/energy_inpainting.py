@@ -191,10 +191,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             masked: which patches are masked, ``(B, L)``, bool.
 
         Raises:
-            ValueError: no patch is masked, or every one, or not as many in each image; or the
-                images are not of the size that the backbone was built for.
+            ValueError: no patch is masked, or every one, or not as many in each image.
         """
-        check_image_size(self.backbone, images)
         counts = masked.sum(1)
         fewest, most = (int(c) for c in torch.stack(counts.aminmax()))  # waits for the device
         if fewest != most or not 0 < most < self.num_patches:
@@ -286,13 +284,14 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0; ``norm_pix`` without
-                ``clean``; or see :meth:`split`.
+                ``clean``; images of another size than the backbone's; or see :meth:`split`.
         """
         if self.norm_pix and clean is None:
             raise ValueError(
                 'norm_pix=True restores patches up to their mean and variance: restore needs clean '
                 'images that lend them'
             )
+        check_image_size(self.backbone, images)
         given = self.split(images, masked)
         return self._filled_in(self._descend(given, num_steps), given, clean)
 

@@ -219,10 +219,9 @@ def unpooled(config: dict) -> dict:
     """With the tokens of all patches as output, where it is their average."""
     if 'backbone' in config:
         return {**config, 'backbone': unpooled(config['backbone'])}
-    arguments, _ = constructor_arguments(MODELS.get(config['type']))
     if config.get('out_type') == 'avg_featmap':
         config = {**config, 'out_type': 'raw'}
-        if 'final_norm' in arguments:
+        if 'final_norm' in config:
             config['final_norm'] = True
     return config
 
