@@ -27,6 +27,7 @@ from mmebm.apis.pretraining import run as module
 from mmebm.apis.pretraining.plan import CORRUPTIONS, Speed, corruption_of, length_of
 from mmebm.apis.pretraining.run import train_with
 from mmebm.apis.pretraining.trial import choose, largest_batch
+from mmebm.cli.main import main
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.browser import assert_sound, look_at
 from tests.processes import exit_codes
@@ -154,6 +155,12 @@ def test_a_timm_convnext_is_loaded_by_timm(photos, tmp_path):
     expected = last(trained_backbone(run)(pixels()))  # (B, C, 1, 1)
     torch.testing.assert_close(loaded(pixels()), expected)
     assert_sound(look_at(Path(run.report)))
+    # and the other commands take its checkpoint
+    dark, restored, ranked = (str(p) for p in (photos / 'dark', out / 'restored', out / 'ranked'))
+    assert main(['restore', run.checkpoint, dark, '--out', restored]) == 0
+    assert len(list(Path(restored).glob('*.restored.png'))) == 30
+    assert main(['score', run.checkpoint, dark, '--out', ranked, '--corruptions', '1']) == 0
+    assert len(Path(ranked, 'scores.csv').read_text().splitlines()) == 31
 
 
 @pytest.mark.slow

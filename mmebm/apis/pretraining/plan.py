@@ -169,7 +169,7 @@ def config_of(
             num_workers=choices.workers,
             persistent_workers=choices.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=dict(type='mmengine.own_process_group'),
+            worker_init_fn=dict(type='own_process_group'),
         )
         loader.dataset.pop('data_prefix')
         loader.dataset.data_root = str(images.root)
