@@ -61,8 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the sides (default: the backbone's own)",
     )
     what.add_argument(
+        '--energy',
+        default='restoration',
+        choices=['restoration', 'inpainting'],
+        help="the paper's, of whole images (default); or of masked patches, for the features of a "
+        'ViT',
+    )
+    what.add_argument(
         '--corruption',
-        default='mixed',
         choices=['mixed', 'masking', 'super-resolution', 'denoising', 'colorization'],
         help='that is restored (default: mixed)',
     )
@@ -138,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         iterations=args.iterations,
         start=args.start,
         image_size=args.image_size,
+        energy=args.energy,
         corruption=args.corruption,
         num_steps=args.steps,
         keep_batch_norm=args.keep_batch_norm,

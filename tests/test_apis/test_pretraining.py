@@ -192,6 +192,67 @@ def test_a_network_with_batch_norm(photos, tmp_path, keep):
     assert all(torch.equal(tensor, inside[name]) for name, tensor in state.items())
 
 
+@pytest.mark.slow
+def test_inpainting_leaves_a_vit_that_timm_loads(photos, tmp_path):
+    said, options = [], dict(iterations=3, energy='inpainting', num_steps=2, held_out=20)
+    options |= SHORT
+    image_size, out = 32, tmp_path / 'out'
+    run = mmebm.pretrain(photos, 'timm/test_vit', out, **options | dict(say=said.append))
+    assert 'masked patches and their edges, 75% of the patches of 16 × 16' in '\n'.join(said)
+    network = eval(run.usage[0], dict(timm=timm)).eval()
+    assert torch.equal(network(pixels()), last(trained_backbone(run)(pixels())))
+    start = mmebm.backbones.sincos_position_embedding((2, 2), 64)
+    assert torch.equal(network.pos_embed[0, 1:], start)  # fixed
+    model = MODELS.build(mmengine.Config.fromfile(run.config).model)
+    model.load_state_dict(load_checkpoint_safely(run.checkpoint)['state_dict'])
+    assert (model.num_steps, model.num_patches) == (2, (image_size // 16) ** 2)
+    assert isinstance(model, mmebm.EnergyInpaintingAlgorithm)
+    assert 'with the mean and variance of the originals' in Path(run.report).read_text()
+    accuracies = [s['knn/accuracy'] for s in scalars(out) if 'knn/accuracy' in s]
+    assert 0 <= accuracies[-1] <= 1
+    # options of a run that was started before there was a choice of energies
+    file = out / 'options.json'
+    kept = json.loads(file.read_text())
+    del kept['energy']
+    file.write_text(json.dumps(kept))
+    refused("energy was 'restoration', is 'inpainting'", photos, 'timm/test_vit', out, **options)
+    file.write_text(json.dumps(kept | dict(corruption='mixed')))
+    assert mmebm.pretrain(photos, 'timm/test_vit', out, **options | dict(energy='restoration'))
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'small/energy-inpainting4-75-hog_vit-micro-p4_1xb128-amp-coslr-40e_small32',
+        'recipe/energy-inpainting16-75-hog_vit-small-p16_8xb512-amp-coslr-100e_in1k',
+        'recipe/energy-inpainting16-75-hog_vit-base-p16_8xb512-amp-coslr-400e_in1k',
+    ],
+)
+def test_inpainting_is_that_of_the_configs(name):
+    path = Path(__file__).parents[2] / f'configs/{name}.py'
+    expected = mmengine.Config.fromfile(path)
+    backbone, size = networks.config_of(str(path))  # built nowhere here: ViT-B takes long
+    network = networks.Network(
+        name, backbone, size, expected.model.head.in_channels, 'features', pooled=True,
+        group_norm=0, sincos=True, patch_size=backbone['patch_size'], parameters=0,
+    )  # fmt: skip
+    choices = plan.Choices(
+        energy='inpainting', corruption=None, num_steps=1, batch_size=8, processes=1,
+        learning_rate=1e-3, precision='float32', workers=0, seed=0, start=None,
+        compile_step=expected.model.compile_step,
+    )  # fmt: skip
+    images = lists.Images(Path('.'), ['a.png'], ['b.png'], [], [], [])
+    found = plan.config_of(Path('.'), images, network, choices, length_of(Speed(1, 0), 1))
+    assert found.model.to_dict() == expected.model.to_dict()
+    masks = [
+        next(t for t in c.train_dataloader.dataset.pipeline if t['type'] == 'GriddedMask')
+        for c in (found, expected)
+    ]
+    assert masks[0] == masks[1]
+    keys = [c.optim_wrapper.paramwise_cfg.custom_keys.pos_embed for c in (found, expected)]
+    assert keys[0]['lr_mult'] == keys[1]['lr_mult'] == 0.0
+
+
 class Interrupts(Hook):
     def __init__(self, number, iteration):
         self.number, self.iteration = number, iteration
@@ -316,6 +377,10 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     refused('hours must be', photos, ours, out, iterations=None, hours=0.0)
     refused('image_size must be', photos, ours, out, image_size=0)
     refused('corruption must be one of mixed', photos, ours, out, corruption='blur')
+    refused("energy must be one of restoration, inpainting, got 'x'", photos, ours, out, energy='x')
+    new = dict(energy='inpainting')
+    refused("'mixed' needs energy restoration", photos, ours, out, corruption='mixed', **new)
+    refused('needs a vision transformer .*test_resnet', photos, 'timm/test_resnet', out, **new)
     refused('held_out must be below', photos, ours, out, held_out=60)
     refused('start: no such file', photos, ours, out, start='no.pth', kind=FileNotFoundError)
     (tmp_path / 'empty').mkdir()

@@ -36,12 +36,13 @@ def test_options_are_handed_on(monkeypatch):
     assert main(command.split()) == 0
     assert got.pop('train') is None
     assert callable(got.pop('say'))
-    chosen = dict(corruption='mixed', num_steps=1, keep_batch_norm=False, seed=0, processes=1)
+    chosen = dict(energy='restoration', num_steps=1, keep_batch_norm=False, seed=0, processes=1)
     assert {name: value for name, value in got.items() if value is not None} == chosen
     given = {
         '--hours 2': dict(hours=2.0),
         '--start w.pth': dict(start='w.pth'),
         '--image-size 64': dict(image_size=64),
+        '--energy inpainting': dict(energy='inpainting'),
         '--corruption masking': dict(corruption='masking'),
         '--steps 2': dict(num_steps=2),
         '--seed 1': dict(seed=1),

@@ -15,11 +15,10 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ...backbones import find_position_embedding
-from ...backbones.position_embedding import first_transformer_layer
 from ...conversion.timm_families import family_of, from_timm
 from ...models.energy_head import pool_features
-from ..pretraining.network import Network, config_of, try_out, unpooled
+from ..pretraining.inpainting import inpainting_model
+from ..pretraining.network import Network, config_of, try_out
 from ..pretraining.plan import edge_before_crop, suitable_scale
 
 SMALL_SIZE = 32  # pixels of a side of the images that configs/small is made for
@@ -37,14 +36,16 @@ class BenchmarkBackbone:
 
     Attributes:
         network: as found by running it once.
-        patch_size: of a vision transformer with one position embedding per patch, in pixels; None
-            of other networks.
         layer_depth: whether it tells how deep a parameter lies, for layer-wise decay.
     """
 
     network: Network
-    patch_size: int | None
     layer_depth: bool
+
+    @property
+    def patch_size(self) -> int | None:
+        """Side of its patches, see :class:`Network`."""
+        return self.network.patch_size
 
     @property
     def config(self) -> dict:
@@ -111,8 +112,7 @@ def find_backbone(
         config['drop_path_rate'] = 0.0
     network = try_out(name, config, size, own, keep_batch_norm=False)
     backbone = MODELS.build(network.config)
-    patch_size = _patch_size(backbone) if network.sincos else None
-    return BenchmarkBackbone(network, patch_size, hasattr(backbone, 'get_layer_depth'))
+    return BenchmarkBackbone(network, hasattr(backbone, 'get_layer_depth'))
 
 
 def _takes(config: dict, **options) -> bool:
@@ -121,14 +121,6 @@ def _takes(config: dict, **options) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _patch_size(backbone: nn.Module) -> int | None:
-    try:
-        first_transformer_layer(backbone)
-        return find_position_embedding(backbone).patch_size[0]
-    except ValueError:
-        return None
 
 
 def as_mmpretrain(model_name: str, size: int) -> dict | None:
@@ -217,15 +209,13 @@ def _sorting(model: dict, backbone: BenchmarkBackbone) -> None:
 
 
 def _inpainting(model: dict, backbone: BenchmarkBackbone) -> None:
-    _energy(model, backbone)
-    model.backbone = unpooled(model.backbone)
-    size = backbone.patch_size
-    grid = backbone.network.image_size // size
-    model.head.update(grid=grid, patch_size=size, **_decoder(backbone, 'head'))
+    fitting = inpainting_model(backbone.network)
+    model.backbone = fitting['backbone']
+    model.head.update(fitting['head'] | _decoder(backbone, 'head'))
     if model.get('target_generator'):
-        cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
-        model.target_generator.update(patch_size=size, pool=size // cells)
-        model.head.extra_values = MODELS.build(model.target_generator).values
+        model.target_generator = fitting['target_generator']
+    else:
+        model.head.extra_values = 0
 
 
 def _auto_encoder(model: dict, backbone: BenchmarkBackbone) -> None:

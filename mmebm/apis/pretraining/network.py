@@ -14,7 +14,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ...backbones.group_norm import GroupNormBackbone
-from ...backbones.position_embedding import find_position_embedding
+from ...backbones.position_embedding import find_position_embedding, first_transformer_layer
 from ...evaluation.backbone_check import (
     algorithm,
     build,
@@ -47,6 +47,8 @@ class Network:
         pooled: whether they are ``(B, D)``.
         group_norm: how many batch norms were replaced.
         sincos: whether it has an absolute position embedding to start as sin-cos.
+        patch_size: side of the patches, in pixels, of a vision transformer that can leave some out;
+            None of other networks.
         parameters: number of them.
     """
 
@@ -58,6 +60,7 @@ class Network:
     pooled: bool
     group_norm: int
     sincos: bool
+    patch_size: int | None
     parameters: int
 
     @property
@@ -119,7 +122,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
     try:
         config, backbone, features = _run(config, size, own)
     except Exception as error:  # other people's code: it fails in any way
-        raise _refused(name, size, error) from error
+        raise refused(name, size, error) from error
     last = last_tensor(features)
     if not isinstance(last, Tensor):
         raise ValueError(f'backbone {name} cannot be pretrained: it returns {shape_of(features)}')
@@ -134,7 +137,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         clean = torch.randn(BATCH, 3, size, size)
         energy_step(model, clean + 0.5 * torch.randn_like(clean), clean)
     except Exception as error:
-        raise _refused(name, size, error) from error
+        raise refused(name, size, error) from error
     return Network(
         name=name,
         config=config,
@@ -144,6 +147,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         pooled=last.dim() == 2,
         group_norm=replaced,
         sincos=_takes_sincos(backbone),
+        patch_size=_patch_size(backbone),
         parameters=sum(p.numel() for p in backbone.parameters()),
     )
 
@@ -254,7 +258,8 @@ def _run(config: dict, size: int, own: int) -> tuple[dict, nn.Module, Tensor]:
     raise error
 
 
-def _refused(name: str, size: int, error: Exception) -> ValueError:
+def refused(name: str, size: int, error: Exception) -> ValueError:
+    """Of a backbone that raises when it is tried."""
     return ValueError(
         f'backbone {name} cannot be pretrained on images of {size} × {size} pixels: '
         f'{type(error).__name__}: {words(error)}'
@@ -268,3 +273,13 @@ def _takes_sincos(backbone: nn.Module) -> bool:
     except ValueError:
         return False
     return found.value.shape[-1] % 4 == 0
+
+
+def _patch_size(backbone: nn.Module) -> int | None:
+    try:
+        first_transformer_layer(backbone)
+        found = find_position_embedding(backbone)
+    except ValueError:
+        return None
+    height, width = found.patch_size
+    return height if height == width and found.value.shape[-1] % 4 == 0 else None

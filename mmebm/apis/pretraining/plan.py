@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ...datasets import passes_in_round
 from ...utils.shipped_files import shipped
 from .images import Images
+from .inpainting import MASKED_SHARE, inpainting_model
 from .network import Network
 
 BASES = (
@@ -18,6 +19,7 @@ BASES = (
     'schedules/adamw_bs256_100e.py',
     'default_runtime.py',
 )
+ENERGIES = ('restoration', 'inpainting')
 CORRUPTIONS = ('mixed', 'masking', 'super-resolution', 'denoising', 'colorization')
 BATCH_SIZES = dict(cuda=256, cpu=32)  # at most: the paper's; on a CPU more steps are worth more
 LEARNING_RATE, REFERENCE_BATCH = 1e-3, 32  # linear up to this batch, then constant
@@ -133,7 +135,8 @@ def corruption_of(kind: str, size: int) -> dict:
 class Choices:
     """What was asked for or chosen, with which a config is written."""
 
-    corruption: str
+    energy: str
+    corruption: str | None
     num_steps: int
     batch_size: int
     processes: int
@@ -152,13 +155,20 @@ def config_of(
     """The config of the run, without a base, for ``tools/train.py`` as for this one."""
     size = network.image_size
     config = _base()
-    corruption = corruption_of(choices.corruption, size)
     augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
     pack = config.pop('pack')
     augmentation[1].scale = size
     preparation[1].scale, preparation[2].crop_size = edge_before_crop(size), size
-    config.model.backbone = network.config  # not update(), which merges
-    config.model.head.in_channels = network.in_channels
+    if choices.energy == 'inpainting':
+        model = inpainting_model(network)
+        corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)
+        # fixed, as MAE's: the backbone is trained on a part of the patches, and used on all
+        config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed = dict(lr_mult=0.0)
+    else:
+        head = dict(config.model.head, in_channels=network.in_channels)
+        model = dict(backbone=network.config, head=head)
+        corruption = corruption_of(choices.corruption, size)
+    config.model = ConfigDict({**config.model, **model})  # not update(), which merges
     config.model.num_steps = choices.num_steps
     config.model.compile_step = choices.compile_step
 

@@ -1,6 +1,7 @@
 """Pretrain a backbone on a folder of images: look, choose, train, export."""
 
 import contextlib
+import inspect
 import io
 import json
 import logging
@@ -33,9 +34,11 @@ from ...utils.checkpoint import newest_sound_checkpoint
 from . import hub
 from . import images as image_lists
 from . import network as networks
+from .inpainting import MASKED_SHARE, check_inpainting
 from .plan import (
     BATCH_SIZES,
     CORRUPTIONS,
+    ENERGIES,
     LEARNING_RATE,
     REFERENCE_BATCH,
     Choices,
@@ -88,7 +91,8 @@ def pretrain(
     iterations: int | None = None,
     start: str | Path | None = None,
     image_size: int | None = None,
-    corruption: str = 'mixed',
+    energy: str = 'restoration',
+    corruption: str | None = None,
     num_steps: int = 1,
     keep_batch_norm: bool = False,
     batch_size: int | None = None,
@@ -102,7 +106,7 @@ def pretrain(
     say: Say = print,
     train: Callable[[Config], None] | None = None,
 ) -> PretrainingRun:
-    """Pretrain a backbone by energy restoration; the same call again goes on where it stopped.
+    """Pretrain a backbone by fitting an energy; the same call again goes on where it stopped.
 
     Args:
         data: folder of images (any depth, no labels), or text file with a path per line; or
@@ -117,7 +121,11 @@ def pretrain(
         iterations: or updates of the weights, ≥ 1.
         start: weights to start from; None starts at random.
         image_size: side in pixels, ≥ 8; None takes the backbone's own.
-        corruption: ``mixed``, ``masking``, ``super-resolution``, ``denoising``, ``colorization``.
+        energy: ``restoration``, the paper's, of whole images, for any backbone, restoring and
+            scoring; or ``inpainting``, ours, of masked patches, for the features of a ViT
+            (``docs/small_data.md``).
+        corruption: that ``restoration`` restores: ``mixed``, ``masking``, ``super-resolution``,
+            ``denoising``, ``colorization``; None takes ``mixed``. ``inpainting`` has its own.
         num_steps: N, steps of descent, ≥ 1. The paper's is 2; 1 takes half as long.
         keep_batch_norm: keep batch norms, with which the energy of an image depends on its batch,
             instead of replacing them by group norms.
@@ -161,7 +169,8 @@ def pretrain(
         iterations=iterations,
         start=None if start is None else str(Path(start).expanduser().absolute()),
         image_size=image_size,
-        corruption=corruption,
+        energy=energy,
+        corruption=corruption or ('mixed' if energy == 'restoration' else None),
         num_steps=num_steps,
         keep_batch_norm=keep_batch_norm,
         batch_size=batch_size,
@@ -283,6 +292,9 @@ def prepare(
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     device = get_device()
     network = networks.find(options['backbone'], options['image_size'], options['keep_batch_norm'])
+    if options['energy'] == 'inpainting':
+        with quiet():
+            check_inpainting(network)
     if network.is_timm and not network.group_norm:  # refused now, not when it is exported
         with torch.device('meta'):
             timm_call(network.config, MODELS.build(network.config).timm_model.state_dict())
@@ -295,6 +307,11 @@ def prepare(
         say(
             f'norm        {network.group_norm} batch norms replaced by group norms, with which the '
             'energy of an image does not depend on its batch (--keep-batch-norm)'
+        )
+    if options['energy'] == 'inpainting':
+        say(
+            f'energy      of masked patches and their edges, {MASKED_SHARE:.0%} of the patches of '
+            f'{network.patch_size} × {network.patch_size}: for features'
         )
     classes = f'; kNN accuracy over {len(images.classes)} classes' if images.classes else ''
     say(
@@ -309,6 +326,7 @@ def prepare(
     if workers is None:
         workers = min(8, max(1, (len(os.sched_getaffinity(0)) - 1) // processes))
     choices = dict(
+        energy=options['energy'],
         corruption=options['corruption'],
         num_steps=options['num_steps'],
         processes=processes,
@@ -534,7 +552,8 @@ def _check(options: dict) -> None:
         checked_int(name, options[name], minimum)
     checked_bool('keep_batch_norm', options['keep_batch_norm'])
     for name, allowed in (
-        ('corruption', CORRUPTIONS),
+        ('energy', ENERGIES),
+        ('corruption', (*CORRUPTIONS, None)),
         ('precision', (None, 'float32', 'bfloat16', 'float16')),
         ('compile_step', (None, True, False)),
     ):
@@ -542,6 +561,10 @@ def _check(options: dict) -> None:
             raise ValueError(
                 f'{name} must be one of {", ".join(map(str, allowed))}, got {options[name]!r}'
             )
+    if options['energy'] == 'inpainting' and options['corruption'] is not None:
+        raise ValueError(
+            f'corruption {options["corruption"]!r} needs energy restoration, inpainting masks'
+        )
     if options['start'] is not None and not Path(options['start']).is_file():
         raise FileNotFoundError(f'start: no such file: {options["start"]}')
 
@@ -564,12 +587,17 @@ def _is_there(out: Path, options: dict) -> bool:
         if not os.access(there, os.W_OK | os.X_OK):
             raise ValueError(f'out {out} cannot be written: no permission in {there}')
         return False
-    before = json.loads(file.read_text())
-    changed = [name for name in options if options[name] != before.get(name)]
+    before = _defaults() | json.loads(file.read_text())  # which may be older than an option
+    changed = [name for name in options if options[name] != before[name]]
     if changed:
-        what = '; '.join(f'{n} was {before.get(n)!r}, is {options[n]!r}' for n in changed)
+        what = '; '.join(f'{n} was {before[n]!r}, is {options[n]!r}' for n in changed)
         raise ValueError(f'out {out} holds a run with other options ({what}): give a new folder')
     return True
+
+
+def _defaults() -> dict[str, Any]:
+    parameters = inspect.signature(pretrain).parameters.values()
+    return {p.name: p.default for p in parameters}
 
 
 def _write_lists(folder: Path, images: image_lists.Images) -> None:

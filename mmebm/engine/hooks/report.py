@@ -222,6 +222,8 @@ class ReportHook(Hook):
         if hasattr(model, 'backbone'):
             size = sum(p.numel() for p in model.backbone.parameters())
             facts['parameters'] = f'{size / 1e6:.2f} million in the backbone'
+        if getattr(model, 'norm_pix', False):
+            facts['restored'] = 'patches, with the mean and variance of the originals; so is PSNR'
         facts['training images'] = f'{_num_images(runner.train_dataloader.dataset):,}'
         if runner.val_loop is not None:
             facts['held-out images'] = f'{_num_images(runner.val_dataloader.dataset):,}'
