@@ -52,6 +52,7 @@ class RunReport:
     Attributes:
         title: of the page.
         state: how far the run is, in a sentence.
+        note: on how to read its figures.
         history: what was logged.
         iterations_per_epoch: of a pass over the images; None if the run counts iterations.
         energies: per corruption.
@@ -67,6 +68,7 @@ class RunReport:
 
     title: str
     state: str = ''
+    note: str = ''
     history: Sequence[Record] = ()
     iterations_per_epoch: float | None = None
     energies: Sequence[Energies] = ()

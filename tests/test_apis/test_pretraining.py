@@ -207,7 +207,7 @@ def test_inpainting_leaves_a_vit_that_timm_loads(photos, tmp_path):
     model.load_state_dict(load_checkpoint_safely(run.checkpoint)['state_dict'])
     assert (model.num_steps, model.num_patches) == (2, (image_size // 16) ** 2)
     assert isinstance(model, mmebm.EnergyInpaintingAlgorithm)
-    assert 'with the mean and variance of the originals' in Path(run.report).read_text()
+    assert 'borrows its mean and variance from the original' in Path(run.report).read_text()
     accuracies = [s['knn/accuracy'] for s in scalars(out) if 'knn/accuracy' in s]
     assert 0 <= accuracies[-1] <= 1
     # options of a run that was started before there was a choice of energies

@@ -40,6 +40,10 @@ GALLERY = 128  # held-out images that are kept during a validation, evenly sprea
 QUERIES = 6  # of them, whose neighbours are shown
 BATCH = 32
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'numpy')
+BORROWED = (
+    'Each restored patch borrows its mean and variance from the original, in pictures and in PSNR: '
+    'this energy is for features.'
+)
 _SECONDS = 'report_seconds'  # in a checkpoint's meta
 
 
@@ -198,6 +202,7 @@ class ReportHook(Hook):
         report = RunReport(
             title=f'Pretraining of {backbone_name(runner)}',
             state=_state(runner, per_epoch),
+            note=BORROWED if getattr(_unwrapped(runner.model), 'norm_pix', False) else '',
             history=history,
             iterations_per_epoch=per_epoch,
             skipped=_unreadable(runner),
@@ -222,8 +227,6 @@ class ReportHook(Hook):
         if hasattr(model, 'backbone'):
             size = sum(p.numel() for p in model.backbone.parameters())
             facts['parameters'] = f'{size / 1e6:.2f} million in the backbone'
-        if getattr(model, 'norm_pix', False):
-            facts['restored'] = 'patches, with the mean and variance of the originals; so is PSNR'
         facts['training images'] = f'{_num_images(runner.train_dataloader.dataset):,}'
         if runner.val_loop is not None:
             facts['held-out images'] = f'{_num_images(runner.val_dataloader.dataset):,}'
