@@ -149,7 +149,9 @@ def load_pretrained(
         config = Config.fromfile(config)
     found = config.get('model', {}).get('type')
     if found != algorithm.__name__:
-        raise ValueError(f'the model of the config must be {algorithm.__name__}, got {found!r}')
+        raise ValueError(
+            f'checkpoint {checkpoint}: the model must be {algorithm.__name__}, got {found!r}'
+        )
     model = MODELS.build(config.model)
     weights = state.get('state_dict', state)
     check_fit(model, weights, checkpoint, f'the {found} of the config')
