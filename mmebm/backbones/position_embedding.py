@@ -18,7 +18,7 @@ class PositionEmbedding(NamedTuple):
         value: the parameter, ``(1, T + L, D)``.
         grid: ``(gh, gw)``, rows and columns of patches; L = gh · gw.
         num_extra_tokens: T, tokens before those of the patches.
-        patch_size: ``(ph, pw)``, height and width in pixels of a cell of the grid.
+        patch_size: ``(ph, pw)``, pixels from a patch to the next one below and beside it.
     """
 
     name: str
@@ -64,8 +64,17 @@ def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
         value=value,
         grid=grid,
         num_extra_tokens=value.shape[1] - grid[0] * grid[1],
-        patch_size=(size[0] // grid[0], size[1] // grid[1]),
+        patch_size=_patch_size(patch_embed, size, grid),
     )
+
+
+def _patch_size(
+    patch_embed: nn.Module, size: tuple[int, int], grid: tuple[int, int]
+) -> tuple[int, int]:
+    convolutions = [m for m in patch_embed.modules() if isinstance(m, nn.Conv2d)]
+    if len(convolutions) == 1:  # pixels may be left over at the border
+        return tuple(convolutions[0].stride)
+    return (size[0] // grid[0], size[1] // grid[1])
 
 
 def sincos_position_embedding(grid: tuple[int, int], channels: int) -> Tensor:

@@ -5,8 +5,8 @@ mmebm pretrain photos/ more/ --backbone mmpretrain/ConvNeXt --out out/both --epo
 mmebm pretrain list.txt --backbone timm/resnet18 --out out/list --hours 8 --gpus 4
 
 In the folder of --out it leaves the backbone, for timm or MMPretrain; report.html; checkpoint.pth,
-for `mmebm restore` and `mmebm score`; and config.py, with which tools/train.py repeats the run. An
-interrupted run continues with the same command.
+for `mmebm restore` and `mmebm score` (not with --energy inpainting); and config.py, with which
+tools/train.py repeats the run. An interrupted run continues with the same command.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn.functional import fold, pad, unfold
+from torch.nn.functional import fold, max_pool2d, pad, unfold
 
 from ..backbones import PatchSelection, changed_patches, find_position_embedding
 from ..backbones.position_embedding import check_image_size
@@ -165,7 +165,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         if features.dim() != 3 or features.shape[1] < visible.shape[1]:
             raise ValueError(
                 'inpainting needs a backbone that returns its tokens (B, L, D), got features of '
-                f"shape {tuple(features.shape)}: set out_type='raw'"
+                f"shape {tuple(features.shape)}: set out_type='raw' (MMPretrain) or global_pool='' "
+                '(timm)'
             )
         return features
 
@@ -182,6 +183,24 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         features = self.tokens(given.images, given.visible)
         energies = self.head(features, given.visible, patches, given.masked)
         return energies.sum(1) / self.num_patches
+
+    def masked(self, corrupted: Tensor, clean: Tensor) -> Tensor:
+        """The patches that were masked, ``(B, L)``, bool.
+
+        A patch of the mask's own colour is the same before and after. So where fewer patches of an
+        image differ than of another, patches of a single colour count as masked, too.
+
+        Args:
+            corrupted, clean: ``(B, C, H, W)``, normalised.
+        """
+        changed = changed_patches(self.backbone, corrupted, clean)
+        missing = changed.sum(1, keepdim=True)
+        missing = missing.amax() - missing
+        if not missing.any():
+            return changed
+        low, high = (s * max_pool2d(s * corrupted, self.patch_size) for s in (-1, 1))
+        single = (low == high).all(1).flatten(1) & ~changed  # (B, L)
+        return changed | (single & (single.cumsum(1) <= missing))
 
     def split(self, images: Tensor, masked: Tensor) -> Masked:
         """Number the visible and the masked patches.
@@ -251,7 +270,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             NotImplementedError: the head cannot be differentiated twice.
         """
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        given = self.split(corrupted, self.masked(corrupted, clean))
         if self.predicted_share < 1:
             number = max(1, round(given.masked.shape[1] * self.predicted_share))
             noise = torch.rand(given.masked.shape, device=corrupted.device)
@@ -329,7 +348,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     ) -> ValidationChain:
         """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
         corrupted, clean = corrupted_and_clean(inputs)
-        given = self.split(corrupted, changed_patches(self.backbone, corrupted, clean))
+        given = self.split(corrupted, self.masked(corrupted, clean))
         chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)

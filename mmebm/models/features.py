@@ -9,7 +9,8 @@ from .energy_head import EnergyHead, pool_features
 def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
     """The backbone's output, averaged over tokens or positions.
 
-    That is done as in the model's energy head; without one, over all but the class token.
+    That is done as in the model's energy head; without one, over all but the class token and other
+    extra ones.
 
     Args:
         model: with a backbone: of our pretraining, MMPretrain's, or a classifier.
@@ -28,7 +29,9 @@ def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
     head = getattr(model, 'head', None)
     if isinstance(head, EnergyHead):
         return pool_features(features, head.in_channels).float()
-    return _pool(features, getattr(model.backbone, 'num_extra_tokens', 0)).float()
+    backbone = getattr(model.backbone, 'timm_model', model.backbone)
+    extra = getattr(backbone, 'num_extra_tokens', getattr(backbone, 'num_prefix_tokens', 0))
+    return _pool(features, extra).float()
 
 
 def _pool(features: Tensor | tuple, num_extra_tokens: int) -> Tensor:

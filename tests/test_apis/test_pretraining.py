@@ -134,6 +134,7 @@ def test_a_timm_vit_is_loaded_by_timm(photos, tmp_path):
     assert accuracies
     assert 0 <= accuracies[-1] <= 1
     page = Path(run.report).read_text()
+    assert 'borrows its mean' not in page
     assert 'Nearest neighbours' in page
     assert 'Finished: 0.8 of 0.8 epochs' in page  # 4 × 8 of 40 images, in rounds of one iteration
     # the same call again has nothing left to do
@@ -220,6 +221,25 @@ def test_inpainting_leaves_a_vit_that_timm_loads(photos, tmp_path):
     refused("energy was 'restoration', is 'inpainting'", photos, 'timm/test_vit', out, **options)
     file.write_text(json.dumps(kept | dict(corruption='mixed')))
     assert mmebm.pretrain(photos, 'timm/test_vit', out, **options | dict(energy='restoration'))
+
+
+@pytest.mark.slow
+def test_inpainting_goes_on_with_the_weights_of_a_module(photos, tmp_path):
+    options = SHORT | dict(iterations=3, energy='inpainting')  # the first leaves the backbone
+    network = timm.create_model('test_vit', img_size=32, num_classes=0, global_pool='')
+    run = mmebm.pretrain(photos, network, tmp_path / 'module', **options)
+    loaded = safetensors.torch.load_file(run.backbone)
+    assert loaded.keys() == network.state_dict().keys()
+    assert not torch.equal(loaded['pos_embed'], network.pos_embed)  # random, and so trained
+    # from a file, of a network that ends as this one does while it is trained
+    (tmp_path / 'vit.py').write_text(VIT)
+    first = mmebm.pretrain(photos, tmp_path / 'vit.py', tmp_path / 'first', **options)
+    state = mmebm.pretrain(
+        photos, tmp_path / 'vit.py', tmp_path / 'second', start=first.backbone, **options
+    )
+    assert 'start' in Path(state.config).read_text()
+    log = ''.join(path.read_text() for path in (tmp_path / 'second').rglob('*.log'))
+    assert 'start.safetensors' in log
 
 
 @pytest.mark.parametrize(
@@ -382,7 +402,15 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     refused("energy must be one of restoration, inpainting, got 'x'", photos, ours, out, energy='x')
     new = dict(energy='inpainting')
     refused("'mixed' needs energy restoration", photos, ours, out, corruption='mixed', **new)
-    refused('needs a vision transformer .*test_resnet', photos, 'timm/test_resnet', out, **new)
+    why = '{} on images of {}.* it needs a vision transformer'.format
+    refused(why('test_resnet', 32), photos, 'timm/test_resnet', out, **new)
+    refused(why('test_vit', 16), photos, ours, out, image_size=16, **new)  # a single patch
+    rectangular = VIT.replace('patch_size=8', 'patch_size=(8, 16)')
+    for text, size in ((VIT, 28), (rectangular, 32), (VIT.replace('=16', '=18'), 32)):
+        (tmp_path / 'vit.py').write_text(text)
+        refused(why('vit.py', size), photos, str(tmp_path / 'vit.py'), out, image_size=size, **new)
+    pooled = timm.create_model('test_vit', img_size=32, num_classes=0)
+    refused("inpainting cannot train .*global_pool=''", photos, pooled, out, **new)
     refused('held_out must be below', photos, ours, out, held_out=60)
     refused('start: no such file', photos, ours, out, start='no.pth', kind=FileNotFoundError)
     (tmp_path / 'empty').mkdir()
@@ -641,6 +669,7 @@ class TestLength:
         options = dict.fromkeys(('iterations', 'epochs', 'batch_size', 'learning_rate', 'start'))
         options |= dict.fromkeys(('held_out', 'compile_step', 'precision', 'image_size'))
         options |= dict(data=[str(photos)], backbone=vit, hours=0.01, corruption='mixed', workers=0)
+        options['energy'] = 'restoration'
         options |= dict(num_steps=1, seed=0, processes=1, keep_batch_norm=False)
         module.prepare(tmp_path / 'out', options, lambda line: None, clock=lambda: next(now))
         config = mmengine.Config.fromfile(tmp_path / 'out/config.py')

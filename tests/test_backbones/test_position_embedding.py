@@ -5,6 +5,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from mmebm.backbones.position_embedding import (
+    check_image_size,
     find_position_embedding,
     set_sincos_position_embedding,
     sincos_position_embedding,
@@ -52,6 +53,15 @@ def test_found_and_written_in_mmpretrain_and_timm(config, name):
     assert not value[:, 0].any()
     assert torch.equal(value[0, 1:], sincos_position_embedding((3, 2), 16))
     assert value.requires_grad
+
+
+@pytest.mark.parametrize(('config', 'rows', 'columns'), [(VIT, 4, 3), (TIMM, 3, 2)])
+def test_patches_that_do_not_fit(config, rows, columns):
+    backbone = MODELS.build(config | dict(img_size=(29, 20)))  # MMPretrain pads, timm leaves over
+    found = find_position_embedding(backbone)
+    assert (found.grid, found.patch_size) == ((rows, columns), (8, 8))
+    with pytest.raises(ValueError, match=f'for images of {8 * rows} × {8 * columns} pixels'):
+        check_image_size(backbone, torch.zeros(1, 3, 29, 20))
 
 
 @pytest.mark.parametrize('kind', ['ResNet', 'SwinTransformer'])

@@ -254,6 +254,24 @@ def test_takes_what_the_gridded_mask_makes():
     assert torch.isfinite(build().loss(images)['loss'])
 
 
+def test_a_patch_of_the_masks_colour_counts_as_masked():
+    corrupted, clean, masked = batch()
+    first, second = masked.nonzero()[:2, 1].tolist()  # of the first image
+    for patch in (first, second):
+        cut(clean[0], patch)[:] = 0.0
+    visible = (~masked[1]).nonzero()[0, 0]
+    cut(clean[1], visible)[:] = cut(corrupted[1], visible)[:] = 0.5  # not missing there
+    model = build()
+    assert torch.equal(model.masked(corrupted, clean), masked)
+    assert model.loss([corrupted, clean])['loss'].isfinite()
+    chain = model.validation_chain([corrupted, clean])
+    assert chain.images.isfinite().all()
+    # a mask that leaves patches out, and no such patch
+    cut(corrupted[0], first)[:] = cut(clean[0], first)[:] = torch.randn(3, PATCH, PATCH)
+    with pytest.raises(ValueError, match='got 11 to 12'):
+        model.loss([corrupted, clean])
+
+
 def test_bad_options_and_input():
     for options, error in (
         (dict(num_steps=0), 'num_steps must be an integer ≥ 1 for inpainting, got 0'),

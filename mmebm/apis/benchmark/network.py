@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from ...conversion.timm_families import family_of, from_timm
 from ...models.energy_head import pool_features
-from ..pretraining.inpainting import inpainting_model
+from ..pretraining.inpainting import LARGE_IMAGE, check_inpainting, inpainting_model
 from ..pretraining.network import Network, config_of, try_out
 from ..pretraining.plan import edge_before_crop, suitable_scale
 
 SMALL_SIZE = 32  # pixels of a side of the images that configs/small is made for
 DROP_PATH = 0.1  # in finetuning, as in configs/small
 SMALL_LAYERS = 4  # of the decoders in configs/small
-LARGE = 128  # pixels of a side of the images, from which on decoders are MAE's own
 # What MMPretrain's own methods for a network can be told. With any other option it is another one.
 VIT_OPTIONS = {'patch_size', 'norm_cfg', 'out_type', 'final_norm'}
 SWIN_OPTIONS = {'patch_size', 'window_size', 'out_indices'}
@@ -36,10 +35,12 @@ class BenchmarkBackbone:
 
     Attributes:
         network: as found by running it once.
+        inpainting: whether it can leave patches out.
         layer_depth: whether it tells how deep a parameter lies, for layer-wise decay.
     """
 
     network: Network
+    inpainting: bool
     layer_depth: bool
 
     @property
@@ -112,7 +113,15 @@ def find_backbone(
         config['drop_path_rate'] = 0.0
     network = try_out(name, config, size, own, keep_batch_norm=False)
     backbone = MODELS.build(network.config)
-    return BenchmarkBackbone(network, hasattr(backbone, 'get_layer_depth'))
+    return BenchmarkBackbone(network, _inpaints(network), hasattr(backbone, 'get_layer_depth'))
+
+
+def _inpaints(network: Network) -> bool:
+    try:
+        check_inpainting(network)
+    except ValueError:
+        return False
+    return True
 
 
 def _takes(config: dict, **options) -> bool:
@@ -168,7 +177,9 @@ def reason_against(method: str, backbone: BenchmarkBackbone) -> str | None:
         return None if backbone.is_swin else "needs MMPretrain's SwinTransformer"
     if method.startswith(('mae', 'beit', 'ae-')):
         return None if backbone.is_vit else "needs MMPretrain's VisionTransformer"
-    if method.startswith(('energy-sorting', 'energy-hidden', 'energy-inpainting')):
+    if method.startswith('energy-inpainting'):
+        return None if backbone.inpainting else 'needs a plain vision transformer'
+    if method.startswith(('energy-sorting', 'energy-hidden')):
         return None if backbone.patch_size else 'needs one position embedding per patch'
     return None
 
@@ -293,7 +304,7 @@ def _vit(backbone: BenchmarkBackbone, **output: str) -> dict:
 
 def _decoder(backbone: BenchmarkBackbone, part: str) -> dict:
     """The size of what is left behind after pretraining; ours for the head of inpainting."""
-    large = backbone.network.image_size >= LARGE
+    large = backbone.network.image_size >= LARGE_IMAGE  # then MAE's own, for both
     channels, layers, heads = (512, 8, 16) if large else (128, SMALL_LAYERS, 4)
     if part == 'head':
         return dict(embed_dims=channels, num_layers=layers // 2, num_heads=heads)

@@ -3,10 +3,12 @@
 import torch
 from mmpretrain.registry import MODELS
 
-from .network import Network, refused, unpooled
+from ...evaluation.backbone_check import words
+from .network import Network, unpooled
 
 MASKED_SHARE = 0.75  # of the patches, as MAE's
-LARGE_IMAGE, LARGE_WIDTH = 128, 768  # from which on the head is larger; ours
+LARGE_IMAGE = 128  # pixels of a side, from which on heads and decoders are larger
+LARGE_WIDTH = 768  # channels of the backbone, likewise; ours
 
 
 def inpainting_model(network: Network) -> dict:
@@ -46,17 +48,20 @@ def check_inpainting(network: Network) -> None:
     Raises:
         ValueError: the backbone cannot leave patches out; says why.
     """
-    if network.patch_size is None:
+    size = network.image_size
+    what = f'energy inpainting cannot train {network.name} on images of {size} × {size} pixels'
+    if network.patch_size is None or network.patch_size == size:
         raise ValueError(
-            'energy inpainting needs a vision transformer with one position embedding per patch, '
-            f'such as timm/vit_small_patch16_224; {network.name} has none'
+            f'{what}: it needs a vision transformer, such as timm/vit_small_patch16_224, with '
+            'several square patches that cover the image, a position embedding for each, and a '
+            'multiple of 4 channels'
         )
     try:
         model = MODELS.build(inpainting_model(network))
         model.init_weights()
-        clean = torch.randn(2, 3, network.image_size, network.image_size)
+        clean = torch.randn(2, 3, size, size)
         corrupted = clean.clone()
         corrupted[..., : network.patch_size, :] = 0.0  # the first row of patches
         model.train().loss([corrupted, clean])['loss'].backward()
     except Exception as error:  # other people's code: it fails in any way
-        raise refused(network.name, network.image_size, error) from error
+        raise ValueError(f'{what}: {type(error).__name__}: {words(error)}') from error

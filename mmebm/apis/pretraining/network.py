@@ -47,8 +47,8 @@ class Network:
         pooled: whether they are ``(B, D)``.
         group_norm: how many batch norms were replaced.
         sincos: whether it has an absolute position embedding to start as sin-cos.
-        patch_size: side of the patches, in pixels, of a vision transformer that can leave some out;
-            None of other networks.
+        patch_size: side in pixels of the patches of a vision transformer, of which each has its own
+            position embedding and which cover the image; None of other networks.
         parameters: number of them.
     """
 
@@ -122,7 +122,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
     try:
         config, backbone, features = _run(config, size, own)
     except Exception as error:  # other people's code: it fails in any way
-        raise refused(name, size, error) from error
+        raise _refused(name, size, error) from error
     last = last_tensor(features)
     if not isinstance(last, Tensor):
         raise ValueError(f'backbone {name} cannot be pretrained: it returns {shape_of(features)}')
@@ -137,7 +137,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         clean = torch.randn(BATCH, 3, size, size)
         energy_step(model, clean + 0.5 * torch.randn_like(clean), clean)
     except Exception as error:
-        raise refused(name, size, error) from error
+        raise _refused(name, size, error) from error
     return Network(
         name=name,
         config=config,
@@ -147,7 +147,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         pooled=last.dim() == 2,
         group_norm=replaced,
         sincos=_takes_sincos(backbone),
-        patch_size=_patch_size(backbone),
+        patch_size=_patch_size(backbone, size),
         parameters=sum(p.numel() for p in backbone.parameters()),
     )
 
@@ -258,8 +258,7 @@ def _run(config: dict, size: int, own: int) -> tuple[dict, nn.Module, Tensor]:
     raise error
 
 
-def refused(name: str, size: int, error: Exception) -> ValueError:
-    """Of a backbone that raises when it is tried."""
+def _refused(name: str, size: int, error: Exception) -> ValueError:
     return ValueError(
         f'backbone {name} cannot be pretrained on images of {size} × {size} pixels: '
         f'{type(error).__name__}: {words(error)}'
@@ -275,11 +274,12 @@ def _takes_sincos(backbone: nn.Module) -> bool:
     return found.value.shape[-1] % 4 == 0
 
 
-def _patch_size(backbone: nn.Module) -> int | None:
+def _patch_size(backbone: nn.Module, image_size: int) -> int | None:
     try:
         first_transformer_layer(backbone)
         found = find_position_embedding(backbone)
     except ValueError:
         return None
-    height, width = found.patch_size
-    return height if height == width and found.value.shape[-1] % 4 == 0 else None
+    (height, width), (rows, columns) = found.patch_size, found.grid
+    whole = height == width and rows * height == columns * width == image_size
+    return height if whole and found.value.shape[-1] % 4 == 0 else None

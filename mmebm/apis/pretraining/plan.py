@@ -162,8 +162,8 @@ def config_of(
     if choices.energy == 'inpainting':
         model = inpainting_model(network)
         corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)
-        # fixed, as MAE's: the backbone is trained on a part of the patches, and used on all
-        config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed = dict(lr_mult=0.0)
+        if choices.start is None:  # then it is sin-cos, and stays so, as MAE's
+            config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed = dict(lr_mult=0.0)
     else:
         head = dict(config.model.head, in_channels=network.in_channels)
         model = dict(backbone=network.config, head=head)

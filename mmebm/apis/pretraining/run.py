@@ -83,7 +83,7 @@ class PretrainingRun:
 
 def pretrain(
     data: str | Path | Sequence[str | Path] | Any,
-    backbone: str | nn.Module,
+    backbone: str | Path | nn.Module,
     out: str | Path,
     *,
     hours: float | None = None,
@@ -161,6 +161,7 @@ def pretrain(
             raise ValueError('start: a module as backbone starts with its own weights')
         backbone = networks.give(backbone)
         say(f'backbone    {backbone}: config.py cannot build it, only this process can')
+    backbone = str(backbone)
     options = dict(
         data=[_name_of(source) for source in sources],
         backbone=backbone,
@@ -170,7 +171,7 @@ def pretrain(
         start=None if start is None else str(Path(start).expanduser().absolute()),
         image_size=image_size,
         energy=energy,
-        corruption=corruption or ('mixed' if energy == 'restoration' else None),
+        corruption='mixed' if corruption is None and energy == 'restoration' else corruption,
         num_steps=num_steps,
         keep_batch_norm=keep_batch_norm,
         batch_size=batch_size,
@@ -343,8 +344,6 @@ def prepare(
         if tensors is not None:
             choices['start'] = str(out / START)
             save_file(tensors, scratch / START)
-            with quiet():
-                load_backbone(MODELS.build(network.config), scratch / START)
         draft = config_of(
             scratch,
             images,
@@ -352,6 +351,9 @@ def prepare(
             Choices(batch_size=batch, learning_rate=1e-9, **choices),
             length_of(Speed(1.0, 0.0), iterations=1),
         )
+        if tensors is not None:
+            with quiet():
+                load_backbone(MODELS.build(draft.model.backbone), scratch / START)
         draft.custom_hooks = []
         for loader in (draft.train_dataloader, draft.val_dataloader):
             loader.dataset.serialize_data = False  # for which all of Python's memory is searched
