@@ -401,7 +401,7 @@ def test_what_cannot_be_pretrained_is_refused_and_nothing_written(photos, tmp_pa
     refused('corruption must be one of mixed', photos, ours, out, corruption='blur')
     refused("energy must be one of restoration, inpainting, got 'x'", photos, ours, out, energy='x')
     new = dict(energy='inpainting')
-    refused("'mixed' needs energy restoration", photos, ours, out, corruption='mixed', **new)
+    refused("'mixed' is for energy restoration", photos, ours, out, corruption='mixed', **new)
     why = '{} on images of {}.* it needs a vision transformer'.format
     refused(why('test_resnet', 32), photos, 'timm/test_resnet', out, **new)
     refused(why('test_vit', 16), photos, ours, out, image_size=16, **new)  # a single patch

@@ -565,7 +565,7 @@ def _check(options: dict) -> None:
             )
     if options['energy'] == 'inpainting' and options['corruption'] is not None:
         raise ValueError(
-            f'corruption {options["corruption"]!r} needs energy restoration, inpainting masks'
+            f'corruption {options["corruption"]!r} is for energy restoration, got energy inpainting'
         )
     if options['start'] is not None and not Path(options['start']).is_file():
         raise FileNotFoundError(f'start: no such file: {options["start"]}')
