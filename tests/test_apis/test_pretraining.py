@@ -237,7 +237,7 @@ def test_inpainting_goes_on_with_the_weights_of_a_module(photos, tmp_path):
     state = mmebm.pretrain(
         photos, tmp_path / 'vit.py', tmp_path / 'second', start=first.backbone, **options
     )
-    assert 'start' in Path(state.config).read_text()
+    assert 'start.safetensors' in Path(state.config).read_text()
     log = ''.join(path.read_text() for path in (tmp_path / 'second').rglob('*.log'))
     assert 'start.safetensors' in log
 

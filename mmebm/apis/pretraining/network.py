@@ -138,6 +138,7 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         energy_step(model, clean + 0.5 * torch.randn_like(clean), clean)
     except Exception as error:
         raise _refused(name, size, error) from error
+    sincos = _takes_sincos(backbone)
     return Network(
         name=name,
         config=config,
@@ -146,8 +147,8 @@ def try_out(name: str, config: dict, size: int, own: int, keep_batch_norm: bool)
         features=shape_of(features),
         pooled=last.dim() == 2,
         group_norm=replaced,
-        sincos=_takes_sincos(backbone),
-        patch_size=_patch_size(backbone, size),
+        sincos=sincos,
+        patch_size=_patch_size(backbone, size) if sincos else None,
         parameters=sum(p.numel() for p in backbone.parameters()),
     )
 
@@ -277,9 +278,8 @@ def _takes_sincos(backbone: nn.Module) -> bool:
 def _patch_size(backbone: nn.Module, image_size: int) -> int | None:
     try:
         first_transformer_layer(backbone)
-        found = find_position_embedding(backbone)
     except ValueError:
         return None
+    found = find_position_embedding(backbone)
     (height, width), (rows, columns) = found.patch_size, found.grid
-    whole = height == width and rows * height == columns * width == image_size
-    return height if whole and found.value.shape[-1] % 4 == 0 else None
+    return height if height == width and rows * height == columns * width == image_size else None
