@@ -429,8 +429,9 @@ def starting_weights(network: networks.Network, start: str | None) -> dict[str, 
 def finish(out: Path, train: Callable[[Config], None], say: Say) -> PretrainingRun:
     """Train by the config in ``out``, or go on, and write the backbone."""
     config = Config.fromfile(out / 'config.py')
-    # MMEngine names loggers by it and the second: two runs in one second would share a log
-    config.experiment_name = out.resolve().name
+    # MMEngine names loggers by it and the second: two runs in one second would share a log, also
+    # where only the folders above them differ
+    config.experiment_name = '-'.join(out.resolve().parts[1:])
     if not (out / 'checkpoint.pth').is_file():
         found = newest_sound_checkpoint(out)
         if found.passed_over:
