@@ -63,8 +63,7 @@ class WholeImageRestorer:
         FileNotFoundError: a file is missing.
         TypeError, ValueError: ``batch_size`` is not an integer ≥ 1; no config is given and the
             checkpoint holds none; the checkpoint belongs to another network; or the config does not
-            train restoration, or does not say how large the network's images are; or the network
-            was trained with ``hide_corrupted``.
+            train restoration, or does not say how large the network's images are.
     """
 
     def __init__(
@@ -77,12 +76,6 @@ class WholeImageRestorer:
         if batch_size is not None:
             batch_size = checked_int('batch_size', batch_size, minimum=1)
         self.model, config = load_pretrained(checkpoint, config, EnergyRestorationAlgorithm, device)
-        if self.model.hide_corrupted:
-            raise ValueError(
-                'this network was trained with hide_corrupted=True: its energy is that of patches '
-                'known to be corrupted, given the others, so it neither restores nor scores whole '
-                'images. Use its features'
-            )
         self.model.requires_grad_(False)  # saves memory: only the image changes here
         prepare, self.corruption = validation_transforms(config)
         self.any_size = takes_any_size(self.model.backbone)

@@ -58,7 +58,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     o, p = _empty_results(q, k, v, keep)
     if keep:
-        _in_chunks(_softmax_and_output, (q, k, v), scale, (o, p), k.shape[-2], compiled)
+        _in_chunks(_softmax_and_output, (q, k, v), scale, (o, p), compiled)
     else:
         with sdpa_kernel(_FUSED):
             o.copy_(F.scaled_dot_product_attention(q, k, v, scale=scale))
@@ -70,8 +70,7 @@ def _backward(
     g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float, compiled: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, k, v)))
-    tensors = (g, q, k, v, o, p)
-    _in_chunks(first_derivative, tensors, scale, results, k.shape[-2], compiled)
+    _in_chunks(_first_derivative, (g, q, k, v, o, p), scale, results, compiled)
     return results
 
 
@@ -90,54 +89,25 @@ def _double_backward(
     compiled: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, q, k, v)))
-    tensors = (gq, gk, gv, g, q, k, v, o, p)
-    _in_chunks(second_derivative, tensors, scale, results, k.shape[-2], compiled)
+    _in_chunks(_second_derivative, (gq, gk, gv, g, q, k, v, o, p), scale, results, compiled)
     return results
 
 
-def first_derivative(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``⟨g, attention(q, k, v)⟩``.
+# The formulas, for (..., L, D). Matrix products are taken in the type of q, the rest in float32.
 
-    Matrix products are taken in the type of q, the rest in float32 at least.
 
-    Args:
-        g: ``(..., L, D)``, with respect to the output.
-        q, k, v, scale: as for :func:`attention`.
-        o: the output, ``(..., L, D)``.
-        p: the softmax, ``(..., L, S)``, or without elements.
-
-    Returns:
-        With respect to q, k and v, of their shapes.
-    """
+def _first_derivative(g, q, k, v, o, p, scale):
+    """Gradients of ``⟨g, attention(q, k, v)⟩`` with respect to q, k and v."""
     p = p if p.numel() else _softmax(q, k, scale)
     ds = _gradient_of_scores(g, v, o).mul_(p).to(q.dtype)
     return scale * (ds @ k), scale * (ds.mT @ q), p.mT @ g
 
 
-def second_derivative(
-    gq: Tensor,
-    gk: Tensor,
-    gv: Tensor,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    o: Tensor,
-    p: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``⟨(gq, gk, gv), first_derivative(g, q, k, v)⟩``, o and p being functions too.
+def _second_derivative(gq, gk, gv, g, q, k, v, o, p, scale):
+    """Gradients of ``⟨(gq, gk, gv), _first_derivative(g, q, k, v)⟩`` with respect to g, q, k and v.
 
-    That scalar is ``⟨g, Ȯ⟩``, with Ȯ = Ṗ V + P gv the change of the output along (gq, gk, gv).
-
-    Args:
-        gq, gk, gv: of the shapes of q, k and v.
-        g, q, k, v, o, p, scale: as for :func:`first_derivative`.
-
-    Returns:
-        With respect to g, q, k and v, of their shapes.
+    o and p are functions of the others too. That scalar is ``⟨g, Ȯ⟩``, with Ȯ = Ṗ V + P gv the
+    change of the output along (gq, gk, gv).
     """
     p = p if p.numel() else _softmax(q, k, scale)
     a = _gradient_of_scores(g, v, o)
@@ -177,23 +147,18 @@ def _row_sum(x: Tensor) -> Tensor:
 
 
 def _in_chunks(
-    function: Callable,
-    tensors: tuple[Tensor, ...],
-    scale: float,
-    results: tuple[Tensor, ...],
-    keys: int,
-    compiled: bool,
+    function: Callable, tensors: tuple, scale: float, results: tuple, compiled: bool
 ) -> None:
     """Write ``function(*tensors, scale)`` into the results, a few images or heads at a time.
 
-    All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; a tensor without elements is
-    passed on unchanged.
+    All are ``(B, H, L or S, ...)``; a tensor without elements is passed on unchanged.
     """
     write = _writer(function, compiled)
     images, heads, queries, _ = results[0].shape
+    pairs = queries * max(x.shape[-2] for x in tensors if x.numel())
     limit = _CHUNK.get(results[0].device.type, _CHUNK['other'])
-    images_at_once = max(1, limit // (heads * queries * keys))
-    heads_at_once = max(1, limit // (queries * keys))
+    images_at_once = max(1, limit // (heads * pairs))
+    heads_at_once = max(1, limit // pairs)
     for image in range(0, images, images_at_once):
         for head in range(0, heads, heads_at_once):
             # One image is an index, since the products of a slice would copy what they multiply.

@@ -1,10 +1,8 @@
 """MMEngine's runner, as every training of this project builds it."""
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..utils import keep_freed_memory
 from ..utils.checkpoint import register_safe_loader
 from ..utils.whole_files import register_whole_files
 from .hooks import BoundedHistoryHook, MissedValidationHook
@@ -18,8 +16,6 @@ def runner_of(config: Config) -> Runner:
     """
     register_safe_loader()
     register_whole_files()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     runner = Runner.from_cfg(config)
     runner.register_hook(BoundedHistoryHook())
     if config.get('resume'):

@@ -8,7 +8,6 @@ from .checks import (
     checked_range,
     nearest_name,
 )
-from .freed_memory import keep_freed_memory
 from .random_state import derive_seeds, fixed_random_state
 
 __all__ = [
@@ -19,6 +18,5 @@ __all__ = [
     'checked_range',
     'derive_seeds',
     'fixed_random_state',
-    'keep_freed_memory',
     'nearest_name',
 ]

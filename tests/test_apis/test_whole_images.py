@@ -38,11 +38,6 @@ def random(tmp_path_factory):
     return restorer(tmp_path_factory.mktemp('random') / 'random.pth', zero=False, num_steps=2)
 
 
-def test_an_energy_of_hidden_patches_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='hide_corrupted=True'):
-        restorer(tmp_path / 'hidden.pth', hide_corrupted=True)
-
-
 def noise_image(mode='RGB', size=(45, 37)) -> Image.Image:
     rng = np.random.default_rng(0)
     channels = dict(RGB=3, RGBA=4, L=1, LA=2)[mode]

@@ -111,7 +111,7 @@ def work_dir_of(config):
     ('options', 'expected'),
     [
         # keys that no code reads
-        (['model.num_stepz=3'], ['model.num_stepz', 'the nearest is num_steps;', 'recompute']),
+        (['model.num_stepz=3'], ['model.num_stepz', 'the nearest is num_steps;', 'neck']),
         (['model.head.in_channel=3'], ['model.head.in_channel', 'the nearest is in_channels;']),
         (['model.backbone.patchsize=4'], ['model.backbone.patchsize', 'nearest is patch_size;']),
         (['train_dataloader.batchsize=3'], ['train_dataloader.batchsize', 'batch_size', 'num_w']),
@@ -542,5 +542,5 @@ class TestOptionNames:
 
     def test_ours(self):
         names = option_names(EnergyRestorationAlgorithm)
-        assert {'restoration_loss', 'num_steps', 'recompute', 'init_cfg'} <= names
+        assert {'restoration_loss', 'num_steps', 'neck', 'init_cfg'} <= names
         assert 'options' not in names

@@ -36,7 +36,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmebm  # noqa: F401  registers its models
 from mmebm.cli.parser import OneLineParser
-from mmebm.utils import keep_freed_memory
 from mmebm.utils.device import device_name
 from mmebm.utils.quiet import quiet_torch
 from mmebm.utils.step_cost import peak_memory, step_seconds
@@ -405,8 +404,6 @@ def main(argv: list[str] | None = None) -> int:
     MMLogger.get_instance('mmengine', log_level='WARNING')  # else it logs every initialised tensor
     quiet_torch()
     device = torch.device(args.device)
-    if device.type == 'cpu':
-        keep_freed_memory()  # as tools/train.py does; all steps benefit
     threads = f', {torch.get_num_threads()} threads' if device.type == 'cpu' else ''
     title = (
         f'{device_name(device)}{threads}; torch {torch.__version__}; batch {args.batch_size}, '
