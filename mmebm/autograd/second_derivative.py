@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from .attention import scaled_dot_product_attention
@@ -19,8 +18,16 @@ _NO_SECOND_DERIVATIVE = re.compile(
     r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
+
+def _multi_head_attention(*args, need_weights: bool = True, **options) -> tuple:
+    # With weights, PyTorch writes attention out; without, it calls a fused kernel unseen.
+    output, weights = F.multi_head_attention_forward(*args, need_weights=True, **options)
+    return output, weights if need_weights else None
+
+
 _REPLACEMENTS = {
     F.scaled_dot_product_attention: scaled_dot_product_attention,
+    F.multi_head_attention_forward: _multi_head_attention,
     F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
     F.linear: linear,  # has all derivatives; this one is faster in a compiled step on a CPU
 }
@@ -29,8 +36,7 @@ _REPLACEMENTS = {
 class TwiceDifferentiableFunctions(TorchFunctionMode):
     """Within the context, replace functions without a second derivative by equivalent ones.
 
-    Calls from any code are replaced, except from inside PyTorch itself, such as the attention of
-    ``nn.MultiheadAttention``.
+    In this thread, and in calls from any code.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -45,8 +51,7 @@ def twice_differentiable(backbone: nn.Module) -> Iterator[None]:
         NotImplementedError: an operation in the context cannot be differentiated twice; names it.
     """
     try:
-        # the second for calls from inside PyTorch's own functions, which the first does not see
-        with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
+        with TwiceDifferentiableFunctions():
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))
