@@ -35,8 +35,15 @@ def differentiate(
         What the function returned, without graph.
     """
     term = function(x)
-    with _added_to(totals, parameters):
+    hooks = [
+        parameter.register_hook(partial(_add_to, total))
+        for parameter, total in zip(parameters, totals, strict=True)
+    ]
+    try:
         torch.autograd.grad(scale * term['loss'], parameters, allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return without_graph(term)
 
 
@@ -78,7 +85,8 @@ class GradientCollector:
 
     def add(self, function: Function, x: Tensor) -> Term:
         """Add the partial loss ``function(x)['loss']`` and its gradients; returns the values."""
-        term = self._differentiate(function, x, self.parameters, self.totals, self.scale)
+        with _without_hooks(self.parameters):  # they act once, in the backward of the total
+            term = self._differentiate(function, x, self.parameters, self.totals, self.scale)
         self.loss = self.loss + term['loss']
         return term
 
@@ -88,16 +96,15 @@ class GradientCollector:
 
 
 @contextmanager
-def _added_to(totals: Sequence[Tensor], parameters: Sequence[Tensor]) -> Iterator[None]:
-    hooks = [
-        parameter.register_hook(partial(_add_to, total))
-        for parameter, total in zip(parameters, totals, strict=True)
-    ]
+def _without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
+    hooks = [parameter._backward_hooks for parameter in parameters]
     try:
+        for parameter in parameters:
+            parameter._backward_hooks = None
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for parameter, own in zip(parameters, hooks, strict=True):
+            parameter._backward_hooks = own
 
 
 def _add_to(total: Tensor, gradient: Tensor | None) -> Tensor | None:
@@ -122,6 +129,7 @@ class _Total(torch.autograd.Function):
         factor = grad_output
         if ctx.loss_scale is not None:
             factor = grad_output / ctx.scale
-            ctx.loss_scale.copy_(grad_output)
+            usable = grad_output.isfinite() & (grad_output != 0)  # not of a loss with weight 0
+            ctx.loss_scale.copy_(torch.where(usable, grad_output, ctx.loss_scale))
         torch._foreach_mul_(totals, factor)  # in place: no second set of them
         return (None, None, None, None, *totals)

@@ -83,6 +83,43 @@ def test_loss_scale_follows_the_run_and_cancels():
         assert loss_scale.item() == scaler
 
 
+@pytest.mark.parametrize('weight', [0.0, float('inf'), float('nan')])
+def test_a_useless_loss_scale_is_not_stored(weight):
+    parameters, losses = make()
+    loss_scale = torch.tensor(8.0, dtype=torch.float64)
+    for factor, expected in ((weight, None), (16.0, 16.0)):
+        parameters[0].grad = None
+        collector = GradientCollector(parameters, loss_scale)
+        collector.add(partial_loss(losses[1]), NOTHING)
+        (factor * collector.total()).backward()
+        assert loss_scale == (8.0 if expected is None else expected)
+    torch.testing.assert_close(parameters[0].grad, 16 * parameters[0].detach().exp())
+
+
+def differentiate_at_once(function, x, parameters, totals, scale):
+    """As a compiled step does."""
+    term = function(x)
+    gradients = torch.autograd.grad(
+        scale * term['loss'], parameters, allow_unused=True, materialize_grads=True
+    )
+    torch._foreach_add_(totals, gradients)
+    return dict(loss=term['loss'].detach())
+
+
+@pytest.mark.parametrize('method', [differentiate, differentiate_at_once])
+def test_hooks_of_parameters_act_once(method):
+    (a, b, _), losses = make()
+    expected = torch.autograd.grad(sum(loss() for loss in losses), [a, b])
+    a.register_hook(lambda gradient: gradient * 0.1)
+    collector = GradientCollector([a, b], differentiate=method)
+    for loss in losses:
+        collector.add(partial_loss(loss), NOTHING)
+    collector.total().backward()
+    torch.testing.assert_close(a.grad, 0.1 * expected[0])
+    torch.testing.assert_close(b.grad, expected[1])
+    assert len(a._backward_hooks) == 1  # and stay
+
+
 def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
     """A float16 gradient of 1e-9 rounds to zero; with the scale it survives."""
     weight = torch.ones((), requires_grad=True)
