@@ -206,9 +206,17 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         """A collector for the trained parameters, on the device of ``inputs``.
 
         Raises:
+            ValueError: no parameter is trained, or gradients are switched off.
             NotImplementedError: a part of this module is an FSDP unit of its own.
         """
         _check_not_sharded(self)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        if not trained or not torch.is_grad_enabled():
+            reason = 'is called under torch.no_grad()' if trained else 'has no parameter to train'
+            raise ValueError(
+                f'the loss {reason}: it is made of gradients with respect to parameters. '
+                "mode='predict' restores and scores without them"
+            )
         if self._differentiate is None:
             self._differentiate = (
                 CompiledDifferentiation(self) if self.compile_step else differentiate
@@ -216,9 +224,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         device = inputs.device.type
         half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         return GradientCollector(
-            [p for p in self.parameters() if p.requires_grad],
-            self._loss_scale if half is torch.float16 else None,
-            self._differentiate,
+            trained, self._loss_scale if half is torch.float16 else None, self._differentiate
         )
 
     def _check_graph(self, energy: Energy, x: Tensor) -> None:

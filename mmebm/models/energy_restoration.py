@@ -201,14 +201,16 @@ def build_restoration_loss(loss: dict | nn.Module | None = None) -> nn.Module:
     Raises:
         TypeError, ValueError: not one of these losses, or a bad option.
     """
-    if isinstance(loss, nn.Module):
-        return loss
-    options = dict(loss or dict(type='SmoothL1Loss', beta=1.0))
-    name = options.pop('type', None)
-    choices = {c.__name__: c for c in (nn.SmoothL1Loss, nn.MSELoss, nn.L1Loss, nn.HuberLoss)}
-    if name not in choices:
-        raise ValueError(f'restoration_loss type must be one of {sorted(choices)}, got {name!r}')
-    for threshold in ('beta', 'delta'):
-        if threshold in options:
-            checked_number(f'restoration_loss.{threshold}', options[threshold], 0)
-    return choices[name](**options)
+    if not isinstance(loss, nn.Module):
+        options = dict(loss or dict(type='SmoothL1Loss', beta=1.0))
+        name = options.pop('type', None)
+        choices = {c.__name__: c for c in (nn.SmoothL1Loss, nn.MSELoss, nn.L1Loss, nn.HuberLoss)}
+        if name not in choices:
+            raise ValueError(f'restoration_loss type must be one of {[*choices]}, got {name!r}')
+        for threshold in ('beta', 'delta'):
+            if threshold in options:
+                checked_number(f'restoration_loss.{threshold}', options[threshold], 0)
+        loss = choices[name](**options)
+    if getattr(loss, 'reduction', None) == 'none':
+        raise ValueError("restoration_loss must give one number: reduction='mean', got 'none'")
+    return loss

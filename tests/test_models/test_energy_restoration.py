@@ -298,11 +298,25 @@ def test_other_errors_pass_through():
         (dict(hide_corrupted=True), TypeError, 'hide_corrupted'),  # options of the past
         (dict(recompute=['layers.*']), TypeError, 'recompute'),
         (dict(restoration_loss=dict(type='CrossEntropy')), ValueError, 'SmoothL1Loss.*CrossEnt'),
+        (dict(restoration_loss=dict(type='MSELoss', reduction='none')), ValueError, 'reduction'),
+        (dict(restoration_loss=torch.nn.L1Loss(reduction='none')), ValueError, 'reduction'),
     ],
 )
 def test_impossible_options(options, error, match):
     with pytest.raises(error, match=match):
         build_algorithm(**options)
+
+
+@pytest.mark.parametrize('num_steps', [0, 2])
+def test_a_loss_without_gradients_is_refused(num_steps):
+    model, pair = build_algorithm(num_steps=num_steps), images(dtype=torch.float32)
+    with torch.no_grad(), pytest.raises(ValueError, match=r"no_grad.*mode='predict'"):
+        model.loss(pair)
+    model.head.requires_grad_(False)
+    model.loss(pair)['loss'].backward()  # partly frozen is fine
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match='no parameter to train'):
+        model.loss(pair)
 
 
 def test_inputs_without_a_corruption():
