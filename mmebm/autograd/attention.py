@@ -3,8 +3,7 @@
 Fused kernels have a first derivative only, and PyTorch's mathematical form keeps five ``L × L``
 matrices of every layer until the second derivative has been taken. Here the softmax is kept where
 it is no larger than the rest of a layer's attention, and computed again where it is; everything
-else of that size lives for a few heads at a time. The result is exact: the same formulas, not an
-approximation.
+else of that size lives for a few heads at a time. The formulas are exact.
 """
 
 from collections.abc import Callable
@@ -55,7 +54,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Te
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, scale: float, keep: bool, compiled: bool
 ) -> tuple[Tensor, Tensor]:
-    o, p = _empty_results(q, k, v, keep)
+    o, p = _empty_results(q, k, keep)
     if keep:
         _in_chunks(_output_and_softmax, (q, k, v), scale, (o, p), compiled)
     else:
@@ -67,7 +66,7 @@ def _forward(
 def _backward(
     g: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, scale: float, compiled: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    results = tuple(map(torch.empty_like, (q, k, v)))
+    results = _like(q, k, v)
     _in_chunks(_first_derivative, (g, q, k, v, p), scale, results, compiled)
     return results
 
@@ -85,7 +84,7 @@ def _double_backward(
     scale: float,
     compiled: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    results = tuple(map(torch.empty_like, (q, q, k, v)))
+    results = _like(q, q, k, v)
     _in_chunks(_second_derivative, (gq, gk, gv, g, q, k, v, p), scale, results, compiled)
     return results
 
@@ -187,24 +186,18 @@ def _writer(function: Callable, compiled: bool) -> Callable:
     return torch.compile(write, dynamic=False)
 
 
-def _empty_results(q: Tensor, k: Tensor, v: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def _empty_results(q: Tensor, k: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     shape = (*q.shape[:-1], k.shape[-2]) if keep else (0,)
     return torch.empty_like(q), q.new_empty(shape, dtype=_wide(q))
 
 
-@_forward.register_fake
-def _(q, k, v, scale, keep, compiled):
-    return _empty_results(q, k, v, keep)
+def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(map(torch.empty_like, tensors))
 
 
-@_backward.register_fake
-def _(g, q, k, v, p, scale, compiled):
-    return tuple(map(torch.empty_like, (q, k, v)))
-
-
-@_double_backward.register_fake
-def _(gq, gk, gv, g, q, k, v, p, scale, compiled):
-    return tuple(map(torch.empty_like, (q, q, k, v)))
+_forward.register_fake(lambda q, k, v, scale, keep, compiled: _empty_results(q, k, keep))
+_backward.register_fake(lambda g, q, k, v, *_: _like(q, k, v))
+_double_backward.register_fake(lambda gq, gk, gv, g, q, k, v, *_: _like(q, q, k, v))
 
 
 def _save_forward(ctx, inputs, output):
@@ -226,10 +219,7 @@ _forward.register_autograd(
     setup_context=_save_forward,
 )
 _backward.register_autograd(
-    lambda ctx, *g: (
-        *_double_backward(*g, *ctx.saved_tensors, *ctx.options),
-        *[None] * 4,
-    ),
+    lambda ctx, *g: (*_double_backward(*g, *ctx.saved_tensors, *ctx.options), None, None, None),
     setup_context=_save_backward,
 )
 
@@ -258,9 +248,7 @@ def scaled_dot_product_attention(
         return attention(query, key, value, scale)
     if attn_mask is not None:
         if attn_mask.dtype == torch.bool:
-            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(
-                ~attn_mask, float('-inf')
-            )
+            attn_mask = torch.where(attn_mask, 0.0, float('-inf'))
         attn_mask = attn_mask.to(query.dtype)
     # Not through sdpa_kernel, whose flags are those of all threads.
     with torch.autocast(device, enabled=False):

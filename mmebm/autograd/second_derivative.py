@@ -67,13 +67,13 @@ def check_graph_of_gradient(
 
     Those marked ``once_differentiable`` leave an error node in it. Others, such as reversible
     layers, which recompute and differentiate inside their backward, leave nothing: then the
-    gradient, which is a factor times another one, has no way back to that factor.
+    gradient has no way back to a factor of what was differentiated.
 
     Args:
         backbone: to name it.
         value: what was differentiated, the energy say, with its graph.
-        gradient: of the value times the factor, with its graph.
-        scale: the factor, α say, requiring a gradient.
+        gradient: of ``scale · value``, with its graph.
+        scale: 0-dim, requiring a gradient.
 
     Raises:
         NotImplementedError: there is such a function; names those that are not PyTorch's own.
