@@ -90,10 +90,11 @@ def test_figure_1(network, photos, tmp_path):
 def test_figure_3_shows_every_corruption_of_the_paper(network, photos, tmp_path):
     """With a zero head nothing is restored, except by the other network for one corruption."""
     save_network(tmp_path / 'other.pth', zero=False)
-    argv = ['3', str(network), str(photos), '--network', f'Colorization={tmp_path}/other.pth']
+    argv = ['3', str(network), str(photos), '--scale', '0.25']
+    argv += ['--network', f'Colorization={tmp_path}/other.pth']
     figure = figures.figure_3(figures.parse_args(argv))
     titles = [block.get_suptitle() for block in figure.subfigs]
-    assert titles[::2] == ['gridded, 1 pixels', 'random large', 'super-resolution 1×', 'denoising']
+    assert titles[::2] == ['gridded, 4 pixels', 'random large', 'super-resolution 3×', 'denoising']
     originals = set()
     for block in figure.subfigs:
         corrupted, clean, restored = (axis.images[0].get_array() for axis in block.axes[:3])

@@ -17,7 +17,6 @@ import resource
 import sys
 import time
 import warnings
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from textwrap import shorten
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 
 import mmebm
 from mmebm.backbones.probe import (
+    Probe,
     constructor_arguments,
     one_line,
     own_image_size,
@@ -63,30 +63,16 @@ TIMM_MODELS = {
 }
 SIZES = (64, 128, 224)  # image sides to try in pixels, then the backbone's own
 BATCH, NUM_STEPS, TIMED_STEPS = 2, 2, 3
-SECONDS, GIGABYTES = 1200, 10  # limits per backbone
+SECONDS, GIGABYTES = 600, 10  # limits per backbone
 PAGE = Path(__file__).parents[2] / 'docs/backbones.md'
 BEGIN, END = '<!-- written by tools/benchmarks/check_backbones.py -->', '<!-- until here -->'
 
 
-def configs_of(name: str) -> list[dict]:
-    """Configs to try: that of timm's network, or a class's smallest architecture and defaults."""
-    if name in TIMM_MODELS.values():
-        return [dict(type='TIMMBackbone', model_name=name)]
-    cls = MODELS.get(name)
-    arguments, _ = constructor_arguments(cls)
-    required = dict(model_name='resnet18') if 'model_name' in arguments else {}
-    # some classes require in **kwargs what their parent has a default for
-    inherited = {n: arguments[n].default for n in arguments.keys() & {'patch_size'}}
-    smallest = smallest_config(cls) | required
-    return [smallest, dict(type=name) | required, smallest | inherited]
-
-
-def check(name: str, device: str = 'cpu') -> dict:
+def check(name: str) -> dict:
     """Try energy restoration on a backbone with random weights; errors are returned, not raised.
 
     Args:
         name: of a class in MMPretrain's registry, or in ``TIMM_MODELS``.
-        device: ``'cpu'`` or ``'cuda'``.
 
     Returns:
         As far as the check got: ``arguments``, ``image_size``, ``features`` (shape); ``coupled``:
@@ -94,33 +80,26 @@ def check(name: str, device: str = 'cpu') -> dict:
         whether group norm ends that; ``ratio``: time of an energy step over a supervised one;
         ``error``: its ``stage``, ``type`` and ``words``.
     """
-    row, stage, errors = {}, 'construction and features', []
+    row, stage = {}, 'construction and features'
     try:
-        tries = [(c, s) for c in configs_of(name) for s in (*SIZES, own_image_size(c))]
-        for config, size in tries:
-            try:
-                found = probe(config, size)
-                break
-            except ValueError as error:
-                errors.append(error.__cause__)
-        else:
-            raise errors[len(SIZES)]  # of the first config, at its own size
+        found = find(name)
         row['arguments'] = {k: v for k, v in found.config.items() if k != 'type'}
         row |= dict(image_size=found.image_size[0], features=found.shape)
         stage = 'energy'
-        images = torch.randn(BATCH + 1, 3, *found.image_size, device=device)
+        images = torch.randn(BATCH + 1, 3, *found.image_size)
         corrupted, clean = images[:BATCH] + 0.5 * torch.randn_like(images[:BATCH]), images[:BATCH]
-        model = algorithm(found.backbone, found.channels).to(device)
-        require(model.train().energy(corrupted), 'energies')
+        model = algorithm(found.backbone, found.channels)
+        model.train().energy(corrupted)
         row['coupled'] = coupled(model, images)
         stage = 'training step'
         row['ratio'] = train(model, corrupted, clean, found.channels)
         stage = 'restoration'
-        require(model.eval().restore(corrupted), 'restored images')
+        if not model.eval().restore(corrupted).isfinite().all():
+            raise ArithmeticError('restored images are not finite')
         stage = 'GroupNormBackbone'
         if row['coupled']:
             per_image = mmebm.GroupNormBackbone(MODELS.build(dict(found.config)))
-            model = algorithm(per_image, found.channels).to(device)
+            model = algorithm(per_image, found.channels)
             model.loss([corrupted, clean])['loss'].backward()
             row['group_norm'] = not coupled(model, images)
     except Exception as error:  # other people's code: it fails in any way
@@ -128,9 +107,25 @@ def check(name: str, device: str = 'cpu') -> dict:
     return row
 
 
-def require(values: Tensor, what: str) -> None:
-    if not values.isfinite().all():
-        raise ArithmeticError(f'{what} are not finite')
+def find(name: str) -> Probe:
+    """The first arguments and image size with which a backbone returns features."""
+    configs = [dict(type='TIMMBackbone', model_name=name)]
+    if name not in TIMM_MODELS.values():
+        smallest = smallest_config(MODELS.get(name))
+        arguments, _ = constructor_arguments(MODELS.get(name))
+        # some classes require in **kwargs what their parent has a default for
+        inherited = {n: arguments[n].default for n in arguments.keys() & {'patch_size'}}
+        configs = [smallest, dict(type=name), smallest | inherited]
+        if 'model_name' in arguments:
+            configs = [smallest | dict(model_name='resnet18')]
+    errors = []
+    for config in configs:
+        for size in (*SIZES, own_image_size(config)):
+            try:
+                return probe(config, size)
+            except ValueError as error:
+                errors.append(error.__cause__)
+    raise errors[len(SIZES)]  # of the first config, at its own size
 
 
 def algorithm(backbone: nn.Module, channels: int) -> nn.Module:
@@ -158,64 +153,39 @@ def coupled(model: nn.Module, images: Tensor) -> bool:
 
 
 def train(model: nn.Module, corrupted: Tensor, clean: Tensor, channels: int) -> float:
-    """Alternate supervised and energy steps; ratio of their median times."""
-    classifier = nn.Linear(channels, 1000).to(clean.device)
-    labels = torch.arange(len(clean), device=clean.device)
-
-    def supervised() -> Tensor:
-        scores = classifier(pool_features(model.backbone(clean), channels))
-        return nn.functional.cross_entropy(scores, labels)
-
+    """Alternate supervised and energy steps; ratio of their median processor times."""
+    classifier, labels = nn.Linear(channels, 1000), torch.arange(len(clean))
     times = [], []
     for _ in range(TIMED_STEPS + 1):
-        for step, seconds in zip(
-            (supervised, lambda: model.loss([corrupted, clean])['loss']), times, strict=True
-        ):
+        for energy, seconds in enumerate(times):
             model.zero_grad()
-            started = clock(clean.device)
-            step().backward()
-            seconds.append(clock(clean.device) - started)
-            for parameter in model.parameters():
-                require(
-                    parameter.new_zeros(1) if parameter.grad is None else parameter.grad,
-                    'gradients',
-                )
+            started = time.process_time()
+            if energy:
+                loss = model.loss([corrupted, clean])['loss']
+            else:
+                scores = classifier(pool_features(model.backbone(clean), channels))
+                loss = nn.functional.cross_entropy(scores, labels)
+            loss.backward()
+            seconds.append(time.process_time() - started)
+            if not all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()):
+                raise ArithmeticError('gradients are not finite')
     return median(times[1][1:]) / median(times[0][1:])
 
 
-def clock(device: torch.device) -> float:
-    """Seconds; processor time on the CPU, so that other load on the machine does not count."""
-    if device.type == 'cpu':
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+def check_in_process(name: str) -> dict:
+    """:func:`check` in a process of its own, which may hang, crash or need too much memory."""
+    with multiprocessing.get_context('fork').Pool(1, _limit) as pool:
+        try:
+            return pool.apply_async(check, (name,)).get(SECONDS)
+        except multiprocessing.TimeoutError:
+            words = f'no answer in {SECONDS} s'
+            return dict(error=dict(stage='process', type='Timeout', words=words))
 
 
-def check_in_process(name: str, device: str, seconds: float = SECONDS) -> dict:
-    """:func:`check` in a process of its own, which may crash, hang or run out of memory."""
-    context = multiprocessing.get_context('fork' if device == 'cpu' else 'spawn')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, name, device))
-    process.start()
-    sender.close()
-    kind, text = 'Timeout', f'not finished after {seconds} s'
-    try:
-        if receiver.poll(seconds):
-            return receiver.recv()
-    except EOFError:
-        kind, text = 'Crash', 'the process died'
-    finally:
-        process.kill()
-        process.join()
-    return dict(error=dict(stage='process', type=kind, words=text))
-
-
-def _send(sender: Connection, name: str, device: str) -> None:
+def _limit() -> None:
     warnings.simplefilter('ignore')
-    if device == 'cpu':
-        torch.set_num_threads(1)
-        resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30,) * 2)
-    sender.send(check(name, device))
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30,) * 2)
 
 
 def tables(rows: list[dict], measured_with: dict) -> str:
@@ -277,8 +247,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--only', metavar='PATTERN', help='a regular expression for the names')
     parser.add_argument('--out', type=Path, default=PAGE, help='the page')
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default=default)
     args = parser.parse_args(arguments)
     names = {name: ('MMPretrain', name) for name in registered_backbones()}
     names |= {model: ('timm', f'{family}: {model}') for family, model in TIMM_MODELS.items()}
@@ -286,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not chosen:
         parser.error(f'--only {args.only} matches no backbone')
     measured_with = dict(
-        device=device_name(args.device) + (', one thread' if args.device == 'cpu' else ''),
+        device=f'{device_name()}, one thread',
         python=platform.python_version(),
         **{m.__name__: m.__version__ for m in (torch, mmpretrain, timm, mmebm)},
         batch=BATCH,
@@ -300,7 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows = {(row['library'], row['name']): row for row in kept['rows']}
     for name in chosen:
         library, title = names[name]
-        row = dict(library=library, name=title) | check_in_process(name, args.device)
+        row = dict(library=library, name=title) | check_in_process(name)
         rows[library, title] = row
         print(title, row.get('error') or row['ratio'], file=sys.stderr)
         # after each row, so that an interrupted run keeps its results

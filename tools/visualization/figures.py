@@ -40,38 +40,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    figures = parser.add_subparsers(dest='figure', required=True, metavar='FIGURE')
-    for name, count in ('1', 4), ('3', 2):
-        pictures = figures.add_parser(name)
-        pictures.add_argument('checkpoint', metavar='CHECKPOINT')
-        pictures.add_argument(
-            'images', nargs='?', metavar='IMAGE|FOLDER', help="default: scikit-image's photographs"
-        )
-        pictures.add_argument('--config', help='config, if the checkpoint holds none')
-        pictures.add_argument('--num', type=int, default=count, help='number of images')
-        pictures.add_argument('--num-steps', type=int, help='default: the number trained with')
-        pictures.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
-    figures.choices['1'].add_argument(
-        '--corruption', nargs='+', default=['config'], metavar=('NAME', 'KEY=VALUE')
-    )
-    figures.choices['3'].add_argument(
-        '--scale', type=float, help="of the paper's cells; default: the image size divided by 224"
-    )
-    figures.choices['3'].add_argument(
+    parser.add_argument('figure', choices=['1', '3', 'A', 'B'], help='name in the paper')
+    parser.add_argument('source', metavar='CHECKPOINT|FOLDER|WORK_DIR')
+    parser.add_argument('images', nargs='?', help="default: scikit-image's photographs")
+    parser.add_argument('--output', help='picture to write (default: figure_NAME.png)')
+    parser.add_argument('--config', help='config, if the checkpoint holds none')
+    parser.add_argument('--num', type=int, default=4, help='number of images (default: 4)')
+    parser.add_argument('--num-steps', type=int, help='default: the number trained with')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
+    parser.add_argument('--corruption', nargs='+', default=['config'], help='of figure 1')
+    parser.add_argument('--scale', type=float, help='of cells in figure 3 (default: size / 224)')
+    parser.add_argument(
         '--network',
         nargs='+',
         default=[],
         metavar='NAME=CHECKPOINT',
-        help='another network for a corruption: GaussianNoise=noise.pth',
+        help='another network for a corruption of figure 3: GaussianNoise=noise.pth',
     )
-    figures.add_parser('A').add_argument('source', metavar='FOLDER')
-    figures.choices['A'].add_argument(
-        '--protocol', choices=('finetune', 'probe', 'knn'), default='finetune'
-    )
-    figures.add_parser('B').add_argument('source', metavar='WORK_DIR')
-    for name, each in figures.choices.items():
-        each.add_argument('--output', default=f'figure_{name}.png', help='picture to write')
-    return parser.parse_args(argv)
+    protocols = ('finetune', 'probe', 'knn')
+    parser.add_argument('--protocol', choices=protocols, default='finetune', help='of figure A')
+    args = parser.parse_args(argv)
+    args.output = args.output or f'figure_{args.figure}.png'
+    return args
 
 
 def chains_of(restorer: Restorer, corruption: dict | str, args: argparse.Namespace) -> list[Chain]:
@@ -88,7 +78,7 @@ def chains_of(restorer: Restorer, corruption: dict | str, args: argparse.Namespa
 
 def figure_1(args: argparse.Namespace) -> np.ndarray:
     """A row per image: the original, then the chain from corrupted to restored."""
-    restorer = Restorer(args.checkpoint, args.config)
+    restorer = Restorer(args.source, args.config)
     chains = chains_of(restorer, parse_corruption(args.corruption), args)
     return draw_chains(chains, across=2 if len(chains) > 2 else 1)
 
@@ -97,7 +87,7 @@ def figure_3(args: argparse.Namespace) -> Figure:
     """Corrupted, original and restored images of each corruption; the same images for all."""
     pairs = (pair.partition('=') for pair in args.network)
     networks = {name: Restorer(checkpoint) for name, _, checkpoint in pairs}
-    usual = Restorer(args.checkpoint, args.config)
+    usual = Restorer(args.source, args.config)
     scale = usual.size[0] / 224 if args.scale is None else args.scale
     if not scale > 0:
         raise ValueError(f'--scale must be > 0, got {scale}')
