@@ -1,8 +1,6 @@
 """Pretrain, and compare methods; restore, score and sort images; compare features."""
 
 from ..utils.config_text import parse_config_text
-from .features import FeatureExtractor, read_config
-from .knn import KNNResult, evaluate_knn, extract_features
 from .picture_files import Picture, read_picture, save_picture, save_whole, to_bytes, to_image
 from .restoration import RestorationInferencer, UnreadableImageError, find_images
 from .scoring import ImageScores, score_images
@@ -27,9 +25,7 @@ def __getattr__(name: str):
 
 __all__ = [
     'Damage',
-    'FeatureExtractor',
     'ImageScores',
-    'KNNResult',
     'Picture',
     'PretrainingRun',
     'Restoration',
@@ -38,12 +34,9 @@ __all__ = [
     'StepByStep',
     'UnreadableImageError',
     'WholeImageRestorer',
-    'evaluate_knn',
-    'extract_features',
     'find_images',
     'parse_config_text',
     'pretrain',
-    'read_config',
     'read_picture',
     'restore_file',
     'restore_image',

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ...conversion.timm_families import family_of, from_timm
+from ...conversion import timm_families
 from ...models.energy_head import pool_features
 from ..pretraining.inpainting import LARGE_IMAGE, check_inpainting, inpainting_model
 from ..pretraining.network import Network, config_of, try_out
@@ -142,14 +142,14 @@ def as_mmpretrain(model_name: str, size: int) -> dict | None:
         except TypeError:
             continue
     try:
-        family = family_of(network)
-        options = family.of_timm(network)
-        config = family.config(options)
+        config = timm_families.config_of(network)
     except (ValueError, AttributeError):  # another class, or one with other parts
         return None
-    converted, left = from_timm(family, options, dict(network.named_parameters()))
+    built = MODELS.build(config)
+    parameters = dict(network.named_parameters())
+    converted, left = timm_families.rename(parameters, built, to_timm=False)
     theirs = {name: parameter.shape for name, parameter in converted.items()}
-    ours = {f'backbone.{n}': p.shape for n, p in MODELS.build(config).named_parameters()}
+    ours = {f'backbone.{n}': p.shape for n, p in built.named_parameters()}
     return config if theirs == ours and not left else None
 
 
