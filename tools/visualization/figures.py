@@ -35,12 +35,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmebm.apis import RestorationInferencer, find_images
+from mmebm.benchmark.results import draw_results, summarised
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
 from mmebm.cli.restore_command import chosen_corruption
-from mmebm.utils.run_history import read_history
+from mmebm.report.history import read_history
 from mmebm.visualization import draw_chains, to_uint8
-from mmebm.visualization.benchmark_page import draw_results, summarised
 
 # Figure 3's, in pixels of 224² images.
 PAPER_SIZE = 224
