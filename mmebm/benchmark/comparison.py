@@ -1,17 +1,12 @@
-"""Compare pretraining configs on a folder of labelled images, on equal terms.
-
-All methods get the same images, initial weights, finetuning and probes. Learning rates and layer
-decay are chosen for each from the same grid, on a validation split of the training images; test
-images are used once, with the chosen values.
-"""
+"""Compare pretraining configs on a folder of labelled images, on equal terms."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import isnan, nan
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from PIL import Image
 
 from ..datasets import ImageFolder
@@ -28,54 +23,47 @@ from .training import Stage, train
 class Benchmark:
     """The training runs and measurements of a comparison.
 
-    ``out`` gets ``results.csv`` (a row per measurement), ``results.md`` and ``results.png`` after
-    each step, and a folder per training run. Finished runs are not repeated, an interrupted one
-    continues, and one that fails is a row of the results.
-
-    Args:
-        options: what to compare.
-
-    Attributes:
-        rows: of results.csv, a dict per measurement.
+    All methods get the same images, initial weights, finetuning and probes. Learning rates and
+    layer decay are chosen for each from the same grid, on a validation split of the training
+    images; test images are used once, with the chosen values. ``out`` gets ``results.csv`` (a row
+    per measurement), ``results.md``, ``results.png`` and a folder per training run. Finished runs
+    are not repeated, an interrupted one continues, and one that fails is a row of the results.
 
     Raises:
         FileNotFoundError: a folder, or its images, are missing.
-        ValueError: a method is unknown, the images do not fit the configs, or ``out`` holds
-            something else.
+        ValueError: a method is unknown, the images do not fit, or ``out`` holds something else.
     """
 
     def __init__(self, options: BenchmarkOptions):
         self.options, self.rows = options, []
         self.out = Path(options.out).resolve()
-        self.methods, self.finetuning = find_configs(options)
+        self.methods, finetuning = find_configs(options)
         if self.out.exists() and not (self.out / 'split').is_dir() and any(self.out.iterdir()):
             raise ValueError(f'{self.out} holds something else: name another out')
-        root = str(Path(options.data_root).resolve())
-        images, test = (
-            ImageFolder(root, part, with_label=True, pipeline=[]) for part in ('train', 'test')
+        train_images, test_images = (
+            ImageFolder(str(Path(options.data_root).resolve()), part, with_label=True, pipeline=[])
+            for part in ('train', 'test')
         )
-        self.classes = images.CLASSES
-        if self.classes != test.CLASSES or len(self.classes) < 2:
-            found = f'got {self.classes} and {test.CLASSES}'
-            raise ValueError(f'{root}/train and test need the same classes, two or more, {found}')
-        with Image.open(images.get_data_info(0)['img_path']) as first:
-            if 'small32' in self.finetuning.name and first.size != (32, 32):
-                size = f'{first.width} × {first.height}: name your own configs'
-                raise ValueError(f'{self.finetuning.name} takes images of 32 × 32, got {size}')
-        self.files = write_split(images, options)
+        classes = train_images.CLASSES
+        if classes != test_images.CLASSES or len(classes) < 2:
+            found = f'got {classes} and {test_images.CLASSES}'
+            raise ValueError(f'train and test need the same classes, two or more, {found}')
+        with Image.open(train_images.get_data_info(0)['img_path']) as first:
+            if 'small32' in finetuning.name and first.size != (32, 32):
+                raise ValueError(f'{finetuning.name} takes images of 32 × 32, got {first.size}')
+        self.files = write_split(train_images, options)
+        self.classifier = partial(
+            stage_config, finetuning, options, options.epochs, self.files['labelled'], len(classes)
+        )
         gpu = torch.cuda.is_available()
         self.device = device_name('cuda' if gpu else 'cpu')
-        self.compute = 'GPU hours' if gpu else 'CPU hours'
-        self.cost = 'pretraining_s' if gpu else 'pretraining_cpu_s'
+        self.cost = ('pretraining_s', 'GPU hours') if gpu else ('pretraining_cpu_s', 'CPU hours')
 
     def run(self, say: Callable[[str], object] = print) -> str:
-        """Train and measure all that is left.
+        """Train and measure all that is left; return the table of the test images as Markdown.
 
         Args:
             say: called with a line for each training run, choice and failure.
-
-        Returns:
-            The table of the test images and what failed, as Markdown.
 
         Raises:
             RuntimeError: no method could be tested, or a run was ended from outside.
@@ -109,8 +97,8 @@ class Benchmark:
             self.report()
             if row['failed']:
                 self.say(failure(row))
-        if results := summarised(self.rows, self.cost):
-            draw_results(results, self.compute).savefig(self.out / 'results.png')
+        if results := summarised(self.rows, self.cost[0]):
+            draw_results(results, self.cost[1]).savefig(self.out / 'results.png')
         return found
 
     def trial(
@@ -119,11 +107,19 @@ class Benchmark:
         """Pretrain, finetune with each learning rate and decay of the grid, measure every layer."""
         start = self.pretrain(method, seed, epochs, lr)
         if start.failure:
-            yield self.row(start, seed, split, 'pretraining', nan)
+            yield self.row(start, split, 'pretraining', nan)
             return
         for values in grid if 'finetune' in self.options.protocols else []:
-            yield self.finetune(start, seed, *values, split)
-        yield from self.frozen(start, seed, split)
+            yield self.finetune(start, *values, split)
+        protocols = [p for p in ('probe', 'knn') if p in self.options.protocols]
+        if protocols:
+            found = remembered(
+                start.folder.with_name(f'{start.folder.name}_frozen_{split}.json'),
+                lambda: frozen_accuracy(self.classifier(), start.checkpoint, split, self.files),
+            )
+        for protocol in protocols:
+            for layer, value in enumerate(found[protocol], 1):
+                yield self.row(start, split, protocol, value, layer=layer)
 
     def tests(self, method: str, epochs: int, chosen: dict[str, dict]) -> Iterator[dict]:
         """Measure every seed on the test images, with the chosen values.
@@ -132,7 +128,7 @@ class Benchmark:
         first seed.
         """
         lr = next(iter(chosen.values()))['pretraining_lr']
-        grid = [(r['lr'], r['layer_decay']) for r in chosen.values() if r['lr']]
+        grid = [(row['lr'], row['layer_decay']) for row in chosen.values() if row['lr']]
         if method != SCRATCH and epochs != self.options.pretraining_epochs[0]:
             val = list(self.trial(method, self.options.seeds[0], epochs, lr, [], 'val'))
             chosen = choose(val, self.options.protocols)
@@ -147,78 +143,54 @@ class Benchmark:
 
     def pretrain(self, method: str, seed: int, epochs: int, lr: float | str) -> Stage:
         """Train a config from the initial weights of this seed; scratch is these weights."""
-        start = Stage(SCRATCH, self.out / SCRATCH / f'seed{seed}' / 'start')
+        start = Stage(SCRATCH, seed, self.out / SCRATCH / f'seed{seed}' / 'start')
         if not start.checkpoint.exists():
-            write_start(self.classifier_config(seed), seed, start.checkpoint)
+            write_start(self.classifier(), seed, start.checkpoint)
         if method == SCRATCH:
             return start
         folder = self.out / method / f'seed{seed}' / f'pretraining_{epochs}e_lr{lr:g}'
-        stage = Stage(method, folder, epochs, lr)
-        values = seed, epochs, lr, self.files['unlabelled'], start.checkpoint
-        self.train(stage_config(self.methods[method], self.options, *values), stage)
-        return stage
+        values = dict(seed=seed, lr=lr, start=start.checkpoint)
+        images = self.files['unlabelled']
+        config = stage_config(self.methods[method], self.options, epochs, images, **values)
+        return train(config, Stage(method, seed, folder, epochs, lr), self.say)
 
-    def classifier_config(
-        self, seed: int, lr: float = 0.0, decay: float = 1.0, start: Path | None = None
-    ) -> Config:
-        values = seed, self.options.epochs, lr, self.files['labelled'], start
-        return stage_config(self.finetuning, self.options, *values, len(self.classes), decay)
-
-    def train(self, config: Config, stage: Stage) -> None:
-        if not (stage.failure or stage.checkpoint.exists()):
-            self.say(f'training {stage.folder.relative_to(self.out)}')
-        train(config, stage)
-
-    def finetune(self, start: Stage, seed: int, lr: float, decay: float, split: str) -> dict:
+    def finetune(self, start: Stage, lr: float, decay: float, split: str) -> dict:
         """Finetune and measure; return the row, also if it fails."""
         epochs = self.options.epochs
         name = f'{start.folder.name}_finetune_{epochs}e_lr{lr:g}_decay{decay:g}'
-        stage = Stage(start.method, start.folder.with_name(name), epochs, lr)
-        config = self.classifier_config(seed, lr, decay, start.checkpoint)
-        self.train(config, stage)
-        found = [nan] if stage.failure else remembered(
-            stage.folder / f'{split}.json',
-            lambda: [accuracy(config, stage.checkpoint, split, self.files)],
-        )  # fmt: skip
-        values = dict(epochs=epochs, lr=lr, layer_decay=decay)
-        return self.row(start, seed, split, 'finetune', found[0], stage, **values)
-
-    def frozen(self, start: Stage, seed: int, split: str) -> Iterator[dict]:
-        """Measure probe and kNN behind every layer, those of the protocols."""
-        protocols = [p for p in ('probe', 'knn') if p in self.options.protocols]
-        if protocols:
-            config = self.classifier_config(seed)
+        values = dict(seed=start.seed, lr=lr, layer_decay=decay, start=start.checkpoint)
+        config = self.classifier(**values)
+        stage = Stage(start.method, start.seed, start.folder.with_name(name), epochs, lr)
+        found = [nan]
+        if not train(config, stage, self.say).failure:
             found = remembered(
-                start.folder.with_name(f'{start.folder.name}_frozen_{split}.json'),
-                lambda: frozen_accuracy(config, start.checkpoint, split, self.files),
+                stage.folder / f'{split}.json',
+                lambda: [accuracy(config, stage.checkpoint, split, self.files)],
             )
-        for protocol in protocols:
-            for layer, value in enumerate(found[protocol], 1):
-                yield self.row(start, seed, split, protocol, value, layer=layer)
+        values = dict(epochs=epochs, lr=lr, layer_decay=decay)
+        return self.row(start, split, 'finetune', found[0], stage, **values)
 
     def row(
-        self, start: Stage, seed: int, split: str, protocol: str, value: float,
+        self, start: Stage, split: str, protocol: str, value: float,
         stage: Stage | None = None, **options,
     ) -> dict:  # fmt: skip
         """A row of results.csv; ``value`` is NaN if a run has failed, or the features have."""
-        (wall, cpu), last = start.seconds, stage or start
-        wall_after, cpu_after = stage.seconds if stage else (0.0, 0.0)
-        failed = 'features not finite' if isnan(value) else ''
+        last, failed = stage or start, 'features not finite' if isnan(value) else ''
         if last.failure:
             failed = f'{last.failure}, see {last.folder.relative_to(self.out)}/output.txt'
         return dict(
             method=start.method,
-            seed=seed,
+            seed=start.seed,
             split=split,
             protocol=protocol,
             accuracy=round(value, 3),
             pretraining_epochs=start.epochs,
             pretraining_lr=start.lr,
             **(dict.fromkeys(('epochs', 'lr', 'layer_decay', 'layer'), '') | options),
-            pretraining_cpu_s=cpu,
-            pretraining_s=wall,
-            evaluation_cpu_s=cpu_after,
-            evaluation_s=wall_after,
+            pretraining_cpu_s=start.cpu,
+            pretraining_s=start.wall,
+            evaluation_cpu_s=stage.cpu if stage else 0.0,
+            evaluation_s=stage.wall if stage else 0.0,
             device=self.device,
             failed=failed,
         )
@@ -226,9 +198,10 @@ class Benchmark:
     def report(self) -> str:
         """Write the results so far; return results.md."""
         write_csv(self.rows, self.out / 'results.csv')
-        table = markdown_table(result_table(summarised(self.rows, self.cost), self.compute))
-        failed = dict.fromkeys(f'- {failure(row)}' for row in self.rows if row['failed'])
-        table = '\n'.join([table, *(['', 'Failed:', ''] if failed else []), *failed])
+        results = summarised(self.rows, self.cost[0])
+        lines = [markdown_table(result_table(results, self.cost[1])), '']
+        lines += dict.fromkeys(f'- failed: {failure(row)}' for row in self.rows if row['failed'])
+        table = '\n'.join(lines).strip()
         (self.out / 'results.md').write_text(f'{table}\n')
         return table
 

@@ -1,5 +1,7 @@
 """The configs of a comparison: all get the same images, length, schedule and start."""
 
+import copy
+import functools
 from pathlib import Path
 
 import torch
@@ -17,80 +19,78 @@ SCRATCH = 'scratch'  # no pretraining: the start that all methods have
 NO_METHODS = 'finetune', 'linear', SCRATCH, 'beit'
 
 
-def find_configs(options: BenchmarkOptions) -> tuple[dict[str, Path], Path]:
-    """The pretraining config of each method that is asked for, and the finetuning config.
+def find_configs(options: BenchmarkOptions) -> tuple[dict[str, Path | None], Path]:
+    """The pretraining config of each method (scratch has none), and the finetuning config.
 
     Raises:
         ValueError: there is no such backbone or method.
     """
     files = {tuple(path.stem.split('_')[:2]): path for path in shipped(SMALL).glob('*.py')}
-    backbone, own = options.backbone, Path(options.backbone)
-    if own.suffix != '.py' and ('finetune', backbone) not in files:
+    backbone, own = options.backbone, options.backbone.endswith('.py')
+    if not own and ('finetune', backbone) not in files:
         near = nearest_name(backbone, [name for _, name in files])
         raise ValueError(f'backbone must be of {SMALL} or a config file, got {backbone}{near}')
-    methods = {method: path for (method, name), path in files.items() if name == backbone}
-    known = {m: methods[m] for m in sorted(methods) if m not in NO_METHODS}
+    known = {m: files[m, b] for m, b in sorted(files) if b == backbone and m not in NO_METHODS}
     found = {}
     for name in options.methods or [SCRATCH, *known]:
         if name.endswith('.py'):
             found[Path(name).stem] = Path(name)
-        elif name in known or name == SCRATCH:
+        elif name in (SCRATCH, *known):
             found[name] = known.get(name)
         else:
             near = nearest_name(name, known)
             raise ValueError(f'{backbone} has no method {name} in {SMALL}{near}')
-    return found, own if own.suffix == '.py' else methods['finetune']
+    return found, Path(backbone) if own else files['finetune', backbone]
+
+
+read_config = functools.cache(Config.fromfile)  # slow
 
 
 def stage_config(
     path: Path,
     options: BenchmarkOptions,
-    seed: int,
     epochs: int,
-    lr: float,
     images: Path,
-    start: Path | None = None,
-    classes: int | None = None,
+    classes: int = 0,
+    seed: int = 0,
+    lr: float = 0.0,
     layer_decay: float = 1.0,
+    start: Path | None = None,
 ) -> Config:
     """A config with this comparison's images, length, rate, seed and start, without validation.
 
     Args:
         path: a config of MMPretrain that has ``train_dataloader.dataset.pipeline``.
         options: of the comparison.
-        seed, epochs, lr: of the run.
+        epochs, seed, lr: of the run.
         images: list of the training images.
-        start: checkpoint that fills the backbone before the first iteration.
         classes, layer_decay: of finetuning; no classes for pretraining.
+        start: checkpoint that fills the backbone before the first iteration.
     """
-    config = Config.fromfile(path)
+    config = copy.deepcopy(read_config(path))
     model, loader, hooks = config.model, config.train_dataloader, config.default_hooks
+    data = dict(type='ImageFolder', data_root=str(Path(options.data_root).resolve()))
+    data.update(data_prefix='train', with_label=classes > 0, ann_file=str(images))
+    loader.dataset = dict(data, pipeline=loader.dataset.pipeline)
+    count = len(images.read_text().splitlines())
+    loader.batch_size = min(loader.batch_size, count)
+    # workers end with each epoch, so that their CPU time is counted
+    loader.update(num_workers=options.workers, persistent_workers=False, drop_last=True)
     if classes:
+        data.update(data_prefix='test', ann_file='', test_mode=True)
+        test = config.test_dataloader
+        test.dataset = dict(data, pipeline=test.dataset.pipeline)
         model.head.num_classes = model.data_preprocessor.num_classes = classes
         if config.optim_wrapper.get('constructor'):
             config.optim_wrapper.paramwise_cfg.layer_decay_rate = layer_decay
         if hooks.get('position_embedding'):
             # after the start: the sorting auto-encoder has no positions and would bring zeros
             hooks.position_embedding.priority = 'LOWEST'
-
-    data = dict(type='ImageFolder', data_root=str(Path(options.data_root).resolve()))
-    data.update(data_prefix='train', with_label=bool(classes), ann_file=str(images))
-    loader.dataset = dict(data, pipeline=loader.dataset.pipeline)
-    if classes:
-        test = config.test_dataloader
-        data.update(data_prefix='test', ann_file='', test_mode=True)
-        test.dataset = dict(data, pipeline=test.dataset.pipeline)
-    count = len(images.read_text().splitlines())
-    loader.batch_size = min(loader.batch_size, count)
-    # workers end with each epoch, so that their CPU time is counted
-    loader.update(num_workers=options.workers, persistent_workers=False, drop_last=True)
-
     set_length(config, epochs, count // loader.batch_size)
     config.optim_wrapper.optimizer.lr = lr
     config.randomness = dict(seed=seed)
     hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2)
-    if start is not None:
-        hooks.pretrained_backbone = dict(type='PretrainedBackboneHook', checkpoint=str(start))
+    hooks.pretrained_backbone = dict(type='PretrainedBackboneHook', checkpoint=str(start))
     config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='SecondsHook')]
     config.custom_imports = dict(imports=['mmebm', 'mmebm.benchmark.training'])
     config.visualizer = dict(
@@ -119,12 +119,8 @@ def write_start(config: Config, seed: int, file: Path) -> None:
     """Write the weights that every encoder begins with: MAE's start, for any backbone.
 
     Linear layers and a ViT's patch embedding are Xavier uniform with biases of 0, as in MAE; all
-    else is as the backbone initialises itself. The position embedding is left to the methods.
-
-    Args:
-        config: of finetuning.
-        seed: of the weights.
-        file: checkpoint to write.
+    else is as the backbone of the finetuning config initialises itself. The position embedding is
+    left to the methods.
     """
     torch.manual_seed(seed)
     backbone = MODELS.build(config.model.backbone)

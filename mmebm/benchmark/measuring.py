@@ -38,23 +38,20 @@ def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
         ValueError: a class has too few images, or ``out`` has other lists.
     """
     images, lines = defaultdict(list), defaultdict(list)
-    for i in range(len(train)):
-        info = train.get_data_info(i)
+    for info in map(train.get_data_info, range(len(train))):
         images[info['gt_label']].append(str(Path(info['img_path']).relative_to(train.img_prefix)))
     rng, per_class = np.random.default_rng(options.split_seed), options.labels_per_class
     for label, paths in sorted(images.items()):
         count = max(1, round(options.val_share * len(paths)))
         paths = [paths[i] for i in rng.permutation(len(paths))]
-        if len(paths) < count + (per_class or 1):
-            raise ValueError(
-                f'labels_per_class {per_class or 1} is more than the {len(paths) - count} images '
-                f'of {train.CLASSES[label]} that are not for validation'
-            )
-        lines['unlabelled'] += sorted(paths[count:])
-        lines['labelled'] += [f'{path} {label}' for path in paths[count:][:per_class]]
-        lines['val'] += [f'{path} {label}' for path in paths[:count]]
-    folder = Path(options.out).resolve() / 'split'
-    files = {name: folder / f'{name}.txt' for name in lines}
+        val, rest = paths[:count], paths[count:]
+        if len(rest) < (per_class or 1):
+            name, few = train.CLASSES[label], f'labels_per_class {per_class or 1}'
+            raise ValueError(f'{few} is more than the {len(rest)} of {name} outside validation')
+        lines['unlabelled'] += sorted(rest)
+        lines['labelled'] += [f'{path} {label}' for path in rest[:per_class]]
+        lines['val'] += [f'{path} {label}' for path in val]
+    files = {name: Path(options.out).resolve() / 'split' / f'{name}.txt' for name in lines}
     for name, file in files.items():
         text = '\n'.join(lines[name]) + '\n'
         if file.exists() and file.read_text() != text:

@@ -67,7 +67,6 @@ def failure(row: Mapping) -> str:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean; 0 for a single value, of which there is none."""
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,10 @@ _imported = time.monotonic()
 
 @dataclass(frozen=True)
 class Stage:
-    """A training run of ``epochs`` at a learning rate; the start of all has none."""
+    """A training run of a method: ``epochs`` at a learning rate; the start of all has none."""
 
     method: str
+    seed: int
     folder: Path
     epochs: int = 0
     lr: float | str = ''
@@ -45,14 +47,17 @@ class Stage:
         return file.read_text() if file.exists() else ''
 
     @property
-    def seconds(self) -> tuple[float, float]:
-        """Wall time and CPU time until its last epoch; 0 before the first."""
-        file = self.folder / 'seconds.txt'
-        wall, cpu = file.read_text().split() if file.exists() else (0, 0)
-        return float(wall), float(cpu)
+    def wall(self) -> float:
+        """Seconds until its last epoch; 0 before the first."""
+        return _seconds(self.folder)[0]
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds, likewise."""
+        return _seconds(self.folder)[1]
 
 
-def train(config: Config, stage: Stage) -> None:
+def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     """Train a config in a process of its own, unless it is done or failed; continue if interrupted.
 
     A failed run's folder gets ``failed.txt``; without the folder it starts again.
@@ -72,17 +77,18 @@ def train(config: Config, stage: Stage) -> None:
         found = ', '.join(key for key in old | new if old.get(key) != new.get(key))
         raise ValueError(f'{folder} holds a run with another {found}: name another out')
     if stage.failure or stage.checkpoint.exists():
-        return
+        return stage
+    say(f'training {folder}')
     folder.mkdir(parents=True, exist_ok=True)
     config.dump(file)
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
-    if code == 0:
-        return
-    last = output.read_text(errors='replace')[-5000:]
-    if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
-        raise RuntimeError(f'a training run was interrupted, see {output}')
-    WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
+    if code:
+        last = output.read_text(errors='replace')[-5000:]
+        if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
+            raise RuntimeError(f'a training run was interrupted, see {output}')
+        WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
+    return stage
 
 
 def run_training(file: Path, folder: Path) -> int:
@@ -124,6 +130,11 @@ class SecondsHook(Hook):
         runner.message_hub.update_info(_KEY, [wall, cpu])
         file = Path(runner.work_dir, 'seconds.txt')
         WholeFilesBackend().put(f'{wall:.1f} {cpu:.1f}\n'.encode(), file)
+
+
+def _seconds(folder: Path) -> tuple[float, ...]:
+    file = folder / 'seconds.txt'
+    return tuple(map(float, file.read_text().split())) if file.exists() else (0.0, 0.0)
 
 
 def clocks() -> np.ndarray:

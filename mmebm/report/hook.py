@@ -18,17 +18,16 @@ from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ..datasets import RoundSampler, leaf_datasets
+from ..datasets import leaf_datasets
 from ..engine.hooks import UnreadableImagesHook
 from ..evaluation.energy_metric import ImageEnergies, auroc
 from ..evaluation.knn import nearest
 from ..evaluation.samples import by_corruption
-from ..models.autoencoder import RestorationAutoEncoder
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
 from ..models.features import pooled_features
 from ..utils import checked_int, checked_number
 from ..utils.device import device_name
-from ..visualization import Chain, to_chains, to_uint8
+from ..visualization import to_chains, to_uint8
 from .history import read_history
 from .page import write_page
 from .run_page import Neighbour, report_page
@@ -128,13 +127,14 @@ class ReportHook(Hook):
             corruptions = [s['data_samples'].get('corruption', '') for s in samples]
             ordered = sorted(range(len(samples)), key=lambda i: corruptions[i])
             chosen = evenly(ordered, self.num_chains)
-            collate = runner.val_dataloader.collate_fn
-            chains = make_chains(model, collate([samples[i] for i in chosen])) if chosen else []
+            collate, chains = runner.val_dataloader.collate_fn, []
+            if chosen and isinstance(model, BaseEnergyAlgorithm):
+                data = model.data_preprocessor(collate([samples[i] for i in chosen]), False)
+                chains = to_chains(model, data['inputs'], data['data_samples'])
+            features, pictures = features_of(model, samples, collate)
             self._seen |= dict(
                 chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
-                neighbours=find_neighbours(
-                    *features_of(model, samples, collate), names, self.num_neighbours
-                ),
+                neighbours=find_neighbours(features, pictures, names, self.num_neighbours),
                 gallery=len(samples),
             )
         self._write(runner)
@@ -153,13 +153,9 @@ class ReportHook(Hook):
     def _write(self, runner: Runner) -> None:
         if not is_main_process():
             return
-        per_round = per_epoch = None
+        per_round = None
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             per_round = len(runner.train_dataloader)
-            sampler, passes = runner.train_dataloader.sampler, 1.0
-            if isinstance(sampler, RoundSampler):
-                passes = sampler.round_size / sampler.num_images
-            per_epoch = per_round / passes
         unreadable = Path(runner.work_dir, UnreadableImagesHook.filename)
         paths = []
         if unreadable.exists():
@@ -167,10 +163,9 @@ class ReportHook(Hook):
             paths = text.splitlines()
         page = report_page(
             f'Pretraining of {backbone_name(runner)}',
-            _state(runner, per_epoch),
+            _state(runner),
             BORROWED if getattr(_unwrapped(runner.model), 'norm_pix', False) else '',
             read_history(runner.work_dir, per_round, self._resumed_at),
-            per_epoch,
             skipped=paths,
             facts=self._facts(runner),
             versions=versions(),
@@ -214,29 +209,6 @@ def evenly(items: Sequence, count: int) -> list:
     """At most ``count`` items, evenly spread."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
-
-
-@torch.no_grad()
-def make_chains(model: nn.Module, batch: dict) -> list[Chain]:
-    """Restore or sort images; an auto-encoder does so in one step, and has no energy.
-
-    Returns:
-        A chain per image, or none for a method that makes no pictures.
-    """
-    data = model.data_preprocessor(batch, False)
-    if isinstance(model, BaseEnergyAlgorithm):
-        return to_chains(model, data['inputs'], data['data_samples'])
-    if not isinstance(model, RestorationAutoEncoder):
-        return []
-    chains = []
-    for sample in model.predict(data['inputs'], data['data_samples']):
-        clean, *images = (
-            sample.get(name).movedim(0, -1).cpu().numpy()
-            for name in ('clean', 'corrupted', 'restored')
-        )
-        title = sample.get('corruption') or ''
-        chains.append(Chain(np.stack(images), np.full(2, np.nan), clean, title=title))
-    return chains
 
 
 @torch.no_grad()
@@ -303,11 +275,10 @@ def versions() -> dict[str, str]:
     return found | dict(python=platform.python_version(), system=platform.platform())
 
 
-def _state(runner: Runner, per_epoch: float | None) -> str:
+def _state(runner: Runner) -> str:
     state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
-    each, unit = (per_epoch, 'epochs') if per_epoch else (1, 'iterations')
-    done, total = round(runner.iter / each, 1), round(runner.max_iters / each, 1)
-    return f'{state}: {done:,g} of {total:,g} {unit}. Written {time.strftime("%Y-%m-%d %H:%M")}.'
+    when = time.strftime('%Y-%m-%d %H:%M')
+    return f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations. Written {when}.'
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -4,10 +4,9 @@ import base64
 import functools
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 import numpy as np
@@ -59,29 +58,11 @@ def write_page(path: str | Path, page: str) -> None:
     WholeFilesBackend().put(page.encode(), path)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture for a page.
-
-    Attributes:
-        pixels: ``(H, W, 3)`` uint8 RGB.
-        alt: what it shows, in words.
-        title: in bold below it.
-        lines: figures below the title.
-    """
-
-    pixels: np.ndarray
-    alt: str
-    title: str = ''
-    lines: Sequence[str] = ()
-
-    @property
-    def small(self) -> bool:
-        return max(self.pixels.shape[:2]) <= SMALL
-
-    @property
-    def uri(self) -> str:
-        return data_uri(self.pixels)
+def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] = ()) -> dict:
+    """A picture for a page: ``(H, W, 3)`` uint8 RGB, what it shows, and figures below its title."""
+    small, (height, width) = max(pixels.shape[:2]) <= SMALL, pixels.shape[:2]
+    size = dict(small=small, height=height, width=width)
+    return dict(uri=data_uri(pixels), alt=alt, title=title, lines=lines, **size)
 
 
 def data_uri(image: np.ndarray, most: int = 224) -> str:
@@ -91,24 +72,17 @@ def data_uri(image: np.ndarray, most: int = 224) -> str:
         image: ``(H, W, 3)`` uint8 RGB.
         most: pixels of its longer side, to which a larger one is reduced.
     """
-    picture, file = Image.fromarray(image), io.BytesIO()
-    kind = 'PNG' if max(picture.size) <= SMALL else 'JPEG'
-    picture.thumbnail((most, most), Image.Resampling.LANCZOS)
-    picture.save(file, format=kind, quality=85)
+    found, file = Image.fromarray(image), io.BytesIO()
+    kind = 'PNG' if max(found.size) <= SMALL else 'JPEG'
+    found.thumbnail((most, most), Image.Resampling.LANCZOS)
+    found.save(file, format=kind, quality=85)
     return f'data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
-@dataclass(frozen=True)
-class Chart:
-    """Curves with the same axes.
+class Chart(NamedTuple):
+    """Curves with the same axes: name → finite points (x, y) from left to right.
 
-    Attributes:
-        title: above it.
-        x_label: below it.
-        curves: name → finite points (x, y) from left to right; one without points is left out.
-        unit: of y, behind each figure.
-        note: a line below the title.
-        level: a horizontal line, with its name.
+    ``unit`` stands behind each value of y; ``level`` is a horizontal line, with its name.
     """
 
     title: str
@@ -118,30 +92,26 @@ class Chart:
     note: str = ''
     level: tuple[str, float] | None = None
 
-    @property
-    def shown(self) -> dict[str, Sequence[tuple[float, float]]]:
-        return {name: points for name, points in self.curves.items() if points}
-
 
 def line_chart(chart: Chart) -> Markup:
-    """A chart as SVG, with the last value of each curve in its legend."""
+    """A chart as SVG, with the last value of each curve in its legend; empty without a point."""
+    shown = {name: points for name, points in chart.curves.items() if points}
+    labels = [f'{name} {number(p[-1][1])}{chart.unit}' for name, p in shown.items()]
 
     def draw(axes: 'Axes') -> None:
-        for n, (name, points) in enumerate(chart.shown.items()):
+        for n, (label, points) in enumerate(zip(labels, shown.values(), strict=True)):
             groups = min(len(points), MOST_POINTS)  # means of as many neighbours each
             x, y = np.array([g.mean(0) for g in np.array_split(np.array(points), groups)]).T
             style = dict(color=COLOURS[n % len(COLOURS)], linestyle=DASHES[n % len(DASHES)])
-            marker = '.' if len(x) <= MARKED else ''
-            last = f'{number(points[-1][1])}{chart.unit}'
-            axes.plot(x, y, marker=marker, label=f'{name} {last}', **style)
+            axes.plot(x, y, marker='.' if len(x) <= MARKED else '', label=label, **style)
         if chart.level is not None:
             name, value = chart.level
-            style = dict(color=INK, linestyle=(0, (1, 2)), linewidth=1)
-            axes.axhline(value, label=f'{name} {number(value)}{chart.unit}', **style)
+            label = f'{name} {number(value)}{chart.unit}'
+            axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
         axes.set_xlabel(chart.x_label)
 
-    last = '; '.join(f'{n}: {number(p[-1][1])}{chart.unit}' for n, p in chart.shown.items())
-    return _svg(draw, f'{chart.title} over {chart.x_label}, last {last}')
+    description = f'{chart.title} over {chart.x_label}, last {"; ".join(labels)}'
+    return _svg(draw, description) if shown else Markup('')
 
 
 def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..visualization import Chain, to_uint8
 from .history import Record
-from .page import Chart, Picture, number, render
+from .page import Chart, number, picture, render
 
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
 MOST_PICTURES = 6  # of a chain
@@ -18,15 +18,11 @@ def report_page(
     state: str = '',
     note: str = '',
     history: Sequence[Record] = (),
-    iterations_per_epoch: float | None = None,
     energies: Mapping[str, tuple[Sequence[float], Sequence[float], float]] = {},
     chains: Sequence[tuple[Chain, str]] = (),
     neighbours: Sequence[Sequence[Neighbour]] = (),
     gallery: int = 0,
-    skipped: Sequence[str] = (),
-    facts: Mapping[str, str] = {},
-    versions: Mapping[str, str] = {},
-    settings: str = '',
+    **content: object,
 ) -> str:
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
@@ -35,31 +31,26 @@ def report_page(
         state: how far the run is, in a sentence.
         note: on how to read its figures.
         history: what was logged.
-        iterations_per_epoch: of a pass over the images; None if the run counts iterations.
         energies: corruption → energies of clean and of corrupted held-out images, and their AUROC.
         chains: of a few held-out images, titled by corruption; and their files.
         neighbours: a held-out image and those with the nearest features, in that order.
         gallery: number of images that the neighbours are found among.
-        skipped: files that could not be read.
-        facts: name → value: data, device, time.
-        versions: package → version.
-        settings: the config, as text.
+        **content: ``skipped`` (unreadable files), ``facts`` and ``versions`` (name → value) and
+            ``settings`` (the config, as text).
     """
+    content = dict(skipped=(), facts={}, versions={}, settings='') | content
     return render(
         'report.html',
         title=title,
         state=state,
         note=note,
         tiles=tiles(history),
-        charts=[c for c in charts(history, iterations_per_epoch) if c.shown],
+        charts=[chart for chart in charts(history) if any(chart.curves.values())],
         energies=energies,
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
         neighbours=[(row[0][1], neighbour_pictures(row)) for row in neighbours],
         gallery=gallery,
-        skipped=skipped,
-        facts=facts,
-        versions=versions,
-        settings=settings,
+        **content,
     )
 
 
@@ -82,9 +73,9 @@ def tiles(history: Sequence[Record]) -> list[tuple[str, str]]:
     return found
 
 
-def charts(history: Sequence[Record], iterations_per_epoch: float | None = None) -> list[Chart]:
-    """Curves of what was logged, over epochs if their length is given, else over iterations."""
-    x_label = 'epochs' if iterations_per_epoch else 'iterations'
+def charts(history: Sequence[Record]) -> list[Chart]:
+    """Curves of what was logged, over iterations."""
+    x_label = 'iterations'
 
     def curve(name: str, training: bool, scale: float = 1, less: str = ''):
         """The figure ``name``, minus another one at most 100 dB each if ``less`` names it."""
@@ -94,7 +85,7 @@ def charts(history: Sequence[Record], iterations_per_epoch: float | None = None)
             if less:
                 y = min(y, CEILING) - min(r.figures[less], CEILING)
             if np.isfinite(y):
-                points.append((r.iteration / (iterations_per_epoch or 1), y))
+                points.append((r.iteration, y))
         return points
 
     def each(metric: str, figure: str) -> dict[str, str]:
@@ -157,7 +148,7 @@ def charts(history: Sequence[Record], iterations_per_epoch: float | None = None)
 # Pictures ---------------------------------------------------------------------------------------
 
 
-def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
+def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[dict]:
     """The original, the corrupted image, and steps to the restored one: ≥ 3, evenly chosen."""
     last = len(chain.images) - 1
     start, end = ('corrupted', 'restored') if chain.accuracy is None else ('shuffled', 'sorted')
@@ -165,7 +156,7 @@ def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
     if chain.clean is not None:
         energy = _energy(chain.clean_energy)
         alt = f'{chain.title}, original'
-        pictures.append(Picture(to_uint8(chain.clean), alt, 'original', energy))
+        pictures.append(picture(to_uint8(chain.clean), alt, 'original', energy))
     chosen = np.linspace(0, last, max(2, most - len(pictures))).round().astype(int)
     for n in np.unique(chosen):
         name = start if n == 0 else end if n == last else f'step {n}'
@@ -175,7 +166,7 @@ def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[Picture]:
         elif np.isfinite(chain.psnr[n]):
             figures.append(f'{chain.psnr[n]:.1f} dB')
         figures += _energy(chain.energies[n])
-        pictures.append(Picture(to_uint8(chain.images[n]), f'{chain.title}, {name}', name, figures))
+        pictures.append(picture(to_uint8(chain.images[n]), f'{chain.title}, {name}', name, figures))
     return pictures
 
 
@@ -183,10 +174,10 @@ def _energy(value: float | None) -> list[str]:
     return [] if value is None or not np.isfinite(value) else [f'E {number(value)}']
 
 
-def neighbour_pictures(row: Sequence[Neighbour]) -> list[Picture]:
+def neighbour_pictures(row: Sequence[Neighbour]) -> list[dict]:
     """The image and its neighbours, with their similarities."""
     (image, name, _), *found = row
     return [
-        Picture(image, f'{name}, whose neighbours follow', 'image'),
-        *(Picture(pixels, f'neighbour: {name}', '', [f'{s:.2f}']) for pixels, name, s in found),
+        picture(image, f'{name}, whose neighbours follow', 'image'),
+        *(picture(pixels, f'neighbour: {name}', '', [f'{s:.2f}']) for pixels, name, s in found),
     ]
