@@ -58,7 +58,6 @@ from .engine import (
     MixedPrecisionOptimWrapper,
     NeighbourAccuracyHook,
     PretrainedBackboneHook,
-    ReportHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
     SinCosPositionEmbeddingHook,
@@ -80,6 +79,7 @@ from .models import (
     descent_step,
     energy_gradient,
 )
+from .report.hook import ReportHook
 from .version import __version__
 
 register_models()

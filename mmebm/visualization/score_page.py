@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .page import data_uri, render
+from ..report.page import data_uri, render
 
 
 @dataclass

@@ -7,7 +7,6 @@ from .missed_validation import MissedValidationHook
 from .neighbour_accuracy import NeighbourAccuracyHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .progress import ProgressHook
-from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -21,7 +20,6 @@ __all__ = [
     'NeighbourAccuracyHook',
     'PretrainedBackboneHook',
     'ProgressHook',
-    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

@@ -2,7 +2,7 @@
 
 import json
 
-from mmebm.utils.run_history import read_history
+from mmebm.report.history import read_history
 
 
 def log(work_dir, time, *lines, rest=''):
