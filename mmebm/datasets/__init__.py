@@ -1,6 +1,6 @@
 """Find images, and load them so that neither a broken file nor a restart changes the run."""
 
-from .image_folder import IMAGE_EXTENSIONS, ImageFolder
+from .image_folder import IMAGE_EXTENSIONS, ImageFolder, derive_seeds
 from .rounds import RoundSampler, passes_in_round
 from .wrappers import inner_datasets, leaf_datasets
 
@@ -8,6 +8,7 @@ __all__ = [
     'IMAGE_EXTENSIONS',
     'ImageFolder',
     'RoundSampler',
+    'derive_seeds',
     'inner_datasets',
     'leaf_datasets',
     'passes_in_round',

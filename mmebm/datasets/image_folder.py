@@ -2,19 +2,22 @@
 
 import logging
 import os
+import random
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import force_full_init
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
+from torch.utils.data import get_worker_info
 
-from ..utils import checked_int, fixed_random_state
+from ..utils import UserError, checked_int
 
 # What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
 # range is not standardised (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
@@ -29,17 +32,17 @@ IMAGE_EXTENSIONS = (
 class ImageFolder(CustomDataset):
     """Every image below a folder, at any depth; no labels are needed.
 
-    **Unreadable images.** An image that cannot be read or decoded (truncated, empty, vanished, no
-    image at all) is replaced by another one of the dataset. Its path is logged once, and it is
-    marked in memory that all processes share: :meth:`unreadable_images` lists such images, and
-    :class:`~mmebm.engine.UnreadableImagesHook` reports them. This holds for the first transform of
-    the pipeline only, which loads the image; exceptions of later ones propagate.
+    **Unreadable images.** An image that cannot be read (truncated, empty, vanished, no image at
+    all) is replaced by another one of the dataset. Its path is logged once, and it is marked in
+    memory that all processes share: :meth:`unreadable_images` lists such images, and
+    :class:`~mmebm.engine.hooks.UnreadableImagesHook` reports them. This holds for the first
+    transform of the pipeline only, which loads the image; exceptions of later ones propagate.
 
-    **Randomness.** Once :meth:`set_epoch` was called (:class:`~mmebm.engine.ReproducibleEpochsHook`
-    does), all that the pipeline draws from NumPy, ``random`` or torch depends only on the seed,
-    the epoch and the index: not on the number of workers or processes, and not on whether the run
-    was interrupted. Before that, samples draw from the process's own generators, as in any MMEngine
-    dataset. With ``test_mode=True`` the epoch plays no part: an image always gets the same draws.
+    **Randomness.** Once :meth:`set_epoch` was called
+    (:class:`~mmebm.engine.hooks.ReproducibleEpochsHook` does), all that the pipeline draws from
+    NumPy, ``random`` or torch depends only on the seed, the epoch and the index: not on the number
+    of workers or processes, and not on whether the run was interrupted. With ``test_mode=True`` the
+    epoch plays no part: an image always gets the same draws.
 
     Images come as ``(H, W, 3)`` uint8 in BGR, with the EXIF orientation applied, whatever they are
     stored as (grey, palette, CMYK, 16 bit, with alpha, ...), if the pipeline begins with
@@ -53,8 +56,7 @@ class ImageFolder(CustomDataset):
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
         repeats: How often each image is delivered in an epoch, each time with its own draws
-            (unlike the repetitions of ``RepeatDataset``). For folders so small that an epoch would
-            take only moments.
+            (unlike the repetitions of ``RepeatDataset``).
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
         lazy_init: Whether to leave the search for images to the first use.
@@ -100,7 +102,7 @@ class ImageFolder(CustomDataset):
         )
 
     def full_init(self) -> None:
-        """Search the folder, if that was not done yet."""
+        """Search the folder, unless that was done."""
         if not self._fully_initialized:
             super().full_init()
             self._create_shared_state()
@@ -134,8 +136,6 @@ class ImageFolder(CustomDataset):
                 f'Extensions taken for images: {" ".join(sorted(self.extensions))}'
             ) from error
 
-    # State that the main process and all loader workers share ---------------------------------
-
     def _create_shared_state(self) -> None:
         # Workers, forked or spawned, get these tensors as the same memory.
         self._clock = torch.tensor([self.seed, -1]).share_memory_()  # seed, epoch (-1: not set)
@@ -149,12 +149,12 @@ class ImageFolder(CustomDataset):
             self._unreadable.share_memory_()
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keep only these images; see :meth:`mmengine.dataset.BaseDataset.get_subset_`."""
+        """Keep only these images."""
         super().get_subset_(indices)
         self._create_shared_state()
 
     def get_subset(self, indices: Sequence[int] | int) -> 'ImageFolder':
-        """A dataset of these images; see :meth:`mmengine.dataset.BaseDataset.get_subset`."""
+        """A dataset of these images."""
         subset = super().get_subset(indices)
         subset._create_shared_state()
         return subset
@@ -166,11 +166,8 @@ class ImageFolder(CustomDataset):
         Call it before the loader's iterator is made, since workers load ahead.
 
         Args:
-            epoch: Number of the epoch, from 0.
-            seed: The run's seed. Defaults to the one set before.
-
-        Raises:
-            ValueError: a number is negative.
+            epoch: Number of the epoch, ≥ 0.
+            seed: The run's seed, ≥ 0. Defaults to the one set before.
         """
         self._clock[1] = checked_int('epoch', epoch, minimum=0)
         if seed is not None:
@@ -181,8 +178,6 @@ class ImageFolder(CustomDataset):
         """Sorted paths of the images that any process failed to read so far."""
         marked = torch.nonzero(self._unreadable).flatten().tolist()
         return sorted({self.get_data_info(image)['img_path'] for image in marked})
-
-    # Samples -----------------------------------------------------------------------------------
 
     @property
     def num_images(self) -> int:
@@ -195,9 +190,7 @@ class ImageFolder(CustomDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """What is known about a sample: ``img_path``, ``sample_idx`` (its index, not negative), and
-        ``gt_label`` if ``with_label``.
-        """
+        """``img_path``, ``sample_idx`` (not negative), and ``gt_label`` if ``with_label``."""
         return super().get_data_info(idx % self.num_images) | {'sample_idx': idx % len(self)}
 
     @force_full_init
@@ -205,7 +198,7 @@ class ImageFolder(CustomDataset):
         """The sample after the pipeline; that of another image if this one cannot be read.
 
         Raises:
-            RuntimeError: ``max_refetch`` replacements in a row were unreadable too.
+            UserError: ``max_refetch`` replacements in a row were unreadable too.
         """
         if not -len(self) <= idx < len(self):
             raise IndexError(f'index {idx} is out of range for {len(self)} samples')
@@ -251,9 +244,42 @@ class ImageFolder(CustomDataset):
 
     def _raise_nothing_readable(self) -> None:
         paths = self.unreadable_images()
-        raise RuntimeError(
+        raise UserError(
             f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
             f'{self.max_refetch}). Of {self.num_images} images below {self.img_prefix!r}, '
             f'{len(paths)} turned out unreadable so far, e.g. {", ".join(map(repr, paths[:3]))}. '
             'Is the storage mounted, and are the files images? The log names the reason for each.'
         )
+
+
+def derive_seeds(*entropy: int) -> tuple[int, int, int]:
+    """Three independent seeds in ``[0, 2**32)``, for NumPy, Python's ``random`` and torch.
+
+    Args:
+        *entropy: Integers ≥ 0 such as seed, epoch and sample index. Neighbouring values give
+            unrelated seeds; the order matters.
+    """
+    return tuple(np.random.SeedSequence(entropy).generate_state(3).tolist())
+
+
+@contextmanager
+def fixed_random_state(*entropy: int) -> Iterator[None]:
+    """Seed NumPy's, Python's and torch's CPU generators from integers ≥ 0, and restore them.
+
+    Accelerators' generators are not touched. In a worker, whose generators only serve samples,
+    nothing is restored, which takes a quarter of the 0.1 ms.
+    """
+    saved = None
+    if get_worker_info() is None:
+        saved = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    numpy_seed, python_seed, torch_seed = derive_seeds(*entropy)
+    np.random.seed(numpy_seed)
+    random.seed(python_seed)
+    torch.default_generator.manual_seed(torch_seed)
+    try:
+        yield
+    finally:
+        if saved is not None:
+            np.random.set_state(saved[0])
+            random.setstate(saved[1])
+            torch.set_rng_state(saved[2])

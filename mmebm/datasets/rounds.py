@@ -9,8 +9,8 @@ from mmengine.registry import FUNCTIONS
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from ..utils import checked_int, derive_seeds
-from .image_folder import ImageFolder
+from ..utils import checked_int
+from .image_folder import ImageFolder, derive_seeds
 
 
 @DATA_SAMPLERS.register_module()

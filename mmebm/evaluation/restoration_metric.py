@@ -46,9 +46,7 @@ class RestorationMetric(BaseMetric):
     All are NaN if a pixel is NaN or infinite.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
-        prefix: Replaces ``restoration``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'

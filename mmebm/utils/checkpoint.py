@@ -95,12 +95,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
 
 
 class Found(NamedTuple):
-    """A checkpoint to go on from.
-
-    Attributes:
-        path: None if there is none.
-        passed_over: why newer ones are not taken, a line each.
-    """
+    """A checkpoint to go on from, None if there is none; why newer ones are not taken."""
 
     path: str | None
     passed_over: list[str]
@@ -117,10 +112,10 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
-    numbered = [(int(m[2]), str(m[0])) for m in map(_NUMBERED.match, _files_in(folder)) if m]
-    earlier = [str(folder / name) for _, name in sorted(numbered, reverse=True)]
-    paths, errors = list(dict.fromkeys([*([last] if last else []), *earlier])), []
-    for path in paths:
+    numbered = [f for f in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', f.stem)]
+    numbered.sort(key=lambda file: int(file.stem.split('_')[1]), reverse=True)
+    errors = []
+    for path in dict.fromkeys([*filter(None, [last]), *map(str, numbered)]):
         try:
             load_checkpoint_safely(path, mmap=True)
         except (FileNotFoundError, DamagedCheckpointError) as error:
@@ -130,13 +125,6 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
     if errors:
         raise errors[0]
     return Found(None, [])
-
-
-def _files_in(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-
-
-_NUMBERED = re.compile(r'(epoch|iter)_(\d+)\.pth$')
 
 
 def register_safe_loader() -> None:
@@ -162,13 +150,10 @@ def _explained(path: Path, error: Exception) -> ValueError:
                 "and plain values are loaded. If you trust the file's origin, save it again as "
                 'torch.save(dict(state_dict=...)).'
             )
-    if (name := _name_in_plain_pickle(path)) is not None:
-        what = 'not a checkpoint: it is a pickle'
-        if name:
-            what = f'refused: it is a pickle that names {name}, and loading it could run code'
+    if _is_plain_pickle(path):
         return ValueError(
-            f'{path} is {what}, not a file of torch.save. If you trust its origin, save its '
-            'weights as torch.save(dict(state_dict=...)).'
+            f'{path} is refused: it is a pickle, no file of torch.save, and loading it could run '
+            'code. If you trust its origin, save its weights as torch.save(dict(state_dict=...)).'
         )
     return DamagedCheckpointError(_damaged(path, error))
 
@@ -196,30 +181,21 @@ def _check_expansion(path: Path) -> None:
         )
 
 
-def _name_in_plain_pickle(path: Path) -> str | None:
-    """The first function that a pickle names, '' if it names none; None if not a pickle.
+def _is_plain_pickle(path: Path) -> bool:
+    """Whether a file is a pickle to its end, and none that torch.save wrote before zip files.
 
-    Only reads opcodes. Those of the oldest protocols are letters, so a text may begin like a
-    pickle: such a file counts only if it can be read to its end.
+    Only reads opcodes. Some are letters, so a text may look like one that names no function.
     """
-    strings, names, marked = [], [], False
+    found = False
     with path.open('rb') as file:
         try:
             for opcode, argument, _ in pickletools.genops(file):
-                if argument == MAGIC_NUMBER:  # the form that torch.save had before zip files
-                    return None
-                marked |= opcode.name == 'PROTO'
-                if opcode.name in ('GLOBAL', 'INST'):
-                    names.append(argument.replace(' ', '.'))
-                elif opcode.name == 'STACK_GLOBAL':
-                    names.append('.'.join(strings[-2:]))
-                elif isinstance(argument, str):
-                    strings.append(argument)
-                if marked and names:
-                    break
+                if argument == MAGIC_NUMBER:
+                    return False
+                found |= opcode.name in ('PROTO', 'GLOBAL', 'INST')
         except (ValueError, OverflowError, MemoryError):  # truncated, or with impossible lengths
-            return None
-    return names[0] if names else '' if marked else None
+            return False
+    return found
 
 
 def _harmless_globals() -> list[Callable]:

@@ -65,10 +65,6 @@ def test_super_resolution_keeps_a_constant_image(scale, antialias):
     np.testing.assert_array_equal(pixelate(image, scale, antialias), image)
 
 
-def test_super_resolution_by_one_is_the_image(image):
-    np.testing.assert_array_equal(pixelate(image, 1, True), image)
-
-
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
 def test_super_resolution_antialias_is_pillows(scale):
     """Within one grey level, and mostly exactly if no value lies between two levels."""
@@ -77,29 +73,6 @@ def test_super_resolution_antialias_is_pillows(scale):
     difference = pixelate(image, scale, True)[::scale, ::scale] - np.asarray(small, float)
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.01
-
-
-def test_super_resolution_antialias_is_closer_to_the_block_means():
-    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    means = image.reshape(14, 16, 14, 16, 3).mean(axis=(1, 3))
-    smooth, coarse = (pixelate(image, 16, a)[::16, ::16] - means for a in (True, False))
-    assert np.abs(smooth).mean() < 10
-    assert np.abs(coarse).mean() > 30
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(scale=0), ValueError, r'scale must be an integer ≥ 1, got 0'),
-        (dict(scale=-2), ValueError, r'scale must be an integer ≥ 1, got -2'),
-        (dict(scale=2.5), TypeError, r'scale must be an integer ≥ 1, got 2\.5'),
-        (dict(scale=True), TypeError, r'scale must be an integer ≥ 1, got True'),
-        (dict(scale=2, antialias=1), TypeError, r'antialias must be True or False, got 1'),
-    ],
-)
-def test_super_resolution_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        SuperResolution(**options)
 
 
 # --- GaussianNoise
@@ -169,29 +142,6 @@ def test_gamma_is_uniform_and_one_per_image():
     np.testing.assert_allclose(quantiles, [0.2, 0.35, 0.5, 0.65, 0.8], atol=0.04)
 
 
-def test_gamma_of_one_is_the_image(image):
-    corrupted = GaussianNoise((1, 1))(dict(img=image))['img'][0]
-    assert corrupted.dtype == np.float32
-    np.testing.assert_array_equal(corrupted, image)
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(gamma_range=(0.5, 0.1)), ValueError, r'gamma_range must be \(smallest, largest\)'),
-        (dict(gamma_range=(0, 1.1)), ValueError, r'gamma_range\[1\] .* 0\.\.1, got 1\.1'),
-        (dict(gamma_range=(float('nan'), 1)), ValueError, r'gamma_range\[0\] .* got nan'),
-        (dict(gamma_range=0.5), TypeError, r'gamma_range must be 2 numbers in 0\.\.1, got 0\.5'),
-        (dict(mean=(0, 0)), ValueError, r'mean must be 3 numbers in 0\.\.255, got \(0, 0\)'),
-        (dict(std=(1, 0, 1)), ValueError, r'std\[1\] must be a finite number in .*, got 0'),
-        (dict(to_rgb=None), TypeError, r'to_rgb must be .* got None'),
-    ],
-)
-def test_gaussian_noise_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        GaussianNoise(**options)
-
-
 # --- Colorization
 
 
@@ -206,11 +156,6 @@ def test_colorization_literal(to_rgb, blue_first):
     np.testing.assert_array_equal(corrupted, np.stack([grey] * 3, axis=2))
 
 
-def test_colorization_keeps_every_grey():
-    image = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (2, 1, 3))
-    np.testing.assert_array_equal(Colorization()(dict(img=image))['img'][0], image)
-
-
 def test_colorization_is_the_weighted_sum(image):
     """Against float64; the two may round 0.5 differently."""
     corrupted = Colorization()(dict(img=image))['img'][0]
@@ -222,18 +167,3 @@ def test_colorization_weights():
     image = np.array([[[30, 20, 10]]], np.uint8)
     corrupted = Colorization(weights=[0, 0, 1])(dict(img=image))['img'][0]
     assert corrupted.tolist() == [[[30, 30, 30]]]
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(weights=(0.5, 0.5, 0.5)), ValueError, r'weights must sum to 1, got \(0\.5'),
-        (dict(weights=(1.5, -0.5, 0)), ValueError, r'weights\[0\] .* 0\.\.1, got 1\.5'),
-        (dict(weights=(0.5, 0.5)), ValueError, r'weights must be 3 numbers in 0\.\.1, got '),
-        (dict(weights=(float('nan'), 0, 1)), ValueError, r'weights\[0\] .* got nan'),
-        (dict(to_rgb=0), TypeError, r'to_rgb must be .* got 0'),
-    ],
-)
-def test_colorization_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        Colorization(**options)

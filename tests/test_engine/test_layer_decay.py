@@ -118,11 +118,6 @@ def test_frozen_parameters_are_left_out():
     assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
 
 
-def test_without_a_rate_all_have_the_same_learning_rate():
-    groups = build(Segmentor('vit'), layer_decay_rate=1.0).optimizer.param_groups
-    assert {group['lr'] for group in groups} == {LR}
-
-
 def test_a_classifier_has_the_rates_of_mmpretrain():
     model = MODELS.build(
         dict(
@@ -166,7 +161,7 @@ def test_options_that_would_not_be_read_are_refused():
 
 @pytest.mark.parametrize('rate', [0, -0.5, 1.5])
 def test_impossible_rates(rate):
-    with pytest.raises(ValueError, match=r'layer_decay_rate must lie in \(0, 1\], got'):
+    with pytest.raises(ValueError, match='layer_decay_rate must'):
         build(Segmentor('vit'), layer_decay_rate=rate)
 
 

@@ -127,15 +127,3 @@ def test_the_context_computes_in_it(dtype):
     wrapper.initialize_count_status(model, 0, 1)
     with wrapper.optim_context(model):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is getattr(torch, dtype)
-
-
-@pytest.mark.parametrize(
-    ('options', 'match'),
-    [(dict(dtype='int8'), "dtype.*'int8'"), (dict(loss_scale='none'), "loss_scale.*'none'")],
-)
-def test_unknown_options(options, match):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    with pytest.raises(ValueError, match=match):
-        OPTIM_WRAPPERS.build(
-            dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer, **options)
-        )

@@ -9,8 +9,7 @@ from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmebm.engine import PretrainedBackboneHook
-from mmebm.engine.hooks import check_pretrained_backbone
+from mmebm.engine.hooks import PretrainedBackboneHook, check_pretrained_backbone
 from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
 from tests.pretrained import ARCH, save_pretrained
 
@@ -106,13 +105,6 @@ def test_training_starts_from_the_checkpoint_and_says_so(make_runner, tmp_path):
     assert 'a.pth: filled 30 of 30 tensors (100.0 %)' in log.read_text()
 
 
-def test_without_the_hook_training_starts_elsewhere(make_runner, tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    runner, start = make_runner()
-    runner.train()
-    assert not any(torch.equal(start.weights[k], v) for k, v in pretrained.items())
-
-
 def test_it_overrides_hooks_that_initialise(make_runner, tmp_path):
     pretrained = save_pretrained('energy', tmp_path / 'a.pth')
     sincos = dict(type='SinCosPositionEmbeddingHook')
@@ -154,13 +146,6 @@ def test_a_resumed_run_keeps_its_weights_and_needs_no_checkpoint(make_runner, tm
     resumed.train()
     assert start.iter == 2
     assert all(torch.equal(start.weights[k], v) for k, v in weights.items())
-
-
-def test_resuming_where_nothing_was_saved_is_a_fresh_start(make_runner, tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    runner, start = make_runner(hook(tmp_path / 'a.pth'), resume=True)
-    runner.train()
-    assert torch.equal(start.weights['cls_token'], pretrained['cls_token'])
 
 
 def test_mmsegmentation_finds_it():

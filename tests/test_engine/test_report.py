@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch.nn.functional import normalize
 
-from mmebm.engine import ReportHook
+from mmebm.engine.hooks import ReportHook
 from mmebm.engine.hooks import report as module
 from mmebm.engine.hooks.report import choose_evenly, find_neighbours
 from mmebm.models.features import pooled_features

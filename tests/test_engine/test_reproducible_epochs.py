@@ -5,7 +5,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmpretrain.registry import DATASETS
 from torch.utils import data
 
-from mmebm.engine import ReproducibleEpochsHook
+from mmebm.engine.hooks import ReproducibleEpochsHook
 
 PERSISTENT = dict(num_workers=1, persistent_workers=True)
 
@@ -88,11 +88,11 @@ class Unaware(BaseDataset):
     ('dataset', 'train_cfg', 'reason'),
     [
         (lambda _: Unaware(), {}, r'Unaware has no set_epoch'),
-        (lambda build: RepeatDataset(build(), 2), {}, r'RepeatDataset shows samples more than'),
+        (lambda build: RepeatDataset(build(), 2), {}, 'more than once in an epoch'),
         (
             lambda build: data.ConcatDataset([DATASETS.build(build()), RepeatDataset(build(), 2)]),
             {},
-            r'RepeatDataset shows samples more than',
+            'more than once in an epoch',
         ),
         (lambda build: build(), dict(by_epoch=False, max_iters=3), 'counts iterations'),
     ],

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from mmpretrain.registry import METRICS
@@ -67,32 +66,3 @@ def test_missing_energy_is_named():
     metric = METRICS.build(dict(type='EnergyMetric'))
     with pytest.raises(ValueError, match=r"needs 'energy_corrupted'.*\['energy_clean'\]"):
         metric.process(None, [dict(energy_clean=0.0)])
-
-
-def test_score_and_map_of_each_image_as_arrays():
-    metric = METRICS.build(dict(type='EnergyMetric', heat=True))
-    corrupted = torch.zeros(3, 16, 24)
-    restored = corrupted.clone()
-    restored[:, 4:8, 15:20] = 9.0
-    one = dict(energy_clean=0.0, energy_corrupted=2.0, corrupted=corrupted, restored=restored)
-    metric.process(None, [one, one | dict(restored=corrupted - 2.0)])
-    assert metric.evaluate(2)['energy/auroc'] == 1
-    first, second = metric.images
-    assert first.corrupted == 2.0
-    assert first.heat.shape == (16, 24)
-    row, column = np.unravel_index(first.heat.argmax(), first.heat.shape)
-    assert row in range(4, 8)
-    assert column in range(15, 20)
-    np.testing.assert_allclose(second.heat, 2.0, rtol=1e-5)
-
-
-def test_no_map_unless_it_is_wanted():
-    metric = METRICS.build(dict(type='EnergyMetric'))
-    metric.process(None, [dict(energy_clean=0.0, energy_corrupted=2.0)])
-    metric.evaluate(1)
-    assert metric.images[0].heat is None
-    metric = METRICS.build(dict(type='EnergyMetric', heat=True))
-    with pytest.raises(ValueError, match="needs 'restored'"):
-        metric.process(None, [dict(energy_clean=0.0, energy_corrupted=2.0)])
-    with pytest.raises(TypeError, match='heat'):
-        METRICS.build(dict(type='EnergyMetric', heat='yes'))
