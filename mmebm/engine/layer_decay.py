@@ -35,12 +35,8 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         optimizer = optim_wrapper_cfg['optimizer']
-        missing = [name for name in ('lr', 'weight_decay') if optimizer.get(name) is None]
-        if missing:
-            raise ValueError(
-                f'optimizer must name lr and weight_decay for {type(self).__name__}, which scales '
-                f'them; missing: {missing}'
-            )
+        if None in (optimizer.get('lr'), optimizer.get('weight_decay')):
+            raise ValueError(f'optimizer must name lr and weight_decay, to be scaled: {optimizer}')
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         # the parent silently ignores the options that it does not know
         unknown = set(self.paramwise_cfg) - _OPTIONS

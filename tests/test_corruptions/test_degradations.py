@@ -35,20 +35,6 @@ def test_super_resolution_literal(antialias, expected):
 
 
 @pytest.mark.parametrize('antialias', [True, False])
-@pytest.mark.parametrize('size', [(224, 224), (45, 67), (8, 100)])
-@pytest.mark.parametrize('scale', [8, 12, 14, 16, 24, 32])
-def test_super_resolution_is_constant_in_blocks(scale, size, antialias):
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    corrupted = pixelate(image, scale, antialias)
-    assert corrupted.shape == image.shape
-    corners = corrupted[::scale, ::scale]
-    rows, columns = np.arange(size[0]) // scale, np.arange(size[1]) // scale
-    np.testing.assert_array_equal(corrupted, corners[rows][:, columns])
-    values = np.unique(corners.reshape(-1, 3), axis=0)
-    assert len(values) > 0.9 * corners.shape[0] * corners.shape[1]  # blocks differ
-
-
-@pytest.mark.parametrize('antialias', [True, False])
 def test_super_resolution_where_scale_does_not_divide(antialias):
     """The same as padding the image with its border pixels, then cutting to size."""
     image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
@@ -56,13 +42,6 @@ def test_super_resolution_where_scale_does_not_divide(antialias):
     expected = pixelate(continued, 4, antialias)[:9, :10]
     np.testing.assert_array_equal(pixelate(image, 4, antialias), expected)
     assert not np.array_equal(expected[8], expected[7])  # a third row of blocks, one pixel high
-
-
-@pytest.mark.parametrize('scale', [1, 7, 500])
-@pytest.mark.parametrize('antialias', [True, False])
-def test_super_resolution_keeps_a_constant_image(scale, antialias):
-    image = np.full((20, 31, 3), (10, 20, 30), np.uint8)
-    np.testing.assert_array_equal(pixelate(image, scale, antialias), image)
 
 
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
@@ -154,13 +133,6 @@ def test_colorization_literal(to_rgb, blue_first):
     corrupted = Colorization(to_rgb=to_rgb)(dict(img=image))['img'][0]
     grey = np.array([[76, 150, 29], [255, 0, 18]])
     np.testing.assert_array_equal(corrupted, np.stack([grey] * 3, axis=2))
-
-
-def test_colorization_is_the_weighted_sum(image):
-    """Against float64; the two may round 0.5 differently."""
-    corrupted = Colorization()(dict(img=image))['img'][0]
-    expected = image @ np.array([0.114, 0.587, 0.299])  # BGR
-    assert np.abs(corrupted - expected[..., None]).max() <= 0.5 + 1e-4
 
 
 def test_colorization_weights():

@@ -169,5 +169,5 @@ def test_impossible_rates(rate):
 def test_an_optimizer_must_name_what_is_scaled(missing):
     optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
     del optimizer[missing]
-    with pytest.raises(ValueError, match=f'optimizer must name lr and weight_decay.*{missing}'):
+    with pytest.raises(ValueError, match='optimizer must name lr and weight_decay'):
         build(Segmentor('vit'), optimizer=optimizer)

@@ -34,16 +34,14 @@ class FiniteLossHook(Hook):
         """Check the figures of the iteration.
 
         Raises:
-            FloatingPointError: one is NaN or infinite. Names iteration, figures, step size, and
-                images of the batch: those that are not finite themselves, if there are such.
+            FloatingPointError: one is NaN or infinite. Names iteration, figures and step size.
         """
         figures = _fetched(outputs or {})
         bad = [f'{name}={v}' for name, v in figures.items() if not math.isfinite(v)]
         if bad:
             raise FloatingPointError(
                 f'Not finite at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
-                f'{", ".join(bad)}; step_size={figures.get("step_size", "not reported")}. '
-                f'{_images(data_batch)}{_ADVICE}'
+                f'{", ".join(bad)}; step_size={figures.get("step_size", "not reported")}. {_ADVICE}'
             )
         if self._checkpoint_due(runner):
             _check_weights(runner, iteration=runner.iter + 1)
@@ -71,27 +69,6 @@ def _fetched(figures: dict[str, Any]) -> dict[str, float]:
     tensors = {k: v.detach().reshape(1) for k, v in figures.items() if isinstance(v, torch.Tensor)}
     fetched = torch.cat(list(tensors.values())).tolist() if tensors else []
     return figures | dict(zip(tensors, fetched, strict=True))
-
-
-def _images(batch: Any) -> str:
-    """Names of the first images of a batch, of those with an input that is not finite if any has.
-
-    Args:
-        batch: ``inputs`` as PackInputs and a collate function give them, a view or a list of
-            several, each one image per sample; and ``data_samples``.
-    """
-    samples = batch.get('data_samples') or [] if isinstance(batch, dict) else []
-    if not samples or 'img_path' not in samples[0]:
-        return ''
-    inputs = batch['inputs']
-    views = [inputs] if torch.is_tensor(inputs[0]) and inputs[0].dim() == 3 else inputs
-    bad = [
-        sample
-        for index, sample in enumerate(samples)
-        if not all(torch.as_tensor(view[index]).isfinite().all() for view in views)
-    ]
-    what = 'Not finite as they come from the data' if bad else 'The batch'
-    return f'{what}: {", ".join(sample.img_path for sample in (bad or samples)[:3])}. '
 
 
 def _check_weights(runner: Runner, iteration: int) -> None:

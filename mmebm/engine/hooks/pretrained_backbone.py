@@ -38,9 +38,8 @@ class PretrainedBackboneHook(Hook):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: none was given; it belongs to another network; ``load_from`` is set as well; the
-            run is resumed but began from another one; or it starts anew in a work dir whose last
-            checkpoint began from another one.
+        ValueError: none was given; it belongs to another network; ``load_from`` is set as well; or
+            the run, or the one in the work dir that it would overwrite, began from another one.
     """
 
     priority = 'LOW'  # after hooks that initialise parts of the model

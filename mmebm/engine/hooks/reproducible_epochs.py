@@ -25,14 +25,10 @@ class ReproducibleEpochsHook(Hook):
     device computes deterministically. Validation and test sets are always told epoch 0 and keep
     their own seed, so that every validation has the same crops and corruptions.
 
-    Some data cannot be made to repeat. Its samples keep drawing from the workers' generators, and
-    one warning says so:
-
-    - datasets without a ``set_epoch(epoch, seed)``;
-    - wrappers that repeat samples within an epoch (``RepeatDataset``, ``ClassBalancedDataset``),
-      whose repetitions would all draw the same; use ``ImageFolder(repeats=...)`` instead;
-    - iteration-based loops, whose only epoch shows every image many times. There the main process's
-      generators are seeded from the iteration at which the run starts or resumes.
+    Some data cannot be made to repeat, and one warning says so: datasets without a
+    ``set_epoch(epoch, seed)``; wrappers that repeat samples within an epoch (``RepeatDataset``),
+    whose repetitions would all draw the same (use ``ImageFolder(repeats=...)``); and
+    iteration-based loops, whose only epoch shows every image many times.
     """
 
     _warned = False
