@@ -10,27 +10,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import force_full_init
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get, get_file_backend
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import get_worker_info
 
 from ..utils import UserError, checked_int
-
-# What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
-# range is not standardised (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
-IMAGE_EXTENSIONS = (
-    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.avif', '.gif'),
-    *('.bmp', '.dib', '.tif', '.tiff', '.jp2', '.j2k', '.pbm', '.pgm', '.ppm', '.pxm', '.pnm'),
-    *('.pam', '.sr', '.ras', '.hdr', '.pic'),
-)
+from .files import IMAGE_EXTENSIONS, contents, left_out, lines_of, walk
+from .reader import NOTES, UnreadableImageError, read_pixels
 
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
     """Every image below a folder, at any depth; no labels are needed.
+
+    **Reading.** A pipeline that begins with ``dict(type='LoadImageFromFile')`` gets images as
+    ``(H, W, 3)`` uint8 in BGR, upright, whatever they are stored as (grey, palette, CMYK, 16 bit,
+    with alpha, ...): they are read by :func:`~mmebm.datasets.read_pixels`. Hidden files and
+    folders are no images; symbolic links are followed.
 
     **Unreadable images.** An image that cannot be read (truncated, empty, vanished, no image at
     all) is replaced by another one of the dataset. Its path is logged once, and it is marked in
@@ -43,10 +43,6 @@ class ImageFolder(CustomDataset):
     NumPy, ``random`` or torch depends only on the seed, the epoch and the index: not on the number
     of workers or processes, and not on whether the run was interrupted. With ``test_mode=True`` the
     epoch plays no part: an image always gets the same draws.
-
-    Images come as ``(H, W, 3)`` uint8 in BGR, with the EXIF orientation applied, whatever they are
-    stored as (grey, palette, CMYK, 16 bit, with alpha, ...), if the pipeline begins with
-    ``dict(type='LoadImageFromFile')``. Alpha is dropped.
 
     Args:
         data_root: The folder. ``~`` is expanded.
@@ -65,8 +61,7 @@ class ImageFolder(CustomDataset):
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
-        ValueError: the folder is a file, or an option is out of its range.
-        TypeError: an option has the wrong type.
+        TypeError, ValueError: the folder is a file, or an option is impossible.
     """
 
     def __init__(
@@ -85,9 +80,7 @@ class ImageFolder(CustomDataset):
         if not (data_root or data_prefix or ann_file):
             raise ValueError('ImageFolder needs a folder: set data_root=... or data_prefix=...')
         if isinstance(extensions, str) or not all(isinstance(e, str) for e in extensions):
-            raise TypeError(f"extensions must be a list such as ['.jpg'], but got {extensions!r}")
-        if not extensions:
-            raise ValueError('extensions must name at least one file name ending')
+            raise TypeError(f"extensions must be a list such as ['.jpg'], got {extensions!r}")
         self.repeats = checked_int('repeats', repeats, minimum=1)
         self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
@@ -109,10 +102,16 @@ class ImageFolder(CustomDataset):
 
     def load_data_list(self) -> list[dict]:
         """Paths of all images, in alphabetical order (or that of ``ann_file``)."""
-        data_list = super().load_data_list()
-        if not data_list:  # a search without a find has already raised
+        if not self.ann_file:
+            return super().load_data_list()
+        names = lines_of(get(self.ann_file), self.ann_file, self.img_prefix)
+        if not names:
             raise FileNotFoundError(f'ann_file {self.ann_file!r} lists no image')
-        return data_list
+        join = get_file_backend(self.img_prefix, enable_singleton=True).join_path
+        if not self.with_label:
+            return [dict(img_path=join(self.img_prefix, name)) for name in names]
+        pairs = [name.rsplit(' ', 1) for name in names]
+        return [dict(img_path=join(self.img_prefix, n), gt_label=int(label)) for n, label in pairs]
 
     def _find_samples(self) -> list:
         folder = self.img_prefix
@@ -124,29 +123,43 @@ class ImageFolder(CustomDataset):
                 raise FileNotFoundError(f'The image folder does not exist: {folder} {options}')
             if not os.path.isdir(folder):
                 raise ValueError(f'Not a folder of images but a file: {folder} {options}')
-        try:
-            return super()._find_samples()
-        except RuntimeError as error:  # this is how CustomDataset says that it found no file
+            files = sorted(walk(folder))
+        else:
+            files = sorted(backend.list_dir_or_file(folder, list_dir=False, recursive=True))
+        for note in left_out(files):
+            print_log(f'{folder}: {note}', logger='current', level=logging.WARNING)
+        names = [file for file in files if self.is_valid_file(file)]
+        if self.with_label:
+            names = [name for name in names if '/' in name]
+        if not names:
             where = 'in the class sub-folders (with_label=True) of' if self.with_label else 'below'
-            files = backend.list_dir_or_file(folder, list_dir=False, recursive=True)
-            endings = Counter(os.path.splitext(file)[1].lower() or file for file in files)
-            found = ', '.join(f'{n} × {ending}' for ending, n in endings.most_common(5)) or 'none'
             raise FileNotFoundError(
-                f'No image {where} {folder}. Files found: {found}. '
-                f'Extensions taken for images: {" ".join(sorted(self.extensions))}'
-            ) from error
+                f'No image {where} {folder}. {contents(files, self.extensions)}'
+            )
+        if not self.with_label:
+            return names
+        classes = sorted({name.split('/')[0] for name in names})
+        if self.CLASSES is None:
+            self._metainfo['classes'] = tuple(classes)
+        elif len(self.CLASSES) != len(classes):
+            raise ValueError(
+                f'classes must name the {len(classes)} sub-folders of {folder}, got {self.CLASSES}'
+            )
+        return [(name, classes.index(name.split('/')[0])) for name in names]
 
     def _create_shared_state(self) -> None:
         # Workers, forked or spawned, get these tensors as the same memory.
         self._clock = torch.tensor([self.seed, -1]).share_memory_()  # seed, epoch (-1: not set)
-        self._unreadable = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
+        # of each image: 1 if it is unreadable, and 2, 4, ... for the notes of the reader
+        self._marks = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
+        self._logged: set[str] = set()
 
     def __setstate__(self, state: dict) -> None:
         # A deep copy, as MMEngine's Runner makes of a loader's config, is not in shared memory.
         self.__dict__.update(state)
         if self._fully_initialized:
             self._clock.share_memory_()
-            self._unreadable.share_memory_()
+            self._marks.share_memory_()
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Keep only these images."""
@@ -176,8 +189,14 @@ class ImageFolder(CustomDataset):
     @force_full_init
     def unreadable_images(self) -> list[str]:
         """Sorted paths of the images that any process failed to read so far."""
-        marked = torch.nonzero(self._unreadable).flatten().tolist()
+        marked = torch.nonzero(self._marks & 1).flatten().tolist()
         return sorted({self.get_data_info(image)['img_path'] for image in marked})
+
+    @force_full_init
+    def notes(self) -> dict[str, int]:
+        """How many images were read so far that are special in a way; by its description."""
+        counts = {note: int((self._marks & 2 << i).count_nonzero()) for i, note in enumerate(NOTES)}
+        return {note: count for note, count in counts.items() if count}
 
     @property
     def num_images(self) -> int:
@@ -210,7 +229,12 @@ class ImageFolder(CustomDataset):
                 if data is not None:
                     return data
                 image = self._rand_another()
-        self._raise_nothing_readable()
+        reasons = Counter(map(why_unreadable, self.unreadable_images()[:1000]))
+        kinds = '; '.join(f'{n} × {reason}' for reason, n in reasons.most_common(3))
+        raise UserError(
+            f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
+            f'{self.max_refetch}), of {self.num_images} images below {self.img_prefix!r}: {kinds}'
+        )
 
     def _random_state(self, idx: int) -> AbstractContextManager[None]:
         seed, epoch = self._clock.tolist()
@@ -231,25 +255,44 @@ class ImageFolder(CustomDataset):
         # Reading fails in as many ways as there are storage backends and decoders.
         path, image = info['img_path'], info['sample_idx'] % self.num_images
         try:
-            results = load_image(info)
+            results = self._read(load_image, info)
             reason = 'not decodable'
         except Exception as error:
-            results = None
-            reason = f'{type(error).__name__}: {error}'
-        if results is None and not self._unreadable[image]:
-            self._unreadable[image] = 1
-            message = f'Unreadable image, another one takes its place: {path!r} ({reason})'
-            print_log(message, logger='current', level=logging.WARNING)
+            results, reason = None, _in_words(error)
+        if results is None and not self._marks[image] & 1:
+            self._marks[image] |= 1
+            if reason not in self._logged:  # by this process
+                self._logged.add(reason)
+                message = (
+                    f'Unreadable image, another one takes its place: {path!r} ({reason}). Others '
+                    'of this kind are counted'
+                )
+                print_log(message, logger='current', level=logging.WARNING)
         return results
 
-    def _raise_nothing_readable(self) -> None:
-        paths = self.unreadable_images()
-        raise UserError(
-            f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
-            f'{self.max_refetch}). Of {self.num_images} images below {self.img_prefix!r}, '
-            f'{len(paths)} turned out unreadable so far, e.g. {", ".join(map(repr, paths[:3]))}. '
-            'Is the storage mounted, and are the files images? The log names the reason for each.'
-        )
+    def _read(self, load_image: Any, info: dict) -> dict | None:
+        if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
+            return load_image(info)
+        data = get(info['img_path'], backend_args=load_image.backend_args)
+        pixels, notes = read_pixels(data)
+        for note in notes:
+            self._marks[info['sample_idx'] % self.num_images] |= 2 << NOTES.index(note)
+        size = pixels.shape[:2]
+        pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
+        return info | dict(img=pixels, img_shape=size, ori_shape=size)
+
+
+def why_unreadable(path: str) -> str:
+    """Why an image cannot be read, '' if it can."""
+    try:
+        read_pixels(get(path))
+    except Exception as error:
+        return _in_words(error)
+    return ''
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
 
 
 def derive_seeds(*entropy: int) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
@@ -83,3 +84,18 @@ def own_process_group(worker_id: int) -> None:
     The main process can then finish the round before it ends its workers. A ``worker_init_fn``.
     """
     os.setpgrp()
+
+
+def inner_datasets(dataset: Any) -> list[Any]:
+    """The datasets that a wrapper holds, an empty list for a dataset that wraps none."""
+    if getattr(dataset, 'datasets', None) is not None:
+        return list(dataset.datasets)
+    if getattr(dataset, 'dataset', None) is not None:
+        return [dataset.dataset]
+    return []
+
+
+def leaf_datasets(dataset: Any) -> list[Any]:
+    """The datasets below any depth of wrappers, in their order; ``[dataset]`` without a wrapper."""
+    inner = inner_datasets(dataset)
+    return [leaf for part in inner for leaf in leaf_datasets(part)] if inner else [dataset]

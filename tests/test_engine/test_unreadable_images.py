@@ -6,6 +6,8 @@ from mmengine.dataset import ConcatDataset
 from mmebm.engine.hooks import UnreadableImagesHook
 from mmebm.utils import UserError
 
+from .conftest import Nothing
+
 
 def spoil(folder, *numbers):
     for number in numbers:
@@ -38,6 +40,22 @@ def test_paths_and_share_are_reported_each_epoch(make_runner, folder, log_of, wo
             level = 'WARNING' if iteration == 2 else 'INFO'  # a warning where they are new
             assert f'{level} - {report}' in log
     assert str(file) in log
+
+
+def test_a_test_needs_no_training_data(make_runner, folder, log_of, image_folder):
+    """tools/test.py on a disk that holds the test images only."""
+    spoil(folder, 5)
+    loader = dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler'))
+    runner = make_runner(
+        [UnreadableImagesHook()],
+        dataset=dict(type='ImageFolder', data_root=str(folder / 'gone')),
+        test_dataloader=dict(dataset=image_folder(), **loader),
+        test_cfg=dict(),
+        test_evaluator=[Nothing()],
+    )
+    runner.test()
+    assert 'Unreadable: 1 of 8 test images (12.50%)' in log_of(runner)
+    assert '1 × no image of a known format' in log_of(runner)
 
 
 def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
