@@ -8,12 +8,11 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 """
 
 import codecs
-import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -26,7 +25,6 @@ from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import (
-    MAGIC_NUMBER,
     add_safe_globals,
     clear_safe_globals,
     get_safe_globals,
@@ -61,15 +59,13 @@ def load_checkpoint_safely(
             return load_file(path, device=str(map_location or 'cpu'))
         except SafetensorError as error:
             raise DamagedCheckpointError(_damaged(path, error)) from error
-    with path.open('rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'  # older files cannot be memory-mapped
-    if is_zip:
-        _check_expansion(path)
+    mmap = mmap and zipfile.is_zipfile(path)  # older files cannot be memory-mapped
+    _check_expansion(path)
     try:
         with warnings.catch_warnings(), _only_these_globals(_harmless_globals()):
             warnings.simplefilter('ignore')  # of the protocol of a pickle, which is refused
             checkpoint = torch.load(
-                str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
+                str(path), map_location=map_location, weights_only=True, mmap=mmap
             )
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         raise _explained(path, error) from error
@@ -150,11 +146,6 @@ def _explained(path: Path, error: Exception) -> ValueError:
                 "and plain values are loaded. If you trust the file's origin, save it again as "
                 'torch.save(dict(state_dict=...)).'
             )
-    if _is_plain_pickle(path):
-        return ValueError(
-            f'{path} is refused: it is a pickle, no file of torch.save, and loading it could run '
-            'code. If you trust its origin, save its weights as torch.save(dict(state_dict=...)).'
-        )
     return DamagedCheckpointError(_damaged(path, error))
 
 
@@ -168,34 +159,14 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def _check_expansion(path: Path) -> None:
     """Refuse a zip file that unpacks to more than itself, as a few kB may to any number of GB."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(item.file_size for item in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-        raise DamagedCheckpointError(_damaged(path, error)) from error
-    size = path.stat().st_size
-    if unpacked > size:
+    unpacked = 0
+    with suppress(zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(path) as archive:
+        unpacked = sum(item.file_size for item in archive.infolist())
+    if unpacked > path.stat().st_size:
         raise ValueError(
-            f'{path} is refused: its {size:,} bytes would unpack to {unpacked:,}, and torch.save '
-            'does not compress'
+            f'{path} is refused: {path.stat().st_size:,} bytes that would unpack to {unpacked:,}; '
+            'torch.save does not compress'
         )
-
-
-def _is_plain_pickle(path: Path) -> bool:
-    """Whether a file is a pickle to its end, and none that torch.save wrote before zip files.
-
-    Only reads opcodes. Some are letters, so a text may look like one that names no function.
-    """
-    found = False
-    with path.open('rb') as file:
-        try:
-            for opcode, argument, _ in pickletools.genops(file):
-                if argument == MAGIC_NUMBER:
-                    return False
-                found |= opcode.name in ('PROTO', 'GLOBAL', 'INST')
-        except (ValueError, OverflowError, MemoryError):  # truncated, or with impossible lengths
-            return False
-    return found
 
 
 def _harmless_globals() -> list[Callable]:
