@@ -5,23 +5,20 @@ import re
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
-from mmebm.backbones import load_backbone
 from tests.tools import load_tool
 
-from .common import ROOT, SEGMENTATION, StartHook, read, train, without_memory
+from .common import SEGMENTATION, StartHook, read, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
 try:
     import mmseg.models  # noqa: F401
-    from mmseg.structures import SegDataSample
 except ImportError as error:  # not installed, or OpenMMLab's own without mmcv's compiled ops
     pytest.skip(f'MMSegmentation cannot be imported: {error}', allow_module_level=True)
 
@@ -227,17 +224,6 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
 
 
 @pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
-def test_takes_what_was_finetuned(path, folder, tmp_path):
-    kind = kind_of(path)
-    save_pretrained(tmp_path / 'a.pth', kind, 'finetuned')
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg'))
-    filled = load_backbone(model.backbone, tmp_path / 'a.pth')
-    assert filled.share >= 0.9
-    assert filled.missing == ([] if kind == 'VisionTransformer' else NEW_NORMS)
-
-
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
 def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
     config = reduced(path, folder, tmp_path)
     model = MODELS.build(dict(config.model, _scope_='mmseg'))
@@ -283,31 +269,6 @@ def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
     assert labels.shape == (1, 70, 90)  # the validation's keep their size
     assert set(labels[0, :, :38].unique().tolist()) == {0}
     assert set(labels[0, :, 38:42].unique().tolist()) == {255}
-
-
-@pytest.mark.parametrize('path', SEGMENTATION)
-def test_environment_variables(path, monkeypatch):
-    monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
-    monkeypatch.setenv('DATA_ROOT', '/some where/ade')
-    config = Config.fromfile(ROOT / path)
-    assert config.default_hooks.pretrained_backbone.checkpoint == '/some where/epoch_1.pth'
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        assert loader.dataset.data_root == '/some where/ade'
-
-
-@pytest.mark.parametrize(
-    ('path', 'size'),
-    [(VIT, (64, 64)), (VIT, (70, 101)), (VIT, (45, 37)), (CONVNEXT, (70, 101)), (SWIN, (45, 37))],
-)
-def test_windows_cover_the_image(path, size, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg')).eval()
-    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
-    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    with torch.no_grad():
-        (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
-    assert result.seg_logits.data.shape == (150, *size)
-    assert result.pred_sem_seg.data.shape == (1, *size)
 
 
 @pytest.mark.slow

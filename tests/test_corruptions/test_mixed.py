@@ -63,23 +63,6 @@ def test_batches_stack(corruptions, dtype, image):
     assert clean.dtype == torch.uint8
 
 
-def test_float32_does_not_change_the_values(small):
-    mixture = MixedCorruption([GREY, NOISE], probs=(1, 0))
-    corrupted = mixture(dict(img=small))['img'][0]
-    assert corrupted.dtype == np.float32
-    np.testing.assert_array_equal(corrupted, Colorization()(dict(img=small))['img'][0])
-
-
-def test_mixture_of_mixtures(small):
-    inner = dict(type='MixedCorruption', corruptions=[COARSE, NOISE], probs=[0.5, 0.5])
-    mixture = MixedCorruption([GREY, inner])
-    assert mixture.dtype is np.float32
-    counts = draws(mixture, small, 800)
-    assert abs(counts['Colorization'] - 400) < 65
-    assert abs(counts['SuperResolution'] - 200) < 55
-    assert abs(counts['GaussianNoise'] - 200) < 55
-
-
 def test_configs_instances_and_classes(small):
     config = ConfigDict(
         type='MixedCorruption',
@@ -90,9 +73,3 @@ def test_configs_instances_and_classes(small):
     assert config.corruptions[0].type == 'mmpretrain.Colorization'  # the config is not modified
     noise = GaussianNoise((0.5, 0.5))
     assert MixedCorruption((noise,)).corruptions[0] is noise
-
-
-def test_corrupt_can_be_called_directly(small):
-    mixture = MixedCorruption([GREY, NOISE], probs=(1, 0))
-    corrupted = mixture.corrupt(small, np.random.default_rng(0))
-    assert corrupted.dtype == np.float32

@@ -118,31 +118,6 @@ def test_frozen_parameters_are_left_out():
     assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
 
 
-def test_a_classifier_has_the_rates_of_mmpretrain():
-    model = MODELS.build(
-        dict(
-            type='ImageClassifier',
-            backbone=BACKBONES['vit'],
-            head=dict(type='LinearClsHead', num_classes=2, in_channels=8),
-        )
-    )
-    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05))
-    config |= dict(paramwise_cfg=dict(layer_decay_rate=RATE, norm_decay_mult=0.0))
-    rates = []
-    for constructor in ('LearningRateDecay', 'LayerDecay'):
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            wrapper = build_optim_wrapper(
-                model, config | dict(constructor=f'{constructor}OptimWrapperConstructor')
-            )
-        rates.append(
-            {
-                group['param_name']: (group['lr'], group['weight_decay'])
-                for group in wrapper.optimizer.param_groups
-            }
-        )
-    assert rates[0] == rates[1]
-
-
 def test_a_backbone_that_does_not_tell_depths():
     model = Segmentor('vit')
     model.backbone = nn.Conv2d(3, 8, 1)

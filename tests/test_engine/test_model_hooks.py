@@ -98,13 +98,3 @@ class TestSinCosStart:
         resumed = make_config(self.hooks, max_epochs=2, resume=True)
         resumed.experiment_name += ' resumed'
         assert torch.equal(self.embedding(resumed), first)
-
-    def test_pretrained_backbones_win(self, make_config, tmp_path):
-        config = make_config(self.hooks)
-        weights = Runner.from_cfg(config).model.backbone.state_dict()
-        torch.save(dict(state_dict=weights), tmp_path / 'backbone.pth')
-        config.experiment_name += ' pretrained'
-        config.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth')
-        )
-        assert torch.equal(self.embedding(config), weights['pos_embed'][0, 1:])

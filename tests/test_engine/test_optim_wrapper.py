@@ -114,16 +114,3 @@ def test_default_is_what_the_device_is_fast_in(device, native, expected, monkeyp
     assert len(said) == (expected is torch.float32)  # nothing is switched off silently
     if expected is not torch.float16:
         assert not wrapper.loss_scaler.is_enabled()
-
-
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
-def test_the_context_computes_in_it(dtype):
-    model = build_algorithm()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    wrapper = OPTIM_WRAPPERS.build(
-        dict(type='MixedPrecisionOptimWrapper', dtype=dtype, optimizer=optimizer)
-    )
-    assert not wrapper.loss_scaler.is_enabled()
-    wrapper.initialize_count_status(model, 0, 1)
-    with wrapper.optim_context(model):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is getattr(torch, dtype)

@@ -71,29 +71,9 @@ def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
     assert not (work_dir / 'epoch_2.pth').exists()
 
 
-def test_one_image_never_stops_a_run(make_runner, folder):
-    spoil(folder, 1)
-    runner = make_runner([UnreadableImagesHook(max_share=0.0)])
-    runner.train()
-    assert runner.epoch == 2
-
-
 def test_wrapped_sets_are_counted_together(make_runner, image_folder, folder, log_of):
     spoil(folder, 1)
     dataset = ConcatDataset([image_folder(), image_folder(indices=[0, 2, 3])])
     runner = make_runner([UnreadableImagesHook()], dataset=dataset)
     runner.train()
     assert ': 1 of 11 training images' in log_of(runner)
-
-
-def test_marks_of_all_processes_are_united(make_runner, folder, log_of, monkeypatch):
-    paths = spoil(folder, 1)
-    other = [*paths, str(folder / 'read by another process.png')]
-    monkeypatch.setattr(
-        'mmebm.engine.hooks.unreadable_images.all_gather_object', lambda found: [found, other]
-    )
-    runner = make_runner([UnreadableImagesHook(max_share=0.25)])
-    runner.train()
-    assert ': 2 of 8 training images' in log_of(runner)
-    text = (Path(runner.work_dir) / 'unreadable_images.txt').read_text()
-    assert text.splitlines() == other
