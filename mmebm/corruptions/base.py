@@ -118,6 +118,8 @@ class BaseCorruption(BaseTransform):
 class MixedCorruption(BaseCorruption):
     """Draw one of several corruptions for each image (section 3.2 and Table 3).
 
+    Instead of one that changes nothing, as colorization of a grey image, another is drawn.
+
     The images of a batch must stack, so all corrupted ones are float32 if any of the corruptions
     returns float32 (noise, unless ``on_device``), else uint8. Clean images stay uint8. A mixture
     may contain mixtures.
@@ -165,8 +167,13 @@ class MixedCorruption(BaseCorruption):
         self, image: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[np.ndarray], BaseCorruption]:
         """Apply one of the corruptions; all return the same dtype and number of entries."""
-        chosen = self.corruptions[rng.choice(len(self._probs), p=self._probs)]
-        (corrupted, clean, *noise), applied = chosen.apply(image, rng)
+        probs = self._probs.copy()
+        while probs.any():
+            chosen = rng.choice(len(probs), p=probs / probs.sum())
+            (corrupted, clean, *noise), applied = self.corruptions[chosen].apply(image, rng)
+            if noise or not np.array_equal(corrupted, clean):
+                break
+            probs[chosen] = 0
         if self.on_device and not noise:
             noise = [np.array(NO_NOISE)]
         return [corrupted.astype(self.dtype, copy=False), clean, *noise], applied

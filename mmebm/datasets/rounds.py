@@ -83,7 +83,8 @@ def own_process_group(worker_id: int) -> None:
 
     The main process can then finish the round before it ends its workers. A ``worker_init_fn``.
     """
-    os.setpgrp()
+    if hasattr(os, 'setpgrp'):  # not on Windows
+        os.setpgrp()
 
 
 def inner_datasets(dataset: Any) -> list[Any]:

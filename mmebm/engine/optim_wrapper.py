@@ -1,6 +1,7 @@
 """Mixed precision on any device."""
 
 from contextlib import contextmanager
+from math import inf
 
 import torch
 from mmengine.device import get_device
@@ -48,6 +49,21 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
             self._scale_update_param = checked_number('loss_scale', loss_scale, above=0)
             scaler.update(init_scale=self._scale_update_param)
         self.loss_scaler = torch.amp.GradScaler(**scaler)
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rates by group, that of most parameters first, which is the one logged."""
+        rates = super().get_lr()
+        sizes = [sum(p.numel() for p in group['params']) for group in self.param_groups]
+        order = sorted(range(len(sizes)), key=lambda group: -sizes[group])
+        return rates | dict(lr=[rates['lr'][group] for group in order])
+
+    def state_dict(self) -> dict:
+        """As MMEngine's; a loss scale of 0 or infinity, which would stay, is not kept."""
+        state = super().state_dict()
+        scale = state['loss_scaler'].get('scale', 1.0)
+        if not 0 < scale < inf:
+            state['loss_scaler']['scale'] = self.loss_scaler._init_scale
+        return state
 
     @contextmanager
     def optim_context(self, model: nn.Module):

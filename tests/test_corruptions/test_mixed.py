@@ -73,3 +73,12 @@ def test_configs_instances_and_classes(small):
     assert config.corruptions[0].type == 'mmpretrain.Colorization'  # the config is not modified
     noise = GaussianNoise((0.5, 0.5))
     assert MixedCorruption((noise,)).corruptions[0] is noise
+
+
+def test_what_changes_nothing_is_drawn_again():
+    grey = np.random.default_rng(0).integers(0, 256, (9, 10, 1), dtype=np.uint8).repeat(3, axis=2)
+    counts = draws(MixedCorruption([GREY, COARSE, NOISE], probs=[0.6, 0.2, 0.2]), grey, 200)
+    assert 'Colorization' not in counts
+    assert min(counts.values()) > 60
+    corrupted, clean = MixedCorruption([GREY])(dict(img=grey))['img']  # there are no others
+    np.testing.assert_array_equal(corrupted, clean)

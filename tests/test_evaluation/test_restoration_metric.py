@@ -61,15 +61,18 @@ def test_figures_against_independent_ones():
 
 
 def test_perfect_images_give_infinite_psnr_and_a_finite_gain():
-    untouched = sample(0, 0, 'Identity')
-    perfect = sample(10, 0, 'Solved')
-    spoilt = sample(0, 10, 'Spoilt')
-    metrics = evaluate([untouched, perfect, spoilt])
-    assert metrics['restoration/Identity/psnr'] == math.inf
-    assert metrics['restoration/Identity/ssim'] == pytest.approx(1)
-    gain = 100 - metrics['restoration/Solved/psnr_corrupted']
-    loss = metrics['restoration/Spoilt/psnr'] - 100
-    assert metrics['restoration/psnr_gain'] == pytest.approx((0 + gain + loss) / 3)
+    metrics = evaluate([sample(10, 0, 'Solved'), sample(10, 3, 'Improved')])
+    assert metrics['restoration/Solved/psnr'] == math.inf
+    assert metrics['restoration/Solved/ssim'] == pytest.approx(1)
+    gains = [100 - metrics['restoration/Solved/psnr_corrupted'], 20 * math.log10(10 / 3)]
+    assert metrics['restoration/psnr_gain'] == pytest.approx(np.mean(gains), abs=1e-3)
+
+
+def test_images_that_were_not_corrupted_are_left_out():
+    """Grey images, say, of a mixture with colorization."""
+    changed, unchanged = sample(10, 3, 'Mask'), sample(0, 2, 'Colorization', seed=1)
+    assert evaluate([changed, unchanged]) == evaluate([changed])
+    assert evaluate([unchanged])['restoration/psnr_gain'] < 0  # there are no others
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
