@@ -53,7 +53,7 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
     def get_lr(self) -> dict[str, list[float]]:
         """Learning rates by group, that of most parameters first, which is the one logged."""
         rates = super().get_lr()
-        sizes = [sum(p.numel() for p in group['params']) for group in self.param_groups]
+        sizes = [sum(p.numel() for p in group['params']) for group in self.optimizer.param_groups]
         order = sorted(range(len(sizes)), key=lambda group: -sizes[group])
         return rates | dict(lr=[rates['lr'][group] for group in order])
 
