@@ -49,13 +49,12 @@ from .corruptions import (
     SuperResolution,
 )
 from .datasets import ImageFolder, RoundSampler
-from .engine import (
+from .engine import LayerDecayOptimWrapperConstructor, MixedPrecisionOptimWrapper
+from .engine.hooks import (
     BoundedHistoryHook,
     FiniteLossHook,
     GracefulStopHook,
-    LayerDecayOptimWrapperConstructor,
     MissedValidationHook,
-    MixedPrecisionOptimWrapper,
     NeighbourAccuracyHook,
     PretrainedBackboneHook,
     ReproducibleEpochsHook,

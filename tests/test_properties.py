@@ -1,11 +1,10 @@
-"""Properties that hold for any image, size and option: corruptions, masks, tiles, conversions.
+"""Properties that hold for any image, size and option: corruptions, masks, configs.
 
 Hypothesis draws the same examples each time, so that no run is red by chance.
 """
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
@@ -15,7 +14,6 @@ from mmebm.conversion.timm_families import merge_order_from_timm, merge_order_to
 from mmebm.corruptions.degradations import blend_with_noise, pixelate
 from mmebm.corruptions.masking import blank_pixels, block_mask, grid_mask
 from mmebm.utils.config_text import parse_config_text
-from mmebm.utils.tiles import Tiling, add_change, blend_weights, padded_length, tile_starts
 
 pytestmark = pytest.mark.slow  # many cases, some seconds in all
 

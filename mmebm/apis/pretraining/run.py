@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
 from ...conversion import timm_call, to_mmpretrain_file, to_timm_file
-from ...engine import ProgressHook, runner_of
+from ...engine import runner_of
+from ...engine.hooks import ProgressHook
 from ...engine.optim_wrapper import default_dtype
 from ...utils import checked_bool, checked_int, checked_number
 from ...utils.checkpoint import newest_sound_checkpoint
