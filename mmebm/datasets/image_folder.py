@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-from ..utils import checked_int, fixed_random_state
+from ..utils import UserError, checked_int, fixed_random_state
 
 # What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
 # range is not standardised (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
@@ -251,7 +251,7 @@ class ImageFolder(CustomDataset):
 
     def _raise_nothing_readable(self) -> None:
         paths = self.unreadable_images()
-        raise RuntimeError(
+        raise UserError(
             f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
             f'{self.max_refetch}). Of {self.num_images} images below {self.img_prefix!r}, '
             f'{len(paths)} turned out unreadable so far, e.g. {", ".join(map(repr, paths[:3]))}. '

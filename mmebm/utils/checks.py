@@ -11,6 +11,10 @@ from numbers import Integral, Real
 import numpy as np
 
 
+class UserError(RuntimeError):
+    """A message for the user, where no built-in exception fits; see ``mmebm/cli/errors.py``."""
+
+
 def checked_bool(name: str, value: bool) -> bool:
     """Return ``value`` if it is True or False.
 

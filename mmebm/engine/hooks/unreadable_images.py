@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...datasets import leaf_datasets
+from ...utils import UserError
 
 
 @HOOKS.register_module()
@@ -81,7 +82,7 @@ class UnreadableImagesHook(Hook):
         log = runner.logger.warning if new else runner.logger.info
         log(f'{report}; others took their place. Paths: {file}')
         if len(paths) > max(1, self.max_share * total):
-            raise RuntimeError(
+            raise UserError(
                 f'{count} are unreadable, more than max_share={self.max_share:.2%} of '
                 f'UnreadableImagesHook allows. Their paths are in {file}. Repair or remove them, '
                 'or raise max_share, and resume.'
