@@ -56,10 +56,10 @@ def runner_of(config: Config) -> Runner:
 
 def _use_gloo(config: Config) -> None:
     # MMEngine selects a GPU before it opens the process group, so it is opened here
-    dist_cfg = (config.get('env_cfg') or {}).get('dist_cfg') or {}
-    timeout = dist_cfg.get('timeout')
-    timeout = None if timeout is None else datetime.timedelta(seconds=timeout)
-    distributed.init_process_group('gloo', timeout=timeout)
+    if not distributed.is_initialized():
+        seconds = ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+        timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
+        distributed.init_process_group('gloo', timeout=timeout)
     # otherwise MMEngine passes a GPU's number to its model wrapper
     wrapper = config.get('model_wrapper_cfg') or ConfigDict(
         type='MMDistributedDataParallel',

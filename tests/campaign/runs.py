@@ -127,14 +127,9 @@ class Command:
     """A command in a process of its own, with its own group, which starts at once."""
 
     def __init__(self, tool: str, arguments: list, output: Path, kill=(), **environment: str):
-        """Start ``tools/train.py ARGUMENTS`` and the like.
+        """Start ``tools/train.py ARGUMENTS`` and the like; what it prints is added to ``output``.
 
-        Args:
-            tool: 'train', 'test' or 'mmebm'.
-            arguments: of the command line.
-            output: gets what it prints; appended to.
-            kill: a moment of sabotage.py and its number.
-            environment: variables on top of this process's.
+        ``kill`` is a moment of sabotage.py and its number.
         """
         self.output = Path(output)
         self.output.touch()
@@ -205,13 +200,7 @@ def _become(tool: str, arguments: list[str], output: str, kill: tuple, environme
 
 
 class Runs:
-    """Runs of one config, in one process or several, and what an undisturbed one leaves.
-
-    Args:
-        folder: gets a work dir and the output of each.
-        config: the file.
-        processes: of each run.
-    """
+    """Runs of one config, in one process or several, and what an undisturbed one leaves."""
 
     def __init__(self, folder: Path, config: Path, processes: int = 1):
         self.folder, self.config, self.processes = folder, config, processes

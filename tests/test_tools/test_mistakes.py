@@ -1,76 +1,28 @@
 """tools/train.py: a mistake of the user is one line and exit code 2, a defect a stack trace."""
 
 import os
-import pickle
 import signal
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import mistake, one_line_errors
 from mmebm.models import EnergyRestorationAlgorithm
 from mmebm.utils import UserError
+from tests.campaign.runs import mixed, write_config, write_images
 from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[2]
 train, evaluate = load_tool('train'), load_tool('test')
-
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
-    img_size=8,
-    patch_size=4,
-    out_type='avg_featmap',
-)
-
-
-def config_text(folder, **changes):
-    """A small run of our method on the images in ``folder``."""
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='Resize', scale=(8, 8)),
-        dict(type='GriddedMask', patch_size=4, ratio=0.5),
-        dict(type='PackInputs'),
-    ]
-    loader = dict(
-        batch_size=2,
-        drop_last=True,
-        collate_fn=dict(type='default_collate'),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(type='ImageFolder', data_root=str(folder), pipeline=pipeline),
-    )
-    config = dict(
-        default_scope='mmpretrain',
-        custom_imports=dict(imports=['mmebm'], allow_failed_imports=False),
-        folder=str(folder),
-        model=dict(
-            type='EnergyRestorationAlgorithm',
-            backbone=VIT,
-            head=dict(type='EnergyHead', in_channels=16),
-            data_preprocessor=dict(type='SelfSupDataPreprocessor', mean=[0] * 3, std=[255] * 3),
-        ),
-        train_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-        param_scheduler=[dict(type='LinearLR', end=1, convert_to_iter_based=True)],
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        test_dataloader=loader,
-        test_cfg=dict(),
-        test_evaluator=dict(type='EnergyMetric'),
-        experiment_name=Path(folder).parent.name,
-    )
-    return ''.join(f'{name} = {value!r}\n' for name, value in (config | changes).items())
 
 
 @pytest.fixture(autouse=True)
@@ -80,14 +32,14 @@ def environment(monkeypatch, tool_process):
 
 @pytest.fixture
 def config(tmp_path):
-    images = tmp_path / 'images'
-    images.mkdir()
-    for name in 'abcd':
-        Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(images / f'{name}.png')
+    """A small run of our method on four images."""
+    write_images(tmp_path / 'images', 4)
     (tmp_path / 'empty').mkdir()
-    path = tmp_path / 'config.py'
-    path.write_text(config_text(images))
-    return path
+    config = mixed(tmp_path / 'images', tmp_path / 'images', epochs=1)
+    config['train_dataloader'].update(num_workers=0, persistent_workers=False, batch_size=2)
+    config.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    config.update(folder=str(tmp_path / 'images'), experiment_name=tmp_path.name)
+    return write_config(tmp_path / 'config.py', config)
 
 
 def line_of(tool, capsys, *arguments):
@@ -113,24 +65,23 @@ OPTIONS = [
     ('model.backbone.patchsize=4', ['VisionTransformer', 'patchsize'], True),
     ('model.backbone.patch_size=0', ['model', 'ZeroDivisionError'], True),
     ('model.num_steps=-1', ['num_steps', '-1'], True),
-    ('model.head.in_channels=17', ['in_channels=17', 'in_channels=16'], True),
+    ('model.head.in_channels=17', ['in_channels=17', 'in_channels=32'], True),
     ('model.type=EnergyRestoration', ['EnergyRestoration is not in'], True),
     ('model=3', ['model'], True),
     ('train_dataloader.batchsize=3', ['dataloader', 'batchsize'], True),
     ('train_dataloader.batch_size=0', ['batch_size', '0'], True),
     ('train_dataloader.dataset.type=ImageFoldr', ['dataloader', 'ImageFoldr'], True),
-    ('train_dataloader.dataset.pipeline.2.patchsize=3', ['GriddedMask', 'patchsize'], True),
+    ('train_dataloader.dataset.pipeline.2.probz=3', ['MixedCorruption', 'probz'], True),
     ('train_dataloader.dataset.data_root=gone', ['gone', 'data_root'], True),
     ('train_dataloader.dataset.data_root={empty}', ['No image below', 'empty'], True),
     ('train_dataloader.batch_size=5', ['4 training images', 'at most 4'], True),
-    ('optim_wrapper.optimizer.lrr=1', ['optim wrapper', 'SGD', 'lrr'], True),
+    ('optim_wrapper.optimizer.lrr=1', ['optim wrapper', 'AdamW', 'lrr'], True),
     ('optim_wrapper.optimizer.lr=abc', ['optim wrapper', "'str'"], True),
-    ('param_scheduler.0.start_facto=1', ['param scheduler', 'start_facto'], True),
+    ('param_scheduler.0.eta_mim=1', ['param scheduler', 'eta_mim'], True),
     ('train_cfg.max_epoch=3', ['train loop', 'max_epoch'], True),
     ('randomness.sede=3', ['sede'], False),
-    ('custom_hooks=3', ['hooks'], True),
     ('train_cfg=None', ['train_cfg'], False),
-    ('resume=True load_from=gone.pth', ['gone.pth does not exist'], True),
+    ('resume=True load_from=gone.pth', ['gone.pth does not exist'], False),
 ]
 
 
@@ -154,7 +105,6 @@ def test_a_mistake_in_an_option(config, capsys, options, expected, logged):
         ("custom_imports = dict(imports=['no_such_module'])", 'no_such_module'),
         ('train_dataloaders = dict()', 'train_dataloader'),
         ('train_dataloader = None', 'config.py'),
-        ("_base_ = 'gone.py'", 'gone.py'),
     ],
 )
 def test_a_mistake_in_the_config_file(config, capsys, text, expected):
@@ -174,12 +124,11 @@ def test_a_checkpoint_of_another_network(config, capsys):
     out = ['--work-dir', str(config.parent / 'out')]
     train.main([str(config), *out])
     checkpoint = config.parent / 'out' / 'epoch_1.pth'
-    evaluate.main([str(config), str(checkpoint), *out])
     resnet = dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)
     head = dict(type='EnergyHead', in_channels=32)
-    other, model = config.with_name('resnet.py'), Config.fromfile(config).model
-    changes = dict(model=dict(model, backbone=resnet, head=head), experiment_name='resnet')
-    other.write_text(config_text(config.parent / 'images', **changes))
+    other = config.with_name('resnet.py')
+    model = dict(backbone=dict(resnet, _delete_=True), head=head)
+    other.write_text(f"_base_ = 'config.py'\nmodel = {model}\nexperiment_name = 'resnet'\n")
     for tool, *arguments in (
         (evaluate, checkpoint),
         (train, '--cfg-options', f'load_from={checkpoint}'),
@@ -189,7 +138,7 @@ def test_a_checkpoint_of_another_network(config, capsys):
         assert f'{checkpoint} belongs to another network' in line
     # with another image size it is still the same backbone
     options = ['model.backbone.img_size=16', f'load_from={checkpoint}']
-    options += ['train_dataloader.dataset.pipeline.1.scale=(16,16)', 'experiment_name=larger']
+    options += ['train_dataloader.dataset.pipeline.1.scale=16', 'experiment_name=larger']
     train.main([str(config), *out, '--cfg-options', *options])
 
 
@@ -201,7 +150,7 @@ def test_a_mistake_in_the_data(config, capsys, workers):
         file.write(f"train_dataloader['dataset']['pipeline'].insert(2, {second})\n")
     options = ['--cfg-options', f'train_dataloader.num_workers={workers}']
     line = line_of(train, capsys, config, '--work-dir', config.parent / 'out', *options)
-    assert 'GriddedMask' in line
+    assert 'uint8' in line
     assert 'Traceback' not in line
 
 
@@ -311,11 +260,3 @@ class TestInterruption:
         with pytest.raises(SystemExit), one_line_errors('tool.py'):
             load()
         assert not any(worker.is_alive() for worker in started[0]._workers)
-
-
-def test_a_plain_pickle_is_refused_as_code(config, capsys):
-    path = config.with_name('weights.pkl')
-    path.write_bytes(pickle.dumps(dict(state_dict=os.getcwd), protocol=2))
-    assert 'weights.pkl is refused' in line_of(
-        *(evaluate, capsys, config, path, '--work-dir', config.parent / 'out')
-    )
