@@ -1,6 +1,7 @@
 """Shared by ``tools/train.py`` and ``tools/test.py``: from a command line to a config."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmpretrain.registry import MODELS
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.state_dict import fit_of
 from .config_check import check_config
+from .errors import rank_on_machine
 
 # MMPretrain's, for BEiT
 TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
@@ -24,10 +26,8 @@ class ConfigOptions(DictAction):
         try:
             super().__call__(parser, namespace, values, option)
         except (AssertionError, ValueError) as error:
-            given = ' '.join(values)
-            raise argparse.ArgumentError(
-                self, f"takes KEY=VALUE or KEY='[a,b]', got {given}"
-            ) from error
+            text = f"takes KEY=VALUE or KEY='[a,b]', got {' '.join(values)}"
+            raise argparse.ArgumentError(self, text) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +74,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config file with the common arguments merged in; raises as :func:`read_config`."""
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
+    os.environ.setdefault('LOCAL_RANK', rank_on_machine())  # MMEngine reads it under Open MPI, too
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return cfg
 

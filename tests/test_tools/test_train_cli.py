@@ -22,7 +22,8 @@ train, evaluate = load_tool('train'), load_tool('test')
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')  # else the tools set it
     write_images(tmp_path / 'images', 8)
     config = mixed(tmp_path / 'images', tmp_path / 'images', epochs=2)
     config['train_dataloader'].update(num_workers=0, persistent_workers=False, batch_size=2)
