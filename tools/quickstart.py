@@ -28,14 +28,9 @@ from mmebm.apis import find_images
 from mmebm.apis.picture_files import FORMATS
 from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import one_line_errors
-from mmebm.cli.launch import (
-    ConfigOptions,
-    build_runner,
-    check_checkpoint,
-    check_work_dir,
-    read_config,
-)
+from mmebm.cli.launch import ConfigOptions, read_config
 from mmebm.cli.parser import OneLineParser
+from mmebm.engine import runner_of
 from mmebm.evaluation import loaders_per_corruption, metrics_per_corruption
 from mmebm.utils.tables import print_table
 from mmebm.visualization import Chain, draw_chains, to_chains
@@ -258,13 +253,11 @@ def run(args: argparse.Namespace) -> int:
     folder = work_dir / 'photos'
     config = training_config(folder, work_dir, args.cfg_options)
     config.resume = args.resume
-    check_checkpoint(config)
-    check_work_dir(config)
     prepare(photographs(args.data, console), folder, console)
     # An epoch has the same number of samples for eight images as for five hundred.
     repeats = max(1, round(config.samples_per_epoch / len(find_images(folder / 'train'))))
     config.train_dataloader.dataset.setdefault('repeats', repeats)
-    runner = build_runner(config, local_rank=0)
+    runner = runner_of(config)
     columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]
     with Progress(*columns, console=console) as progress:
         runner.register_hook(ProgressHook(progress))

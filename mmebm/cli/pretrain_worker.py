@@ -9,9 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..apis.pretraining.run import train_with
+from ..engine.runner import close_process_group, runner_of
 from ..utils.checkpoint import newest_sound_checkpoint
 from .errors import one_line_errors
-from .launch import build_runner, close_process_group
 from .pretrain_command import GO_ON
 
 
@@ -24,7 +24,7 @@ def main(out: str) -> None:
             loader.pop('worker_init_fn', None)  # in this process's group, with which they end
         config.load_from = newest_sound_checkpoint(out).path
         config.resume = config.load_from is not None
-        train_with(config, lambda cfg: build_runner(cfg, 0))
+        train_with(config, runner_of)
         close_process_group()
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmebm.cli import launch
 from mmebm.engine import runner as engine_runner
 from mmebm.utils import freed_memory, keep_freed_memory
 
@@ -50,5 +49,5 @@ def test_the_tools_keep_it_where_there_is_no_gpu(gpu, monkeypatch):
     runner = SimpleNamespace(logger=logging.getLogger('test'), **nothing)
     monkeypatch.setattr(engine_runner.Runner, 'from_cfg', lambda cfg: runner)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    assert launch.build_runner(Config(dict(launcher='none')), local_rank=0) is runner
+    assert engine_runner.runner_of(Config(dict(launcher='none'))) is runner
     assert calls == ([] if gpu else ['kept'])
