@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm, RestorationInferencer
+from mmebm import Damage, EnergyRestorationAlgorithm, EnergySortingAlgorithm, Restorer
 from mmebm.evaluation import knn_predict
 from mmebm.models.data_preprocessor import add_noise
 
@@ -218,8 +218,8 @@ def test_a_resumed_run_and_its_checkpoint(config, tmp_path, monkeypatch):
     config = Config({**config, 'val_dataloader': config.train_dataloader})  # how to load an image
     chains = []
     for device in 'cpu', str(DEVICE):
-        restore = RestorationInferencer(checkpoint, config=config, device=device)
-        chains.append(restore(image, corruption=dict(type='Colorization')))
+        restore = Restorer(checkpoint, config=config, device=device)
+        chains.append(restore(restore.crop(image), Damage(corruption=dict(type='Colorization'))))
     first, second = (torch.as_tensor(np.asarray(chain.images)) for chain in chains)
     torch.testing.assert_close(first, second, rtol=1e-3, atol=0.5)
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from mmebm.models.chain import Chain
 from mmebm.utils.run_history import Record
-from mmebm.visualization import Chain
 from mmebm.visualization.page import Chart, Curve, histogram, line_chart, number, thin, write_page
 from mmebm.visualization.report_page import (
     Energies,

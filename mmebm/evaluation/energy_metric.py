@@ -7,8 +7,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
+from ..models.chain import heat_map
 from ..utils import checked_bool
-from ..utils.heat_map import heat_map
 from .samples import by_corruption, required
 
 
@@ -20,7 +20,7 @@ class ImageEnergies:
         corruption: its name, or None.
         clean, corrupted: the energies.
         heat: where the descent changes the corrupted image, ``(H, W)`` float32 in grey levels: see
-            :func:`mmebm.utils.heat_map.heat_map`. None if it is not wanted.
+            :func:`mmebm.models.chain.heat_map`. None if it is not wanted.
     """
 
     corruption: str | None

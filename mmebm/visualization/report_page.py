@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..models.chain import Chain, to_uint8
 from ..utils.run_history import Record
-from .chains import Chain, to_uint8
 from .page import Chart, Curve, Picture, number, render
 
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric

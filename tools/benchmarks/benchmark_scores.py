@@ -32,12 +32,6 @@ import cv2
 import numpy as np
 import sklearn.datasets
 import torch
-from rich.console import Console
-from rich.progress import track
-from sklearn.decomposition import PCA
-from sklearn.metrics import average_precision_score
-
-from mmebm.apis import Picture, WholeImageRestorer, find_images, read_picture, to_bytes
 from mmebm.apis.scoring import (
     bytes_per_pixel,
     corruption_series,
@@ -45,10 +39,16 @@ from mmebm.apis.scoring import (
     knn_distance,
     score_picture,
 )
+from mmebm.utils.heat_map import heat_map
+from rich.console import Console
+from rich.progress import track
+from sklearn.decomposition import PCA
+from sklearn.metrics import average_precision_score
+
+from mmebm.apis import Picture, WholeImageRestorer, find_images, read_picture, to_bytes
 from mmebm.evaluation.energy_metric import auroc
 from mmebm.models.energy_head import pool_features
 from mmebm.utils import checked_int
-from mmebm.utils.heat_map import heat_map
 from mmebm.utils.tables import markdown_table, print_table, write_csv
 
 # S side of an image, M images, D channels of a feature. An image is (S, S, 3) uint8 BGR.

@@ -34,12 +34,17 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmebm.apis import RestorationInferencer, find_images
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.restore_command import chosen_corruption
+from mmebm.restorer import (
+    Damage,
+    Restorer,
+    draw_chains,
+    find_images,
+    parse_corruption,
+    to_uint8,
+)
 from mmebm.utils.run_history import read_history
-from mmebm.visualization import draw_chains, to_uint8
 from mmebm.visualization.benchmark_page import draw_results, summarised
 
 # Figure 3's, in pixels of 224² images.
@@ -139,10 +144,14 @@ def chosen_images(path: str | None, count: int) -> list[Path | np.ndarray]:
 
 def figure_1(args: argparse.Namespace) -> np.ndarray:
     """A row per image: the original, then the chain from corrupted to restored."""
-    restore = RestorationInferencer(args.checkpoint, args.config)
-    corruption = chosen_corruption(args.corruption)
+    restore = Restorer(args.checkpoint, args.config)
+    corruption = parse_corruption(args.corruption)
     chains = [
-        restore(image, corruption, args.num_steps, args.seed, index)
+        restore(
+            restore.crop(image),
+            Damage(None, None, False, corruption, args.seed, index),
+            args.num_steps,
+        )
         for index, image in enumerate(chosen_images(args.images, args.num))
     ]
     return draw_chains(chains, across=2 if len(chains) > 2 else 1)
@@ -179,12 +188,12 @@ def figure_3(args: argparse.Namespace) -> Figure:
         name, sign, checkpoint = pair.partition('=')
         if not (name and sign and checkpoint):
             raise ValueError(f'--network takes NAME=CHECKPOINT, got {pair!r}')
-        networks[name] = RestorationInferencer(checkpoint)
-    usual = RestorationInferencer(args.checkpoint, args.config)
+        networks[name] = Restorer(checkpoint)
+    usual = Restorer(args.checkpoint, args.config)
     images = chosen_images(args.images, args.num)
     scale = args.scale
     if scale is None:
-        scale = usual(images[0], None, 0).images.shape[1] / PAPER_SIZE
+        scale = usual.size[0] / PAPER_SIZE
     if not scale > 0:
         raise ValueError(f'--scale must be > 0, got {scale}')
     corruptions = figure_3_corruptions(scale)
@@ -196,7 +205,11 @@ def figure_3(args: argparse.Namespace) -> Figure:
     for title, corruption in corruptions.items():
         restore = networks.get(corruption['type'], usual)
         chains = [
-            restore(image, corruption, args.num_steps, args.seed, index)
+            restore(
+                restore.crop(image),
+                Damage(None, None, False, corruption, args.seed, index),
+                args.num_steps,
+            )
             for index, image in enumerate(images)
         ]
         triptychs[title] = [(c.images[0], c.clean, c.images[-1]) for c in chains]

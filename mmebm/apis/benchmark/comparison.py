@@ -22,6 +22,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ...restorer import find_images
 from ...utils import nearest_name
 from ...utils.device import device_name
 from ...utils.run_history import read_history
@@ -40,7 +41,6 @@ from ...visualization.benchmark_page import (
     summarised,
 )
 from ...visualization.page import Curve, write_page
-from ..restoration import find_images
 from .compute import seconds_spent
 from .configs import (
     SCRATCH,

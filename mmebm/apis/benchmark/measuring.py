@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from ...backbones import set_sincos_position_embedding
 from ...evaluation.backbone_check import channels
 from ...evaluation.knn import knn_predict
+from ...restorer import find_images
 from ...utils.checkpoint import load_checkpoint_safely
 from ...utils.whole_files import WholeFilesBackend
 from ..features import FeatureExtractor
-from ..restoration import find_images
 from .options import class_folders
 
 NEIGHBOURS = 20

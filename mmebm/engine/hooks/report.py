@@ -26,12 +26,12 @@ from ...evaluation.knn import nearest
 from ...evaluation.samples import by_corruption
 from ...models.autoencoder import RestorationAutoEncoder
 from ...models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
+from ...models.chain import Chain, to_uint8
 from ...models.features import pooled_features
 from ...utils import checked_int, checked_number
 from ...utils.device import device_name
 from ...utils.run_history import read_history
 from ...version import __version__
-from ...visualization import Chain, to_chains, to_uint8
 from ...visualization.page import write_page
 from ...visualization.report_page import Energies, Neighbours, RunReport, report_page
 from .unreadable_images import UnreadableImagesHook
@@ -275,7 +275,7 @@ def make_chains(model: nn.Module, held_out: Sequence[HeldOut]) -> list[Chain]:
     batch = _collated(held_out)
     data = model.data_preprocessor(batch, False)
     if isinstance(model, BaseEnergyAlgorithm):
-        return to_chains(model, data['inputs'], data['data_samples'])
+        return model.validation_chains(data['inputs'], data['data_samples'])
     if not isinstance(model, RestorationAutoEncoder):
         return []
     chains = []
