@@ -56,7 +56,9 @@ def start(args: argparse.Namespace):
     check_address(args.host, args.port)
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
     try:
-        from .demo_page import STYLE, build_page, theme
+        import gradio as gr
+
+        from .demo_page import STYLE, build_page
     except ModuleNotFoundError as error:
         if error.name != 'gradio':
             raise
@@ -81,6 +83,7 @@ def start(args: argparse.Namespace):
         inbrowser=args.browser,
         prevent_thread_lock=True,
         quiet=True,
+        show_error=True,
         share=False,
         max_file_size=int(args.max_upload * 2**20),
         enable_monitoring=False,
@@ -88,7 +91,7 @@ def start(args: argparse.Namespace):
         mcp_server=False,
         footer_links=[],
         app_kwargs=dict(middleware=middleware, docs_url=None, redoc_url=None),
-        theme=theme(),
+        theme=gr.themes.Default(font=['sans-serif'], font_mono=['monospace']),  # not from the web
         css=STYLE,
     )
     print(f'mmebm demo: {page.local_url}', flush=True)

@@ -27,15 +27,16 @@ from ..restorer.scoring import scored_size
 PAINTED, AS_IT_IS, AS_TRAINED = 'painted', 'none', 'config'
 NAMES = [n for n in corruptions.__all__ if n not in ('BaseCorruption', 'MixedCorruption')]
 OF_THE_NETWORK = ('fill', 'mean', 'on_device', 'seed', 'std', 'to_rgb', 'weights')  # not shown
-EXAMPLES = dict(  # for options that have no default
-    patch_size=8, ratio=0.5, scale=4, num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2),
-    sigma_range=(2, 2), quality_range=(10, 10), low_range=(0.05, 0.05), width=0.1,
-)  # fmt: skip
+# for options that have no default
+EXAMPLES = dict(patch_size=8, ratio=0.5, num_blocks=25, area_range=(0.02, 0.05), scale=4, width=0.1)
+EXAMPLES |= dict(aspect_range=(0.5, 2), sigma_range=(2, 2), quality_range=(9, 9))
+EXAMPLES |= dict(low_range=(0.1, 0.1))
 LONGEST = 4  # times the short side: what is longer is cut
 STYLE = """
 .gradio-container { max-width: 1280px !important; margin: auto !important }
 #samples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; padding: 0 }
 #slider img { object-fit: contain !important }
+#figures { overflow-x: auto; max-width: 80vw } #figures td, #figures th { padding: 2px 8px }
 """
 
 
@@ -149,12 +150,7 @@ def figures(chain: Chain) -> str:
         rows['PSNR in dB'] = [f'{chain.psnr[n]:.2f}' for n in steps]
         rows['SSIM'] = [f'{ssim_of(chain.images[n], chain.clean):.3f}' for n in steps]
     lines = (f'<tr><th>{k}</th>{"".join(f"<td>{v}</td>" for v in r)}</tr>' for k, r in rows.items())
-    return f'<div style="overflow-x: auto"><table>{"".join(lines)}</table></div>'
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's, with the fonts of the system: its own come from the web."""
-    return gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
+    return f'<table>{"".join(lines)}</table>'
 
 
 def build_page(restorer: Restorer, name: str) -> gr.Blocks:
@@ -163,31 +159,25 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
     samples = [getattr(skimage.data, n)() for n in ('chelsea', 'coffee', 'astronaut', 'rocket')]
     samples += [sklearn.datasets.load_sample_image(f'{n}.jpg') for n in ('china', 'flower')]
     small = [ImageOps.fit(Image.fromarray(pixels), (144, 144)) for pixels in samples]
-    choices, trained = demo.choices(), restorer.model.num_steps
-    text = ' '.join(demo.words(choices[0][1]))
-    own = min(height, width)
-    side, fixed = max(own, min(256, 4 * own)), dict(interactive=False, buttons=[])
+    choices, trained, own = demo.choices(), restorer.model.num_steps, min(height, width)
+    side, text = max(own, min(256, 4 * own)), ' '.join(demo.words(choices[0][1]))
+    fixed = dict(interactive=False, buttons=[], format='png')
     with gr.Blocks(title=f'mmebm: {name}', analytics_enabled=False) as page:
         gr.Markdown(f'## Restoring by descent on an energy\n`{name}`: images of {width} × {height}')
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                image = gr.Image(
-                    samples[0], label='Image: drop one here, or take a sample', type='filepath',
-                    sources=['upload', 'clipboard'], height=230, format='png', elem_id='image',
-                )  # fmt: skip
+                sources = dict(type='filepath', sources=['upload', 'clipboard'])
+                image = gr.Image(samples[0], label='Image', height=230, elem_id='image', **sources)
                 # Gradio would open it; the path goes on unopened: all is checked where it is read.
                 image.preprocess = lambda payload: None if payload is None else payload.path
-                gallery = gr.Gallery(
-                    small, show_label=False, columns=6, height=72, allow_preview=False,
-                    elem_id='samples', **fixed,
-                )  # fmt: skip
+                layout = dict(show_label=False, columns=6, height=72, allow_preview=False)
+                gallery = gr.Gallery(small, elem_id='samples', **layout, **fixed)
                 damage = gr.Dropdown(choices, value=choices[0][1], label='Damage', elem_id='damage')
                 options = gr.Textbox(text, label='Its options', elem_id='options')
                 brush = gr.Brush(default_size=16, colors=['#d6336c'], color_mode='fixed')
-                editor = gr.ImageEditor(
-                    label='Paint over what is to go', type='numpy', sources=[], transforms=[],
-                    layers=False, brush=brush, buttons=[], visible=False, elem_id='editor',
-                )  # fmt: skip
+                tools = dict(sources=[], transforms=[], layers=False, buttons=[], brush=brush)
+                label = 'Paint over what is to go'
+                editor = gr.ImageEditor(label=label, visible=False, elem_id='editor', **tools)
                 button = gr.Button('Restore', variant='primary', elem_id='restore')
                 again = gr.Button('Draw the damage again')
                 label = f'Steps of descent (trained with {trained})'
@@ -196,26 +186,17 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
                 seed = gr.Number(0, precision=0, minimum=0, label='Seed of the damage')
             with gr.Column(scale=3, min_width=320):
                 numbers = gr.HTML(elem_id='figures')
-                step = gr.Slider(
-                    0, 1, 0, step=1, label='Step shown', interactive=False, elem_id='step'
-                )
-                slider = gr.ImageSlider(
-                    label='Damaged | restored', type='numpy', format='png', max_height=460,
-                    elem_id='slider', **fixed,
-                )  # fmt: skip
-                where = gr.Image(
-                    label='Where the network wants to change it', format='png', elem_id='where',
-                    **fixed,
-                )  # fmt: skip
+                step = gr.Slider(0, 1, 0, step=1, label='Step', interactive=False, elem_id='step')
+                label = 'Damaged | restored'
+                slider = gr.ImageSlider(label=label, max_height=460, elem_id='slider', **fixed)
+                label = 'Where the network wants to change it'
+                where = gr.Image(label=label, height=260, elem_id='where', **fixed)
         state = gr.State(None, time_to_live=3600)
         # Else what is chosen meanwhile would be dropped.
         quick = dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last')
-        network = quick | dict(
-            inputs=[image, damage, options, editor, size, count, seed],
-            outputs=[state, step, numbers, slider, where],
-            concurrency_id='network',
-            concurrency_limit=1,
-        )
+        network = quick | dict(concurrency_id='network', concurrency_limit=1)
+        network['inputs'] = [image, damage, options, editor, size, count, seed]
+        network['outputs'] = [state, step, numbers, slider, where]
         canvas = dict(fn=demo.canvas, inputs=[image, damage, size], outputs=editor, **quick)
 
         def unless_painting(path, kind, *rest):
