@@ -1,6 +1,6 @@
 """Measure what the score finds: AUROC of damaged and foreign images against ordinary ones.
 
-python tools/benchmarks/benchmark_scores.py CHECKPOINT data/cifar10/test --out work_dirs/scores.csv \
+python tools/benchmarks/benchmark_scores.py CHECKPOINT data/cifar10/test --out scores.csv \
     --foreign imagenet=data/imagenet ade20k=data/ade20k
 
 For every seed, which draws other images, ordinary images of the folder stand against as many others
@@ -78,19 +78,18 @@ def digits(count: int, side: int, rng: np.random.Generator) -> list[np.ndarray]:
     return [to_uint8(image)[..., None].repeat(3, 2) for image in large]
 
 
-def scores_of(restorer: Restorer, images: Sequence[np.ndarray], known: Sequence | None) -> dict:
-    """Scores ``(M,)`` of images by name, compared with known ones."""
-    (features, sizes), (reference, usual) = (
-        (level_features(restorer, each), [len(cv2.imencode('.png', i)[1]) for i in each])
-        for each in (images, known)
-    )
+def described(restorer: Restorer, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of images, and the logarithm of their size as a PNG file: ``(M, D + 1)``."""
+    sizes = [len(cv2.imencode('.png', image)[1]) for image in images]
+    return np.column_stack([level_features(restorer, images), np.log(sizes)])
+
+
+def scores_of(values: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores ``(M,)`` of described images by name, compared with known ones."""
     names = [f'{part}, γ = {gamma}' for part in PARTS for gamma in LEVELS] + ['PNG size']
-    values = np.column_stack([features, np.log(sizes)])
-    distances = np.abs(values - np.median(np.column_stack([reference, np.log(usual)]), 0))
-    return {
-        'score': strangeness(features, reference)[0],
-        **dict(zip(names, distances.T, strict=True)),
-    }
+    distances = np.abs(values - np.median(known, 0)).T
+    score = strangeness(values[:, :-1], known[:, :-1])[0]
+    return {'score': score, **dict(zip(names, distances, strict=True))}
 
 
 def measure(
@@ -105,8 +104,9 @@ def measure(
         chosen = rng.choice(its_files, count, replace=len(its_files) < count)
         strange[name] = [square(f, side, rng.uniform(0.3, 1), rng.random(2)) for f in chosen]
     strange["scikit-learn's digits"] = digits(count, side, rng)
-    base = scores_of(restorer, ordinary, known)
-    found = {kind: scores_of(restorer, its_images, known) for kind, its_images in strange.items()}
+    known = described(restorer, known)
+    base = scores_of(described(restorer, ordinary), known)
+    found = {k: scores_of(described(restorer, images), known) for k, images in strange.items()}
     return {(k, name): auroc(base[name], found[k][name]) for k in found for name in base}
 
 
