@@ -42,18 +42,17 @@ def start(args: argparse.Namespace):
 
     Returns:
         The ``gradio.Blocks``, whose ``close()`` ends it, with its address in ``local_url``.
-
-    Raises:
-        ImportError: Gradio is missing.
-        OSError: the port is taken, or this machine has no such address.
-        TypeError, ValueError: an option is out of its range, or the network does not restore.
     """
     from ..utils import checked_int, checked_number
 
     checked_number('--max-upload', args.max_upload, above=0)
     if args.port is not None and checked_int('--port', args.port, minimum=1) > 65535:
         raise ValueError(f'--port must be at most 65535, got {args.port}')
-    check_address(args.host, args.port)
+    try:  # Gradio would try a hundred ports, and say so for each
+        family = socket.AF_INET6 if ':' in args.host else socket.AF_INET
+        socket.create_server((args.host, args.port or 0), family=family).close()
+    except OSError as error:
+        raise OSError(f'cannot listen at {args.host}: {error.strerror or error}') from error
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
     try:
         import gradio as gr
@@ -71,11 +70,9 @@ def start(args: argparse.Namespace):
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     if restorer.sorts:
         raise ValueError('this network sorts patches: the page needs one that restores pixels')
-    middleware = []
-    if args.host in ('127.0.0.1', 'localhost'):
-        # A web page elsewhere can let its own name point to 127.0.0.1, and would read what is here.
-        names = ['localhost', '127.0.0.1']
-        middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=names)]
+    # A web page elsewhere can let its own name point to 127.0.0.1, and would read what is here.
+    hosts = ['localhost', '127.0.0.1'] if args.host in ('localhost', '127.0.0.1') else ['*']
+    app = dict(middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)])
     page = build_page(restorer, Path(args.checkpoint).name)
     page.launch(
         server_name=args.host,
@@ -90,25 +87,9 @@ def start(args: argparse.Namespace):
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
-        app_kwargs=dict(middleware=middleware, docs_url=None, redoc_url=None),
+        app_kwargs=app | dict(docs_url=None, redoc_url=None),
         theme=gr.themes.Default(font=['sans-serif'], font_mono=['monospace']),  # not from the web
         css=STYLE,
     )
     print(f'mmebm demo: {page.local_url}', flush=True)
     return page
-
-
-def check_address(host: str, port: int | None) -> None:
-    """Check that one can listen there; Gradio tries a hundred ports, and says so for each.
-
-    Raises:
-        OSError: the port is taken, or this machine has no such address.
-    """
-    where = host if port is None else f'{host}, port {port}'
-    try:
-        for family, *_, address in socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM):
-            with socket.socket(family) as tried:
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                tried.bind(address)
-    except OSError as error:
-        raise OSError(f'cannot listen at {where}: {error.strerror or error}') from error

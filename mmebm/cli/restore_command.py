@@ -73,31 +73,27 @@ def run(args: argparse.Namespace) -> int:
     if args.mask is not None and not Path(args.mask).exists():
         raise FileNotFoundError(f'no such mask or folder of masks: {args.mask}')
     options, file = {name: getattr(args, name) for name in KEPT}, out / 'options.json'
-    if file.is_file() and not args.overwrite:
-        before = json.loads(file.read_text(encoding='utf-8'))
-        if changed := [name for name in KEPT if before.get(name) != options[name]]:
-            raise ValueError(
-                f'{out} holds images restored with another {", ".join(changed)}: choose another '
-                '--out, or --overwrite'
-            )
+    before = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else options
+    changed = ', '.join(name for name in KEPT if before.get(name) != options[name])
+    if changed and not args.overwrite:
+        raise ValueError(f'{out} was made with another {changed}: another --out, or --overwrite')
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
     jobs = [(index, image.relative_to(root)) for index, image in enumerate(images)]
     if not args.overwrite:
         jobs = [j for j in jobs if not all(f.is_file() for f in outputs(j[1], args).values())]
-    console, problems = Console(stderr=True), []
     if len(jobs) < len(images):
-        console.print(f'{len(images) - len(jobs)} of {len(images)} images are done already')
+        print(f'{len(images) - len(jobs)} of {len(images)} images are done already')
     if not jobs:
         return 0
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(options, indent=1), encoding='utf-8')
-    table, rows = out / 'restored.csv', {}
+    table, rows, problems = out / 'restored.csv', {}, []
     if table.is_file() and not args.overwrite:
         with open(table, newline='', encoding='utf-8') as opened:
             rows = {row['image']: row for row in csv.DictReader(opened)}
     try:
-        with Progress(console=console) as bar:
+        with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task('', total=len(jobs))
             for index, name in jobs:
 
@@ -106,24 +102,22 @@ def run(args: argparse.Namespace) -> int:
 
                 try:
                     row = restore_one(restorer, root, name, index, corruption, args, on_tiles)
+                    rows |= {str(name): row} if len(row) > 2 else {}
                 except (OSError, ValueError) as error:  # of this image
                     problems.append(f'{name}: {error}')
-                else:
-                    rows |= {str(name): row} if len(row) > 2 else {}
                 bar.advance(task)
     finally:  # also where it is interrupted
         if rows:
             write_csv(list(rows.values()), table)
-    if rows:
-        names = list(next(iter(rows.values())))[2:]
-        means = {n: np.mean([float(row[n]) for row in rows.values()]) for n in names}
-        print(f'mean of {len(rows)}: ' + ', '.join(f'{n} {v:.4g}' for n, v in means.items()))
+    for figure in list(next(iter(rows.values()), {}))[2:]:
+        values = [float(row[figure]) for row in rows.values()]
+        print(f'{figure}: {np.mean(values):.4g}, mean of {len(values)}')
     print(f'{len(jobs) - len(problems)} restored: {out.resolve()}')
     for problem in problems:
         print(f'skipped: {problem}', file=sys.stderr)
     if problems:
         print(f'{len(problems)} of {len(images)} images could not be restored', file=sys.stderr)
-    return int(bool(problems) and len(problems) == len(images))
+    return int(len(problems) == len(images))
 
 
 def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, on_tiles) -> dict:
@@ -131,50 +125,43 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
     import numpy as np
     from PIL import Image
 
-    from ..restorer import (
-        Damage,
-        draw_chains,
-        overlay,
-        read_picture,
-        save_picture,
-        save_whole,
-        ssim_of,
-        to_uint8,
-    )
+    from .. import restorer as api
+
+    mask = None if args.mask is None else read_mask(args.mask, name)
+    damage = api.Damage(mask, args.upscale, args.colorize, corruption, args.seed, index)
+    picture, every_step = api.read_picture(root / name), bool(args.strip or args.animation)
+    chain, files = restorer(picture, damage, args.steps, every_step, on_tiles), outputs(name, args)
 
     def frames(side: int) -> list[Image.Image]:
-        found = [Image.fromarray(np.ascontiguousarray(to_uint8(image))) for image in chain.images]
+        found = [Image.fromarray(np.ascontiguousarray(api.to_uint8(x))) for x in chain.images]
         for frame in found:
             frame.thumbnail((side, side))
         return found
 
-    mask = None if args.mask is None else read_mask(args.mask, name)
-    damage = Damage(mask, args.upscale, args.colorize, corruption, args.seed, index)
-    every_step = bool(args.strip or args.animation)
-    chain = restorer(read_picture(root / name), damage, args.steps, every_step, on_tiles)
-    files = outputs(name, args)
     if args.difference:
         change = np.abs(np.subtract(chain.images[-1], chain.images[0], dtype=np.float32)).mean(2)
         highest = float(np.percentile(change, 99.9)) or 1.0
-        drawing = overlay(to_uint8(chain.images[0]), change, highest)
-        save_whole(files['difference'], Image.fromarray(drawing), format='PNG')
+        drawing = api.overlay(api.to_uint8(chain.images[0]), change, highest)
+        api.save_whole(files['difference'], Image.fromarray(drawing), format='PNG')
     if args.strip:
         shown = chain
-        if max(chain.images[0].shape) > STRIP_SIDE:  # whose PSNR would not be the image's
+        if max(chain.images[0].shape) > STRIP_SIDE:  # PSNR would not be the whole image's
             shown = replace(chain, images=[np.asarray(f) for f in frames(STRIP_SIDE)], clean=None)
-        save_whole(files['strip'], Image.fromarray(draw_chains([shown], cell=2.4)), format='PNG')
+        drawing = Image.fromarray(api.draw_chains([shown], cell=2.4))
+        api.save_whole(files['strip'], drawing, format='PNG')
     if args.animation:
         first, *others = frames(ANIMATION_SIDE)
         options = dict(format=args.animation.upper(), save_all=True, append_images=others, loop=0)
-        save_whole(files['animation'], first, duration=[700] * len(others) + [2000], **options)
+        api.save_whole(files['animation'], first, duration=[700] * len(others) + [2000], **options)
     row = dict(image=str(name), corruption=chain.title)
     if chain.accuracy is not None:
         row |= dict(accuracy_shuffled=chain.accuracy[0], accuracy=chain.accuracy[-1])
     elif chain.clean is not None:
-        before, after = (ssim_of(chain.images[n], chain.clean) for n in (0, -1))
+        before, after = (api.ssim_of(chain.images[n], chain.clean) for n in (0, -1))
         row |= dict(psnr_corrupted=chain.psnr[0], psnr=chain.psnr[-1])
         row |= dict(ssim_corrupted=before, ssim=after)
-    save_picture(files['restored'], replace(chain.picture, pixels=chain.images[-1][..., ::-1]))
+    restored = replace(chain.picture, pixels=chain.images[-1][..., ::-1])
+    api.save_picture(files['restored'], restored)
     return row
 
 

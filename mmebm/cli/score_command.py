@@ -34,14 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score all images; return the exit status, 1 if none could be read."""
+    import numpy as np
     from rich.console import Console
     from rich.progress import track
 
-    from ..restorer import Restorer, find_images
+    from ..restorer import Restorer, find_images, overlay
     from ..restorer.scoring import score_images
     from ..utils import checked_int, checked_number
     from ..utils.tables import write_csv
-    from ..visualization.page import write_page
+    from ..visualization.page import data_uri, render, write_page
 
     checked_int('--top', args.top, minimum=1)
     checked_number('--threshold', args.threshold, 0, 1)
@@ -58,40 +59,24 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         return 1
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
-    rows = [
-        dict(
-            rank=rank,
-            image=str(image.path.relative_to(root)),
-            score=f'{image.score:.6g}',
-            p_value=f'{image.p_value:.4g}',
-            label='strange' if image.p_value <= args.threshold else 'ordinary',
-            png_bytes_per_pixel=f'{image.bytes_per_pixel:.4g}',
-        )
-        for rank, image in enumerate(found, 1)
-    ]
+    rows = []
+    for rank, image in enumerate(found, 1):
+        label = 'strange' if image.p_value <= args.threshold else 'ordinary'
+        row = dict(rank=rank, image=str(image.path.relative_to(root)), score=f'{image.score:.6g}')
+        row |= dict(p_value=f'{image.p_value:.4g}', label=label)
+        rows.append(row | dict(png_bytes_per_pixel=f'{image.bytes_per_pixel:.4g}'))
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, out / 'scores.csv')
-    write_page(out / 'scores.html', score_page(rows, found, args.top, Path(args.checkpoint).name))
-    strange = sum(row['label'] == 'strange' for row in rows)
-    print(f'{len(found)} scored, {strange} of them strange: {(out / "scores.html").resolve()}')
-    return 0
-
-
-def score_page(rows: list[dict], found: list, top: int, network: str) -> str:
-    """The page: a histogram, and the first and last ``top`` images beside their maps, as HTML."""
-    import numpy as np
-
-    from ..restorer import overlay
-    from ..visualization.page import data_uri, render
-
     highest = float(np.percentile(np.concatenate([i.heat.ravel() for i in found]), 99.5)) or 1.0
     cards = [
         (row, data_uri(image.thumbnail), data_uri(overlay(image.thumbnail, image.heat, highest)))
         for row, image in zip(rows, found, strict=True)
     ]
-    ends = {'Strangest': cards[:top], 'Most ordinary': cards[max(top, len(cards) - top) :]}
-    scores = [image.score for image in found]
-    return render(
-        'scores.html', title='How strange images are', network=network, ends=ends, scores=scores
-    )
+    ends = {'Strangest': cards[: args.top], 'Most ordinary': cards[args.top :][-args.top :]}
+    content = dict(ends=ends, scores=[i.score for i in found], network=Path(args.checkpoint).name)
+    page = render('scores.html', title='How strange images are', **content)
+    write_page(out / 'scores.html', page)
+    strange = sum(row['label'] == 'strange' for row in rows)
+    print(f'{len(found)} scored, {strange} of them strange: {(out / "scores.html").resolve()}')
+    return 0

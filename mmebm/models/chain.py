@@ -61,15 +61,9 @@ def split_chains(
     accuracy: Tensor | None = None,
     data_samples: Sequence[DataSample] | None = None,
 ) -> list[Chain]:
-    """The chains of a batch.
+    """The B chains of a batch: images ``(N + 1, B, C, H, W)`` in pixel units, the rest by image.
 
-    Args:
-        images: x⁰ to x^N, ``(N + 1, B, C, H, W)`` in pixel units.
-        energies: of each of them, ``(N + 1, B)``.
-        clean: the originals, ``(B, C, H, W)``.
-        clean_energies: of the originals, ``(B,)``.
-        accuracy: see :class:`Chain`, ``(N + 1, B)``.
-        data_samples: B samples; their ``corruption``, if any, becomes the title.
+    ``clean`` is ``(B, C, H, W)``; a sample's ``corruption``, if any, becomes the title.
     """
     images, clean = (x.movedim(-3, -1).cpu().numpy() for x in (images, clean))
     return [

@@ -43,10 +43,9 @@ _SIZE_NAMES = ('img_size', 'image_size', 'input_size', 'init_input_size', 'input
 class Restorer:
     """Restores images of any size by descent on the energy; or shuffles and sorts their patches.
 
-    Networks that take any size get images up to 512² whole. Otherwise the image is covered with
-    overlapping tiles: each step computes ``∇(αE)`` of every tile, blends these gradients, and
-    subtracts the result from the whole image. A sorting network gets the image resized and cropped
-    to its size, see :meth:`crop`.
+    Networks that take any size get images up to 512² whole. Otherwise each step computes ``∇(αE)``
+    of overlapping tiles, blends these gradients, and subtracts the result from the whole image. A
+    sorting network gets the image as :meth:`crop` cuts it.
 
     Args:
         checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
@@ -205,15 +204,7 @@ class Restorer:
             yield tiling.crop(difference), float(np.mean(energies[-len(tiling) :]))
 
     def descent_step(self, tiles: np.ndarray, scale: float = 1.0) -> tuple[Tensor, np.ndarray]:
-        """Energies of tiles, and ``−scale · ∇(αE)`` in pixel units.
-
-        Args:
-            tiles: ``(B, h, w, 3)`` float32 BGR, pixel units.
-            scale: factor on the step size.
-
-        Returns:
-            Energies ``(B,)`` on the device, and the change ``(B, h, w, 3)`` float32.
-        """
+        """Energies ``(B,)`` of tiles ``(B, h, w, 3)`` BGR; ``−scale · ∇(αE)`` in pixel units."""
         step_size = self.model.step_size.detach() * scale
         energy, gradient = energy_gradient(self.model.energy, self.to_network(tiles), step_size)
         if self._normalize:
@@ -280,11 +271,7 @@ class Restorer:
 def load_pretrained(
     checkpoint: str | Path, config: str | Path | Config | None, device: str | None = None
 ) -> tuple[nn.Module, Config]:
-    """Build the model of a pretraining run, in evaluation mode, and its config.
-
-    Raises:
-        FileNotFoundError, ValueError: see :class:`Restorer`; or there is no such device.
-    """
+    """The model of a pretraining run, in evaluation mode, and its config; see :class:`Restorer`."""
     device = usable_device(device)
     state = load_checkpoint_safely(checkpoint)
     if config is None:
@@ -307,11 +294,7 @@ def load_pretrained(
 
 
 def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
-    """The config's validation transforms between loading and corrupting, and its corruption.
-
-    Raises:
-        ValueError: the config has no validation set.
-    """
+    """The config's validation transforms between loading and corrupting, and its corruption."""
     pipeline = (config.get('val_dataloader') or {}).get('dataset', {}).get('pipeline')
     if not pipeline:
         raise ValueError(

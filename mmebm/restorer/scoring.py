@@ -1,8 +1,7 @@
 """Score how strange images are: far from reference images, in features at ten noise levels.
 
-A network trained to restore holds the gradient of the log density at many noise levels. As in
-multiscale score matching, an image is described by what the network says of it at each of them,
-and its score is the distance of this description from those of the reference images.
+A network trained to restore noise holds the gradient of the log density at many noise levels; as in
+multiscale score matching, all of them describe an image.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +34,10 @@ class ImageScore:
     Attributes:
         path: the file.
         features: see :func:`level_features`, ``(3 L,)``.
-        heat: where the network wants to change the image, :func:`mmebm.models.chain.heat_map` of
-            the step α∇E, in grey levels; of the image as it was scored, at most 160 pixels long.
-        thumbnail: of the same size or larger, uint8 RGB.
-        bytes_per_pixel: of the image, as it was scored, as a PNG file: a baseline without network.
-        score: its Mahalanobis distance from the reference images; higher is stranger.
+        heat: :func:`mmebm.models.chain.heat_map` of the step α∇E, at most 160 pixels long.
+        thumbnail: uint8 RGB, 160 pixels long.
+        bytes_per_pixel: of the scored image as a PNG file: a baseline without network.
+        score: Mahalanobis distance from the reference images; higher is stranger.
         p_value: the share of reference images that are at least as strange, in (0, 1].
     """
 
@@ -58,16 +56,13 @@ def score_images(
     reference: Sequence[str | Path] = (),
     on_image: Callable[[], None] = lambda: None,
 ) -> tuple[list[ImageScore], list[str]]:
-    """Score image files.
-
-    Images are scored at a reduced size: the short side is at most twice the network's, and images
-    smaller than the network's size are enlarged to it.
+    """Score image files, at the size that :func:`scored_size` gives them.
 
     Args:
         restorer: the network.
         paths: M files.
-        reference: R files of ordinary images. Defaults to the others of ``paths``: then the
-            strangest share of the images has the lowest p-values, however ordinary they are.
+        reference: R files of ordinary images. Defaults to the others of ``paths``: then p-values
+            are ranks, however ordinary the images are.
         on_image: called after each file, those of ``reference`` included.
 
     Returns:
@@ -105,11 +100,7 @@ def score_images(
 
 
 def describe(restorer: Restorer, picture: Picture, path: Path = Path()) -> ImageScore:
-    """An image without its score, which needs others.
-
-    Raises:
-        UnreadableImageError: resized, it would exceed the pixel limit (a very long image).
-    """
+    """An image without its score, which needs others; raises as :func:`scored_size`."""
     pixels = scored_size(picture, min(restorer.size))
     (step, _), *_ = restorer.descend(pixels, 1)
     scale = THUMBNAIL_SIDE / max(pixels.shape[:2])
@@ -163,8 +154,7 @@ def strangeness(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mahalanobis distance from reference images, and its p-value.
 
-    Distances among the reference images are measured from others of them (20-fold), with
-    Ledoit and Wolf's covariance.
+    Reference images are compared with others of them (20-fold), with Ledoit and Wolf's covariance.
 
     Args:
         features: ``(M, D)``.
@@ -194,7 +184,7 @@ def _distance(known: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def _log_size(change: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the root mean square of each image, ``(B, ...)`` → ``(B,)``."""
+    """Logarithm of the root mean square, ``(B, ...)`` → ``(B,)``."""
     return (change.double().square().flatten(1).mean(1).sqrt() + 1e-9).log()
 
 
@@ -204,7 +194,7 @@ def scored_size(picture: Picture, own: int, short_side: int | None = None) -> np
     Args:
         picture: of any size.
         own: short side of the network's images.
-        short_side: of the result; see :func:`score_images` for the default.
+        short_side: of the result. By default kept, within ``own`` and twice ``own``.
 
     Raises:
         UnreadableImageError: the result would exceed the pixel limit (a very long image).

@@ -18,10 +18,9 @@ def tile_starts(length: int, tile: int, overlap: int, align: int = 1) -> list[in
     """Starts of the tiles along an axis: the fewest that overlap enough, evenly spread.
 
     Args:
-        length: of the axis, ≥ ``tile``; ``length − tile`` is a multiple of ``align``.
+        length: of the axis, as :func:`padded_length` gives it.
         tile: length of a tile, ≥ 1.
-        overlap: of neighbours, in 0..tile−1. The actual overlap may be larger, to fill the length,
-            or smaller by less than ``align``, to keep the starts aligned.
+        overlap: of neighbours, in 0..tile−1, or less by up to ``align``.
         align: every start is a multiple of it, in 1..tile.
 
     Returns:
@@ -33,17 +32,7 @@ def tile_starts(length: int, tile: int, overlap: int, align: int = 1) -> list[in
 
 
 def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
-    """Weights of the tiles along an axis: smooth, with a sum of 1 at every position.
-
-    Each tile's weight is a Hann window over the sum of all windows at that position.
-
-    Args:
-        starts: of T tiles, increasing from 0, without gaps between tiles.
-        tile: length of a tile.
-
-    Returns:
-        ``(T, tile)`` float32 in [0, 1].
-    """
+    """Hann windows of T tiles along an axis, over their sum at each position: ``(T, tile)``."""
     window = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
     total = np.zeros(starts[-1] + tile)
     for start in starts:
@@ -53,13 +42,9 @@ def blend_weights(starts: Sequence[int], tile: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles over an image of a given size, which is padded where they do not fit.
+    """Tiles ``(h, w)`` over an image H × W, which is padded where they do not fit.
 
-    Args:
-        height, width: H, W of the image, ≥ 1.
-        tile: ``(h, w)``.
-        overlap: of neighbours, ``(vertical, horizontal)`` in pixels.
-        align: tiles start at multiples of it, ≥ 1.
+    Neighbours overlap by ``(vertical, horizontal)`` pixels and start at multiples of ``align``.
     """
 
     height: int
@@ -106,8 +91,7 @@ def add_change(
 ) -> None:
     """Add ``change(image + difference)``, computed on tiles and blended, to ``difference``.
 
-    Besides the arguments, memory holds one row of tiles and one batch, however many tiles there
-    are: rows of the image that no later tile reads are written back at once.
+    Besides the arguments, memory holds one row of tiles and one batch, however many there are.
 
     Args:
         image: padded, ``(H, W, C)``, uint8 or float32; not changed.
