@@ -16,7 +16,7 @@ LAYERS = (
     ('models',),
     ('evaluation', 'visualization'),
     ('engine',),
-    ('conversion',),
+    ('conversion', 'restorer'),
     ('apis',),
     ('cli',),
 )
