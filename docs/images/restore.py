@@ -10,7 +10,8 @@ import skimage.data
 from PIL import Image
 
 from mmebm.corruptions.masking import grid_mask
-from mmebm.restorer import Damage, Restorer, to_uint8
+from mmebm.models.chain import to_uint8
+from mmebm.restorer import Damage, Restorer
 
 GAP = 6
 
@@ -31,11 +32,10 @@ def main(checkpoint: str, output: str) -> None:
     height, width = 300, 450
     sheet = Image.new('RGB', (2 * (width + GAP) - GAP, 4 * (height + GAP) - GAP), 'white')
     for row, (image, damage) in enumerate(cases):
-        chain = restorer(image, damage)
-        for column, step in enumerate((0, -1)):
-            shown = np.ascontiguousarray(to_uint8(chain.images[step]))
-            shown = Image.fromarray(shown).resize((width, height))
-            sheet.paste(shown, (column * (width + GAP), row * (height + GAP)))
+        images = restorer(image, damage).images
+        for column, shown in enumerate((images[0], images[-1])):
+            picture = Image.fromarray(to_uint8(shown)).resize((width, height))
+            sheet.paste(picture, (column * (width + GAP), row * (height + GAP)))
     sheet.save(output, quality=85)
 
 

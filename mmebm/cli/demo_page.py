@@ -162,7 +162,8 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
     choices, trained, own = demo.choices(), restorer.model.num_steps, min(height, width)
     side, text = max(own, min(256, 4 * own)), ' '.join(demo.words(choices[0][1]))
     fixed = dict(interactive=False, buttons=[], format='png')
-    with gr.Blocks(title=f'mmebm: {name}', analytics_enabled=False) as page:
+    private = dict(analytics_enabled=False, delete_cache=(600, 3600))  # uploads: after an hour
+    with gr.Blocks(title=f'mmebm: {name}', **private) as page:
         gr.Markdown(f'## Restoring by descent on an energy\n`{name}`: images of {width} × {height}')
         with gr.Row():
             with gr.Column(scale=2, min_width=320):

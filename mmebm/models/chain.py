@@ -52,6 +52,11 @@ class Chain:
         rows = (np.subtract(a, b, dtype=float) for a, b in zip(image, self.clean, strict=True))
         return np.mean([np.square(row).mean() for row in rows])
 
+    @property
+    def heat(self) -> np.ndarray:
+        """Where the descent changes the image, :func:`heat_map` of x^N − x⁰: ``(H, W)``."""
+        return heat_map(np.subtract(self.images[-1], self.images[0], dtype=np.float32))
+
 
 def split_chains(
     images: Tensor,
