@@ -1,7 +1,7 @@
 """Look at a network in the browser: damage an image and restore it, step by step.
 
-mmebm demo CHECKPOINT
-mmebm demo CHECKPOINT --host 0.0.0.0     # others on the network may use it too
+mmebm demo [CHECKPOINT]
+mmebm demo [CHECKPOINT] --host 0.0.0.0     # others on the network may use it too
 
 Opens nothing to the network unless --host is given, and loads nothing from it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('checkpoint', metavar='CHECKPOINT')
+    add('checkpoint', nargs='?', help='default: the network that comes with mmebm')
     add('--config', help='needed only if the checkpoint holds none')
     add(
         '--host',
@@ -73,7 +73,7 @@ def start(args: argparse.Namespace):
     # A web page elsewhere can let its own name point to 127.0.0.1, and would read what is here.
     hosts = ['localhost', '127.0.0.1'] if args.host in ('localhost', '127.0.0.1') else ['*']
     app = dict(middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)])
-    page = build_page(restorer, Path(args.checkpoint).name)
+    page = build_page(restorer, Path(args.checkpoint or 'mmebm').name)
     page.launch(
         server_name=args.host,
         server_port=args.port,

@@ -1,6 +1,6 @@
 """Restore images of any size: missing pixels, small images, grey images, noise.
 
-mmebm restore CHECKPOINT IMAGE|FOLDER --out FOLDER
+mmebm restore [CHECKPOINT] IMAGE|FOLDER --out FOLDER
 mmebm restore CHECKPOINT photo.jpg --out FOLDER --mask mask.png
 mmebm restore CHECKPOINT FOLDER --out FOLDER --upscale 4 --strip
 mmebm restore CHECKPOINT FOLDER --out FOLDER --corruption GaussianNoise gamma_range='[0.5,0.5]'
@@ -13,19 +13,22 @@ cut to its size, with shuffled patches.
 import argparse
 import csv
 import json
+import os
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 GO_ON = 'run the same command again to continue'
 # what the restored pictures depend on
 KEPT = ('checkpoint', 'config', 'mask', 'upscale', 'colorize', 'corruption', 'seed', 'steps')
+LONGEST_NAME = 235  # bytes of 255, for .animation.webp
 STRIP_SIDE, ANIMATION_SIDE = 512, 640  # longest side of a step in these pictures, in pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('checkpoint', metavar='CHECKPOINT')
+    add('checkpoint', nargs='?', help='default: the network that comes with mmebm')
     add('images', metavar='IMAGE|FOLDER')
     add('--out', required=True, metavar='FOLDER', help='folder for the pictures')
     add('--config', help='needed only if the checkpoint holds none')
@@ -33,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     damage(
         '--mask',
         metavar='IMAGE|FOLDER',
-        help='white pixels are missing, and no others change; a folder holds a mask for each '
-        'image, with the same name',
+        help='white or transparent pixels are missing, and no others change; a folder holds a '
+        'mask for each image, with the same name',
     )
     damage('--upscale', type=int, metavar='K', help='enlarge K times')
     damage('--colorize', action='store_true', help='colour a grey image')
@@ -177,7 +180,7 @@ def read_mask(path: str, name: Path):
     """
     from glob import escape
 
-    from ..restorer import read_picture
+    from ..restorer import mask_of, read_picture
 
     file = Path(path)
     if file.is_dir():
@@ -185,7 +188,7 @@ def read_mask(path: str, name: Path):
         if len(found) != 1:
             raise ValueError(f'{path} must hold one mask of that name, got {len(found)}')
         file = found[0]
-    return read_picture(file).pixels.mean(2) >= 128
+    return mask_of(read_picture(file))
 
 
 def outputs(name: Path, args: argparse.Namespace) -> dict[str, Path]:
@@ -194,4 +197,9 @@ def outputs(name: Path, args: argparse.Namespace) -> dict[str, Path]:
     kinds |= {kind: 'png' for kind in ('strip', 'difference') if getattr(args, kind)}
     if args.animation:
         kinds['animation'] = args.animation
-    return {kind: Path(args.out, f'{name}.{kind}.{ending}') for kind, ending in kinds.items()}
+    file = name.name
+    if len(os.fsencode(file)) > LONGEST_NAME:  # with what follows, the file system would refuse it
+        start = os.fsencode(name.stem)[:200].decode(errors='ignore')
+        file = f'{start}-{sha256(os.fsencode(file)).hexdigest()[:8]}{name.suffix}'
+    folder = Path(args.out, name.parent)
+    return {kind: folder / f'{file}.{kind}.{ending}' for kind, ending in kinds.items()}

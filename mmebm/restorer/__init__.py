@@ -1,7 +1,7 @@
 """Restore, sort and score images of any size with a pretrained network."""
 
 from ..models.chain import Chain, draw_chains, to_uint8
-from .damage import Damage, parse_corruption
+from .damage import Damage, mask_of, parse_corruption
 from .pictures import (
     Picture,
     UnreadableImageError,
@@ -22,6 +22,7 @@ __all__ = [
     'UnreadableImageError',
     'draw_chains',
     'find_images',
+    'mask_of',
     'overlay',
     'parse_corruption',
     'read_picture',

@@ -74,6 +74,8 @@ def damaged(
     pixels = picture.pixels
     height, width = pixels.shape[:2]
     if damage.mask is not None:
+        if not damage.mask.any():
+            raise ValueError('the mask hides nothing: white means missing')
         if damage.mask.shape != (height, width):
             h, w = damage.mask.shape
             raise ValueError(f'the mask has {w} × {h} pixels, the image {width} × {height}')
@@ -100,6 +102,22 @@ def damaged(
     results = dict(img=clean, sample_idx=damage.index)
     results = MixedCorruption([corruption], seed=damage.seed)(results)
     return picture.in_colour(results['img'][0]), clean, results['corruption']
+
+
+def mask_of(picture: Picture) -> np.ndarray:
+    """What a person means by a mask: bool ``(H, W)``, True where pixels are missing.
+
+    In a picture with transparent parts that is what is opaque, if it has one colour (painted on a
+    transparent layer), else what is transparent (erased from a photograph). Otherwise it is the
+    brighter of two values, whatever they are, or the brighter half of all.
+    """
+    if picture.alpha is not None:
+        opaque = picture.alpha == picture.alpha.max()
+        painted = np.ptp(picture.pixels[opaque], axis=0).max() <= 8
+        return picture.alpha >= 128 if painted else picture.alpha < 128
+    grey = picture.pixels.mean(2)
+    values = np.unique(grey)
+    return grey == values[1] if len(values) == 2 else grey >= 128
 
 
 def parse_corruption(words: Sequence[str]) -> BaseCorruption | str:

@@ -5,7 +5,7 @@ that run programs (EPS) are not opened, and pictures above Pillow's pixel limit 
 they are decoded.
 """
 
-import os
+import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from ..datasets import IMAGE_EXTENSIONS
 from ..evaluation.restoration_metric import ssim
 from ..models.chain import to_uint8
+from ..utils.whole_files import WholeFilesBackend
 
 # H × W pixels, BGR as in MMPretrain's LoadImageFromFile and in the corruptions.
 
@@ -171,11 +172,9 @@ def save_whole(path: str | Path, image: Image.Image, **options) -> None:
         image: to write.
         **options: of Pillow's ``save``, which needs ``format``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    image.save(unfinished, **options)
-    os.replace(unfinished, path)
+    data = io.BytesIO()
+    image.save(data, **options)
+    WholeFilesBackend().put(data.getvalue(), path)
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:

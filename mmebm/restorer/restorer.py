@@ -13,6 +13,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from .tiles import Tiling, add_change
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.
 
+NETWORK = Path(__file__).with_name('network')
 OVERLAP = 0.5  # of neighbouring tiles, as a share of their side: see docs/restore_and_score.md
 WHOLE_UP_TO = 512  # side in pixels above which even networks that take any size get tiles
 ANY_SIZE_ALIGN = 32  # their images are padded to a multiple of it, the usual coarsest stride
@@ -49,7 +51,7 @@ class Restorer:
 
     Args:
         checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
-            and plain values are unpickled.
+            and plain values are unpickled. Defaults to the network that comes with mmebm.
         config: config of the run, or its path. Defaults to the one in the checkpoint, which is
             parsed, never executed.
         device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
@@ -77,7 +79,7 @@ class Restorer:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         config: str | Path | Config | None = None,
         device: str | None = None,
         batch_size: int | None = None,
@@ -269,10 +271,14 @@ class Restorer:
 
 
 def load_pretrained(
-    checkpoint: str | Path, config: str | Path | Config | None, device: str | None = None
+    checkpoint: str | Path | None, config: str | Path | Config | None, device: str | None = None
 ) -> tuple[nn.Module, Config]:
     """The model of a pretraining run, in evaluation mode, and its config; see :class:`Restorer`."""
     device = usable_device(device)
+    if checkpoint is None:
+        checkpoint, config = NETWORK / 'network.safetensors', NETWORK / 'config.py'
+        if not checkpoint.is_file():
+            raise FileNotFoundError('no network came with this mmebm: name a CHECKPOINT')
     state = load_checkpoint_safely(checkpoint)
     if config is None:
         config = config_inside(state, checkpoint)
@@ -286,7 +292,13 @@ def load_pretrained(
         )
     if found not in (EnergyRestorationAlgorithm.__name__, EnergySortingAlgorithm.__name__):
         raise ValueError(f'{checkpoint} was trained by {found}, which restores no images')
-    model = MODELS.build(config.model)
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')  # backbones of timm tell their layers
+    try:
+        model = MODELS.build(config.model)
+    finally:
+        logger.setLevel(level)
     weights = state.get('state_dict', state)
     check_fit(model, weights, checkpoint, f'the {found} of the config')
     model.load_state_dict(weights)

@@ -1,10 +1,14 @@
 """``mmebm restore`` from a command line to files."""
 
 import csv
+import os
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from mmebm.cli.main import main
 from tests.tools import exit_code
@@ -161,3 +165,68 @@ def test_missing_files_and_foreign_checkpoints(checkpoint, photos, tmp_path, cap
         argv = ['restore', str(network), str(images), '--out', str(tmp_path)]
         assert exit_code(main, argv) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['of values 0 and 1', 'erased', 'painted', 'of two greys'])
+def test_what_a_person_means_by_a_mask(checkpoint, photos, tmp_path, kind):
+    hidden = np.zeros((30, 40), bool)
+    hidden[3:9, 5:20] = True
+    photo = read(photos / 'a.png')
+    pictures = {
+        'of values 0 and 1': hidden.astype(np.uint8),
+        'of two greys': np.where(hidden, 100, 20).astype(np.uint8),
+        'erased': np.dstack([photo, 255 * ~hidden]).astype(np.uint8),
+        'painted': np.dstack([*3 * [np.full_like(hidden, 90, np.uint8)], 255 * hidden]).astype(
+            'u1'
+        ),
+    }
+    Image.fromarray(pictures[kind]).save(tmp_path / 'mask.png')
+    argv = ['restore', checkpoint, str(photos / 'a.png'), '--out', str(tmp_path)]
+    assert main([*argv, '--mask', str(tmp_path / 'mask.png')]) == 0
+    restored = read(tmp_path / 'a.png.restored.png')
+    assert (restored[hidden] == (10, 20, 30)).all()
+    np.testing.assert_array_equal(restored[~hidden], photo[~hidden])
+
+
+def test_a_mask_that_hides_nothing_is_a_mistake(checkpoint, photos, tmp_path, capsys):
+    Image.new('L', (40, 30)).save(tmp_path / 'mask.png')
+    argv = ['restore', checkpoint, str(photos / 'a.png'), '--out', str(tmp_path)]
+    assert main([*argv, '--mask', str(tmp_path / 'mask.png')]) == 1
+    assert 'the mask hides nothing' in capsys.readouterr().err
+
+
+def test_whatever_a_file_is_named_it_is_restored(checkpoint, photos, tmp_path):
+    long, other = b'x' * 246 + b'0.png', b'x' * 246 + b'1.png'
+    for name in (b'caf\xe9.png', long, other, 'ü'.encode() * 120 + b'.png'):
+        shutil.copy(photos / 'a.png', os.fsencode(photos) + b'/' + name)
+    argv = ['restore', checkpoint, str(photos), '--out', str(tmp_path / 'out'), '--strip']
+    argv += ['--corruption', 'config']
+    for _ in range(2):
+        assert main(argv) == 0
+    assert len(rows_of(tmp_path / 'out')) == 6
+    assert 'caf\\udce9.png' in rows_of(tmp_path / 'out')
+    assert len(list((tmp_path / 'out').glob('*.restored.png'))) == 5
+    assert not list((tmp_path / 'out').rglob('.*'))
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_the_rest_goes_on(
+    checkpoint, photos, tmp_path, capsys
+):
+    (tmp_path / 'out/a.png.restored.png').mkdir(parents=True)
+    (tmp_path / 'out/a.png.restored.png/full').touch()
+    assert main(['restore', checkpoint, str(photos), '--out', str(tmp_path / 'out')]) == 0
+    assert 'skipped: a.png: ' in capsys.readouterr().err
+    assert (tmp_path / 'out/nested/b.png.restored.png').is_file()
+
+
+def test_the_network_that_comes_with_mmebm(checkpoint, photos, tmp_path, capsys, monkeypatch):
+    argv = ['restore', str(photos), '--out', str(tmp_path / 'out')]
+    monkeypatch.setattr('mmebm.restorer.restorer.NETWORK', tmp_path)
+    assert exit_code(main, argv) == 2
+    assert 'name a CHECKPOINT' in capsys.readouterr().err
+    state = torch.load(checkpoint, weights_only=False)
+    (tmp_path / 'config.py').write_text(state['meta']['cfg'], encoding='utf-8')
+    half = {k: v.half() for k, v in state['state_dict'].items()}
+    save_file(half, tmp_path / 'network.safetensors')
+    assert main(argv) == 0
+    np.testing.assert_array_equal(read(tmp_path / 'out/a.png.restored.png'), read(photos / 'a.png'))
