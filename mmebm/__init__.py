@@ -7,9 +7,10 @@ How the data flow, one stage per folder:
 3. ``models``         the energy ``E(x)``, its descent, the loss along it (equation 5)
 4. ``engine``         hooks and optimizer parts that MMEngine's runner calls
 5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
-6. ``visualization``  pictures of the descent, HTML reports
+6. ``report``         the page of a run
 7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``apis``           pretrain, benchmark; restore, sort and score images; compare features
+8. ``restorer``       restore, sort and score images of any size
+9. ``apis``           pretrain, benchmark; compare features
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
 (changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
@@ -32,7 +33,6 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .apis import RestorationInferencer, SortingInferencer
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
@@ -78,7 +78,9 @@ from .models import (
     descent_step,
     energy_gradient,
 )
+from .models.chain import Chain
 from .report.hook import ReportHook
+from .restorer import Damage, Restorer
 from .version import __version__
 
 register_models()
@@ -96,7 +98,9 @@ __all__ = [
     'BaseCorruption',
     'Blur',
     'BoundedHistoryHook',
+    'Chain',
     'Colorization',
+    'Damage',
     'EnergyHead',
     'EnergyInpaintingAlgorithm',
     'EnergyMetric',
@@ -126,14 +130,13 @@ __all__ = [
     'ReproducibleEpochsHook',
     'RestorationAutoEncoder',
     'RestorationDataPreprocessor',
-    'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'Restorer',
     'RoundSampler',
     'Shuffle',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
-    'SortingInferencer',
     'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',

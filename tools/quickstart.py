@@ -24,16 +24,16 @@ from rich.progress import Progress, TextColumn, track
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmebm.apis import find_images
-from mmebm.apis.picture_files import FORMATS
 from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.launch import ConfigOptions, read_config
 from mmebm.cli.parser import OneLineParser
 from mmebm.engine import runner_of
 from mmebm.evaluation import loaders_per_corruption, metrics_per_corruption
+from mmebm.models.chain import Chain, draw_chains
+from mmebm.restorer import find_images
+from mmebm.restorer.pictures import FORMATS
 from mmebm.utils.tables import print_table
-from mmebm.visualization import Chain, draw_chains, to_chains
 
 CONFIG_FOLDER = Path(__file__).parent.parent / 'configs/quickstart'
 CONFIG = CONFIG_FOLDER / 'energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
@@ -182,7 +182,7 @@ def example_chains(model: nn.Module, loaders: dict[str, DataLoader], each: int) 
     for name, dataset in datasets.items():
         samples = default_collate([dataset[i] for i in islice(picks, each)])
         inputs = model.data_preprocessor(samples, False)['inputs']
-        for chain in to_chains(model, inputs):
+        for chain in model.validation_chains(inputs):
             chain.title = name
             chains.append(chain)
     return chains

@@ -17,7 +17,8 @@ from ..backbones import (
     patches_to_pixels,
 )
 from ..utils import checked_bool, checked_number
-from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
+from .base_algorithm import BaseEnergyAlgorithm, corrupted_and_clean, with_fields
+from .chain import Chain, split_chains
 from .descent import Energy
 
 # B batch, C channels, H × W pixels, L patches, N descent steps.
@@ -254,22 +255,23 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+    ) -> list[Chain]:
+        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
         corrupted, clean = corrupted_and_clean(inputs)
         hidden = self.corrupted_patches(corrupted, clean)
         chain = self.restore(corrupted, num_steps, hidden)  # (N + 1, B, C, H, W)
         with torch.no_grad():
-            return ValidationChain(
+            return split_chains(
                 images=self.to_pixels(chain),
                 energies=torch.stack([self.energy(x, hidden).float() for x in chain]),
                 clean=self.to_pixels(clean),
                 clean_energies=self.energy(clean, hidden).float(),
+                data_samples=data_samples,
             )
 
 

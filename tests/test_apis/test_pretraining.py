@@ -211,8 +211,8 @@ def test_inpainting_leaves_a_vit_that_timm_loads(photos, tmp_path):
     assert 'borrows its mean and variance from the original' in Path(run.report).read_text()
     accuracies = [s['knn/accuracy'] for s in scalars(out) if 'knn/accuracy' in s]
     assert 0 <= accuracies[-1] <= 1
-    with pytest.raises(ValueError, match="must be EnergyRestorationAlgorithm, got 'EnergyInp"):
-        mmebm.RestorationInferencer(run.checkpoint)
+    with pytest.raises(ValueError, match='trained with --energy inpainting'):
+        mmebm.Restorer(run.checkpoint)
     # options of a run that was started before there was a choice of energies
     file = out / 'options.json'
     kept = json.loads(file.read_text())

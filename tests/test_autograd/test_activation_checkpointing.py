@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from mmebm.utils.step_cost import peak_memory
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,7 +14,6 @@ from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
 from mmebm.autograd import differentiate
 from mmebm.autograd.activation_checkpointing import checkpoint_activations
 from mmebm.models import base_algorithm
-from mmebm.utils.step_cost import peak_memory
 from tests.backbones import BACKBONES, VIT, build_algorithm
 from tests.derivatives import OnceOnly
 

@@ -1,13 +1,10 @@
-"""The quickstart, shortened, on a folder with a broken file; then restore.py on its checkpoint."""
+"""The quickstart, shortened, on a folder with a broken file."""
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.tools import exit_code, load_tool
-
-RESTORE = 'visualization/restore'
 
 pytestmark = pytest.mark.slow  # they share a checkpoint that is trained first
 
@@ -69,59 +66,3 @@ def test_quickstart_on_a_missing_or_empty_folder(tmp_path, capsys):
     assert 'none' in capsys.readouterr().err
     assert exit_code(quickstart.main, ['--data', str(tmp_path)]) == 2
     assert 'no image' in capsys.readouterr().err
-
-
-def test_restore_a_folder_with_a_broken_file(trained, photos, tmp_path, capsys):
-    argv = [str(trained / 'epoch_1.pth'), str(photos), '--out-dir', str(tmp_path)]
-    assert load_tool(RESTORE).main(argv) == 0
-    captured = capsys.readouterr()
-    assert 'broken.jpg' in captured.err
-    assert '1 of 4 images could not be read' in captured.err
-    for name in ('a.png', 'nested/b.jpg', 'tiny.bmp'):
-        assert (tmp_path / f'{name}.chain.png').is_file()
-        assert Image.open(tmp_path / f'{name}.restored.png').size == (48, 48)
-
-
-def test_restore_with_a_named_corruption_or_none(trained, photos, tmp_path):
-    restore = load_tool(RESTORE)
-    base = [str(trained / 'epoch_1.pth'), str(photos / 'a.png'), '--out-dir', str(tmp_path)]
-    options = ['--corruption', 'GriddedMask', '--corruption-options', 'patch_size=8', 'ratio=0.5']
-    assert restore.main(base + options) == 0
-    assert restore.main([*base, '--corruption', 'none', '--num-steps', '1']) == 0
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--corruption', 'Blurr'], 'Blurr'),
-        (['--corruption', 'SuperResolution', '--corruption-options', 'scale=0'], 'scale'),
-    ],
-)
-def test_restore_refuses_a_wrong_corruption(trained, photos, capsys, options, message):
-    assert load_tool(RESTORE).main([str(trained / 'epoch_1.pth'), str(photos), *options]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_restore_refuses_other_checkpoints(trained, photos, tmp_path, capsys):
-    restore = load_tool(RESTORE)
-    state = torch.load(trained / 'epoch_1.pth', weights_only=False)
-    del state['state_dict']['head.fc.weight']
-    other = tmp_path / 'other.pth'
-    torch.save(dict(meta=state['meta'], state_dict=state['state_dict']), other)
-    assert restore.main([str(other), str(photos)]) == 2
-    assert '1 missing in the file: head.fc.weight' in capsys.readouterr().err
-    torch.save(dict(state_dict={}), other)
-    assert restore.main([str(other), str(photos)]) == 2
-    assert 'no config' in capsys.readouterr().err
-    torch.save(dict(meta=dict(cfg='import os'), state_dict={}), other)
-    assert restore.main([str(other), str(photos)]) == 2
-    assert 'code that is not run' in capsys.readouterr().err
-    torch.save(dict(meta=dict(cfg="model = dict(type='os.system')"), state_dict={}), other)
-    assert restore.main([str(other), str(photos)]) == 2
-    assert 'os.system' in capsys.readouterr().err
-
-
-def test_restore_needs_two_or_three_paths():
-    with pytest.raises(SystemExit) as error:
-        load_tool(RESTORE).main(['only.pth'])
-    assert error.value.code == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets import IMAGE_EXTENSIONS
-from ..restoration import find_images
+from ...restorer import find_images
 
 HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 16, 1024
 # held-out images of each class, so that nearest neighbours among them can tell classes

@@ -5,21 +5,49 @@ that run programs (EPS) are not opened, and pictures above Pillow's pixel limit 
 they are decoded.
 """
 
-import os
+import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
-from .restoration import UnreadableImageError
+from ..datasets import IMAGE_EXTENSIONS
+from ..evaluation.restoration_metric import ssim
+from ..models.chain import to_uint8
+from ..utils.whole_files import WholeFilesBackend
 
 # H × W pixels, BGR as in MMPretrain's LoadImageFromFile and in the corruptions.
 
 FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601 as in Pillow
-ROWS = 256  # converted at a time, so that a large picture needs no float copy
+
+
+class UnreadableImageError(ValueError):
+    """A file that cannot be read as an image, or is too large."""
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """List an image file, or all images below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or no image in the folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f'no such image or folder: {path}')
+    found = sorted(
+        f for f in path.rglob('*') if f.suffix.lower() in IMAGE_EXTENSIONS and f.is_file()
+    )
+    if not found:
+        raise FileNotFoundError(
+            f'no image below {path.resolve()} (extensions: {", ".join(IMAGE_EXTENSIONS)})'
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,9 +73,23 @@ class Picture:
     dpi: tuple[float, float] | None = None
 
     def in_colour(self, pixels: np.ndarray) -> 'Picture':
-        """A copy with other pixels, uint8 in colour; the profile of a grey picture is dropped."""
+        """A copy with other pixels, 8 bits in colour; the profile of a grey picture is dropped."""
         profile = None if self.grey else self.icc_profile
         return replace(self, pixels=pixels, grey=False, depth=8, icc_profile=profile)
+
+    def to_image(self) -> Image.Image:
+        """As a Pillow image of its kind (grey, depth, alpha); values are rounded and clipped."""
+        if self.depth == 16:
+            grey = np.empty(self.pixels.shape[:2], np.uint16)
+            for row, pixels in zip(grey, self.pixels, strict=True):
+                row[:] = np.clip(np.rint(pixels @ LUMA * 257), 0, 65535)
+            return Image.fromarray(grey)
+        image = Image.fromarray(np.ascontiguousarray(to_uint8(self.pixels)[..., ::-1]))
+        if self.grey:
+            image = image.convert('L')
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        return image
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -66,26 +108,18 @@ def read_picture(path: str | Path) -> Picture:
             warnings.simplefilter('ignore')
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN]) as image:
-                return _decode(image)
+                return decode(image)
     except Exception as error:  # every decoder raises errors of its own
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise UnreadableImageError(f'cannot be read as an image: {reason}') from error
+        raise UnreadableImageError(f'{path} cannot be read as an image: {reason}') from error
 
 
-def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture size above the limit of :func:`read_picture`.
+def decode(image: Image.Image) -> Picture:
+    """A Pillow image as a picture.
 
     Raises:
-        UnreadableImageError: height × width exceeds the limit.
+        ValueError: see :func:`read_picture`.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and height * width > limit:
-        raise UnreadableImageError(
-            f'{width} × {height} pixels are more than the limit of {limit} pixels'
-        )
-
-
-def _decode(image: Image.Image) -> Picture:
     if getattr(image, 'is_animated', False) and image.format != 'MPO':
         raise ValueError(f'it holds {image.n_frames} pictures; only single ones are supported')
     if image.mode in ('I', 'F'):
@@ -110,50 +144,24 @@ def _decode(image: Image.Image) -> Picture:
     return Picture(np.ascontiguousarray(rgb[..., ::-1]), alpha, grey, 8, profile, exif, dpi)
 
 
-def to_bytes(pixels: np.ndarray, difference: np.ndarray | float = 0.0) -> np.ndarray:
-    """``pixels + difference``, rounded and clipped: ``(H, W, 3)`` uint8 in the same order.
+def check_pixels(height: int, width: int) -> None:
+    """Refuse a picture size above the limit of :func:`read_picture`.
 
-    uint8 pixels are unchanged where the difference is zero.
+    Raises:
+        UnreadableImageError: height × width exceeds the limit.
     """
-    result = np.empty(pixels.shape, np.uint8)
-    for rows, part, change in _bands(pixels, difference):
-        result[rows] = np.clip(np.rint(part + change), 0, 255)
-    return result
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > limit:
+        raise UnreadableImageError(
+            f'{width} × {height} pixels are more than the limit of {limit} pixels'
+        )
 
 
-def to_image(picture: Picture, difference: np.ndarray | float = 0.0) -> Image.Image:
-    """A picture with changed pixels as a Pillow image of the same kind: grey, depth, alpha.
-
-    Args:
-        picture: the original.
-        difference: added to its pixels, ``(H, W, 3)`` BGR in pixel units.
-    """
-    pixels = picture.pixels
-    if picture.depth == 16:
-        grey = np.empty(pixels.shape[:2], np.uint16)
-        for rows, part, change in _bands(pixels, difference):
-            grey[rows] = np.clip(np.rint((part + change) @ LUMA * 257), 0, 65535)
-        return Image.fromarray(grey)
-    image = Image.fromarray(np.ascontiguousarray(to_bytes(pixels, difference)[..., ::-1]))
-    if picture.grey:
-        image = image.convert('L')
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
-    return image
-
-
-def _bands(pixels: np.ndarray, difference: np.ndarray | float):
-    for first in range(0, len(pixels), ROWS):
-        rows = slice(first, first + ROWS)
-        change = difference if np.isscalar(difference) else difference[rows]
-        yield rows, pixels[rows].astype(np.float32, copy=False), change
-
-
-def save_picture(path: str | Path, picture: Picture, difference: np.ndarray | float = 0.0) -> None:
-    """Write a picture as PNG, which is lossless; see :func:`to_image` for the arguments."""
+def save_picture(path: str | Path, picture: Picture) -> None:
+    """Write a picture as PNG, which is lossless, with its profile, EXIF and resolution."""
     kept = dict(icc_profile=picture.icc_profile, exif=picture.exif, dpi=picture.dpi)
-    image = to_image(picture, difference)
-    save_whole(path, image, format='PNG', **{k: v for k, v in kept.items() if v is not None})
+    kept = {k: v for k, v in kept.items() if v is not None}
+    save_whole(path, picture.to_image(), format='PNG', **kept)
 
 
 def save_whole(path: str | Path, image: Image.Image, **options) -> None:
@@ -164,8 +172,31 @@ def save_whole(path: str | Path, image: Image.Image, **options) -> None:
         image: to write.
         **options: of Pillow's ``save``, which needs ``format``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    image.save(unfinished, **options)
-    os.replace(unfinished, path)
+    data = io.BytesIO()
+    image.save(data, **options)
+    WholeFilesBackend().put(data.getvalue(), path)
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, highest: float) -> np.ndarray:
+    """A heat map over the grey image: ``(H, W, 3)`` uint8 RGB.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        heat: ``(h, w)``, ≥ 0; resized to the image's size.
+        highest: the heat shown brightest, > 0.
+    """
+    import matplotlib  # slow to import
+
+    height, width = image.shape[:2]
+    share = np.clip(heat / highest, 0, 1).astype(np.float32)
+    share = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.BILINEAR))
+    grey = np.asarray(Image.fromarray(image).convert('L').convert('RGB'), np.float32)
+    colours = matplotlib.colormaps['inferno'](share)[..., :3] * 255
+    strength = 0.25 + 0.6 * share[..., None]
+    return np.rint((1 - strength) * grey + strength * colours).astype(np.uint8)
+
+
+def ssim_of(image: np.ndarray, clean: np.ndarray) -> float:
+    """SSIM of an image against the original, ``(H, W, 3)`` in pixel units."""
+    tensors = (torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (image, clean))
+    return ssim(*(x.movedim(2, 0) for x in tensors))
