@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mmebm import Damage, EnergyRestorationAlgorithm, EnergySortingAlgorithm, Restorer

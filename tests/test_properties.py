@@ -5,6 +5,7 @@ Hypothesis draws the same examples each time, so that no run is red by chance.
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
