@@ -9,7 +9,8 @@ How the data flow, one stage per folder:
 5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
 6. ``visualization``  pictures of the descent, HTML reports
 7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``apis``           pretrain, benchmark; restore, sort and score images; compare features
+8. ``apis``           benchmark; restore, sort and score images; compare features
+9. ``pretraining``    a folder of images becomes a backbone, in one call
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
 (changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
@@ -87,9 +88,9 @@ register_models()
 
 def __getattr__(name: str):
     if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
-        from . import apis
+        from . import pretraining
 
-        return getattr(apis, name)
+        return getattr(pretraining, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -1,4 +1,4 @@
-"""Pretrain, and compare methods; restore, score and sort images; compare features."""
+"""Compare methods; restore, score and sort images; compare features."""
 
 from ..utils.config_text import parse_config_text
 from .features import FeatureExtractor, read_config
@@ -17,21 +17,12 @@ from .whole_images import (
 )
 
 
-def __getattr__(name: str):
-    if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
-        from . import pretraining
-
-        return getattr(pretraining, name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-
-
 __all__ = [
     'Damage',
     'FeatureExtractor',
     'ImageScores',
     'KNNResult',
     'Picture',
-    'PretrainingRun',
     'Restoration',
     'RestorationInferencer',
     'SortingInferencer',
@@ -42,7 +33,6 @@ __all__ = [
     'extract_features',
     'find_images',
     'parse_config_text',
-    'pretrain',
     'read_config',
     'read_picture',
     'restore_file',

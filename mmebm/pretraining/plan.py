@@ -1,0 +1,173 @@
+"""The plan: how long the run is, and the config that it is."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from ..datasets import passes_in_round
+from ..utils.shipped_files import shipped
+from .images import Images
+from .inpainting import MASKED_SHARE, inpainting_model
+from .network import Network
+from .options import PretrainOptions
+from .trial import Speed
+
+TRAIN_LIST, HELD_OUT_LIST = 'train.txt', 'held_out.txt'
+ROUND_SECONDS = 15.0  # an interrupted run ends after so long; torchrun kills it after 30
+ROUNDS = 20  # at least, so that short runs are validated and saved in between
+MOST_SINGLE = 200  # iterations of a run whose rounds may be of one, so that their number is exact
+SAVE_SECONDS = 300.0
+VALIDATION_SHARE = 0.05  # of the time
+WARM_UP = 0.05  # of the iterations
+
+
+class Length(NamedTuple):
+    """How long a run is; a round is what the runner calls an epoch."""
+
+    rounds: int
+    per_round: int  # iterations
+    save_interval: int  # in rounds
+    validation_interval: int  # in rounds
+
+    @property
+    def iterations(self) -> int:
+        return self.rounds * self.per_round
+
+
+def length_of(speed: Speed, iterations: int | None = None, seconds: float | None = None) -> Length:
+    """Split a run into rounds, and place its validations and checkpoints.
+
+    Args:
+        speed: as measured.
+        iterations: of the run, ≥ 1, exact up to 200, above rounded to whole rounds; or:
+        seconds: of the whole run, start and validations included, > 0.
+    """
+    if iterations is None:
+        training = (seconds - speed.start) * (1 - VALIDATION_SHARE)
+        iterations = max(1, round(training / speed.iteration))
+    total = iterations * speed.iteration
+    rounds = min(iterations, max(ROUNDS, math.ceil(total / ROUND_SECONDS)))
+    wanted = max(1, round(iterations / rounds))
+    # close to it, and exact if possible: rounds that add up to the iterations asked for
+    exact = [n for n in range(wanted // 2 + 1, 2 * wanted) if iterations % n == 0]
+    otherwise = wanted if iterations > MOST_SINGLE else 1
+    per_round = min(exact, key=lambda n: abs(n - wanted), default=otherwise)
+    rounds = max(1, round(iterations / per_round))
+    each = total / rounds
+    most = max(1, math.floor(total * VALIDATION_SHARE / max(speed.validation, 1e-9)))
+    validations = min(most, ROUNDS, rounds)
+    if seconds is not None:  # the time that validations do not take
+        left = seconds - speed.start - validations * speed.validation
+        rounds = max(1, round(left / (per_round * speed.iteration)))
+    save_interval = max(1, min(rounds, round(SAVE_SECONDS / each)))
+    return Length(rounds, per_round, save_interval, math.ceil(rounds / validations))
+
+
+def corruption_of(kind: str, size: int) -> dict:
+    """The config of a corruption, with cells and scales that suit the image size.
+
+    Args:
+        kind: one of :data:`~mmebm.pretraining.options.CORRUPTIONS`.
+        size: side of the images in pixels.
+    """
+    scale = 16 if size >= 160 else 8 if size >= 48 else 4
+    single = {
+        'masking': dict(type='GriddedMask', patch_size=max(4, size // 14), ratio=0.5),
+        'super-resolution': dict(type='SuperResolution', scale=scale),
+        'denoising': dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
+        'colorization': dict(type='Colorization'),
+    }
+    if kind == 'mixed':
+        return dict(type='MixedCorruption', corruptions=list(single.values()))
+    return single[kind]
+
+
+def schedule_of(iterations: int) -> list[dict]:
+    """Warm-up to the learning rate, and a cosine to 0.
+
+    There is no warm-up of a single iteration: MMEngine would stay at its first rate.
+    """
+    begin = round(WARM_UP * iterations)
+    begin = begin if begin > 1 else 0
+    warm_up = dict(type='LinearLR', start_factor=0.01, begin=0, end=begin, by_epoch=False)
+    decay = dict(
+        type='CosineAnnealingLR',
+        T_max=iterations - begin,
+        begin=begin,
+        end=iterations,
+        eta_min=0,
+        by_epoch=False,
+    )
+    return [warm_up, decay] if begin else [decay]
+
+
+def config_of(
+    images: Images,
+    network: Network,
+    options: PretrainOptions,
+    length: Length,
+    processes: int = 1,
+    seconds_before: float = 0.0,
+) -> Config:
+    """The config of the run, without a base, for ``tools/train.py`` as for this one.
+
+    Args:
+        images: to train on.
+        network: to train.
+        options: with nothing left to choose.
+        length: of the run.
+        processes: that train together.
+        seconds_before: that were spent on the choices, for the report.
+    """
+    config = Config.fromfile(shipped('configs/_base_/folder_pretraining.py'))
+    config = Config({k: v for k, v in config.items() if not k.startswith(('test_', 'loader'))})
+    size, batch, out = network.image_size, options.batch_size, Path(options.out)
+    augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
+    augmentation[1].scale = preparation[2].crop_size = size
+    preparation[1].scale = round(size * 256 / 224) if size >= 128 else size
+    if options.energy == 'inpainting':
+        model = inpainting_model(network)
+        corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)
+        if options.start is None:  # then it is sin-cos, and stays so, as MAE's
+            config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed = dict(lr_mult=0.0)
+    else:
+        head = dict(config.model.head, in_channels=network.in_channels)
+        model = dict(backbone=network.config, head=head)
+        corruption = corruption_of(options.corruption, size)
+    steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
+    config.model = ConfigDict({**config.model, **model, **steps})  # not update(), which merges
+
+    round_size = length.per_round * batch * processes
+    config.train_dataloader.sampler.round_size = round_size
+    config.train_dataloader.dataset.repeats = passes_in_round(round_size, len(images.train))
+    config.val_dataloader.dataset.with_label = bool(images.classes)
+    for loader, file, pipeline in (
+        (config.train_dataloader, TRAIN_LIST, [*augmentation, corruption]),
+        (config.val_dataloader, HELD_OUT_LIST, [*preparation, dict(**corruption, seed=0)]),
+    ):
+        loader.update(batch_size=batch, num_workers=options.workers)
+        loader.update(persistent_workers=options.workers > 0, pin_memory=torch.cuda.is_available())
+        loader.dataset.pop('data_prefix')
+        loader.dataset.update(data_root=str(images.root), ann_file=str(out / file))
+        loader.dataset.pipeline = [*pipeline, config.pack]
+    config.pop('pack')
+
+    config.optim_wrapper.dtype = options.precision
+    config.optim_wrapper.optimizer.lr = options.learning_rate
+    config.param_scheduler = schedule_of(length.iterations)
+    config.train_cfg.update(max_epochs=length.rounds, val_interval=length.validation_interval)
+    config.default_hooks.logger.interval = max(1, min(10, length.per_round))
+    config.default_hooks.checkpoint.interval = length.save_interval
+    config.custom_hooks[-1].seconds_before = round(seconds_before)  # of the report
+    if options.start is not None:
+        config.custom_hooks.append(dict(type='PretrainedBackboneHook', checkpoint=options.start))
+    elif network.sincos:
+        config.custom_hooks.append(dict(type='SinCosPositionEmbeddingHook'))
+    if images.classes:
+        config.custom_hooks.append(dict(type='NeighbourAccuracyHook'))
+    config.randomness.seed = options.seed
+    config.work_dir = str(out)
+    return config
