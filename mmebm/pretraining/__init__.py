@@ -3,7 +3,7 @@
 ``options``  what is asked for
 ``run``      look, try, plan, train, export
 ``images``   which images are trained on, and which are held out
-``network``  the backbone, and ``inpainting``: the head that one of the two energies needs
+``network``  the backbone, run once
 ``trial``    which batch fits in memory, and how long an iteration takes
 ``plan``     the length of the run, and its config
 """

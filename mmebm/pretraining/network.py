@@ -31,17 +31,12 @@ class Network(NamedTuple):
     name: str  # as it was asked for
     config: dict  # that builds it
     image_size: int  # side of its images in pixels
-    in_channels: int  # D of its features, which the energy head takes
+    channels: int  # D of its features, which the energy head takes
     features: str  # their shape, in words
     group_norm: int  # how many batch norms were replaced
     sincos: bool  # whether it has an absolute position embedding to start as sin-cos
     patch_size: int | None  # of a ViT whose square patches cover the image; None of other networks
     parameters: int  # number of them
-
-    @property
-    def kind(self) -> str:
-        """Its type in the registry."""
-        return self.config.get('backbone', self.config)['type']
 
 
 _given: list[nn.Module] = []
@@ -50,16 +45,19 @@ _given: list[nn.Module] = []
 def register_module(module: nn.Module) -> str:
     """Let configs of this process build copies of a module; the name for :func:`find_network`."""
     _given[:] = [module]
-    MODELS.register_module(name=GIVEN, module=given_module, force=True)
+    MODELS.register_module(name=GIVEN, module=_copy, force=True)
     return f'{GIVEN} ({type(module).__name__})'
 
 
-def given_module() -> nn.Module:
-    """A copy of the module that the caller built."""
-    return copy.deepcopy(_given[0])
+def _copy() -> nn.Module:
+    module = copy.deepcopy(_given[0])
+    module.init_weights = lambda: None  # it starts with its own
+    return module
 
 
-def find_network(name: str, image_size: int | None, keep_batch_norm: bool) -> Network:
+def find_network(
+    name: str, image_size: int | None, keep_batch_norm: bool, energy: str = 'restoration'
+) -> Network:
     """Build a backbone with random weights, and run it once.
 
     Args:
@@ -67,12 +65,13 @@ def find_network(name: str, image_size: int | None, keep_batch_norm: bool) -> Ne
             a config with a ``model.backbone``.
         image_size: side in pixels; None takes the backbone's own.
         keep_batch_norm: leave batch norms in place.
+        energy: inpainting takes the tokens of a ViT, restoration their average.
 
     Raises:
         FileNotFoundError: the config file does not exist.
         ValueError: there is no such backbone, or it does not take such images; says why.
     """
-    config = config_of(name)
+    config = _with_output(config_of(name), 'raw' if energy == 'inpainting' else 'avg_featmap')
     size = image_size or own_image_size(config)
     try:
         found = probe(config, size)
@@ -109,7 +108,7 @@ def config_of(name: str) -> dict[str, Any]:
     if library == 'mmpretrain' and model:
         classes, index = registered_backbones(), list_models()
         if model in classes:
-            return _pooled(smallest_config(classes[model]))
+            return smallest_config(classes[model])
         if model not in index:
             near = nearest_name(model, [*classes, *index])
             raise ValueError(f'backbone {name}: MMPretrain has no {model}{near}')
@@ -126,28 +125,16 @@ def config_of(name: str) -> dict[str, Any]:
     if not backbone:
         raise ValueError(f'backbone {name} has no model with a backbone')
     left_out = ('init_cfg', 'frozen_stages')
-    return _pooled({key: value for key, value in backbone.items() if key not in left_out})
+    return {key: value for key, value in backbone.items() if key not in left_out}
 
 
-def _pooled(config: dict) -> dict:
-    """With the average of all patches as output, where a class would give its class token."""
+def _with_output(config: dict, kind: str) -> dict:
+    """With the average of all patches as output, or all of them, and not the class token."""
     arguments, _ = constructor_arguments(MODELS.get(config['type']))
-    kinds = getattr(MODELS.get(config['type']), 'OUT_TYPES', ())
-    if 'out_type' in arguments and 'avg_featmap' in kinds:
-        config = {**config, 'out_type': 'avg_featmap'}
+    if 'out_type' in arguments and kind in getattr(MODELS.get(config['type']), 'OUT_TYPES', ()):
+        config = {**config, 'out_type': kind}
         if 'final_norm' in arguments:
-            config['final_norm'] = False  # the average has a norm of its own
-    return config
-
-
-def unpooled(config: dict) -> dict:
-    """With the tokens of all patches as output, where it is their average."""
-    if 'backbone' in config:
-        return {**config, 'backbone': unpooled(config['backbone'])}
-    if config.get('out_type') == 'avg_featmap':
-        config = {**config, 'out_type': 'raw'}
-        if 'final_norm' in config:
-            config['final_norm'] = True
+            config['final_norm'] = kind == 'raw'  # the average has a norm of its own
     return config
 
 

@@ -10,8 +10,7 @@ from mmengine.config import Config, ConfigDict
 from ..datasets import passes_in_round
 from ..utils.shipped_files import shipped
 from .images import Images
-from .inpainting import MASKED_SHARE, inpainting_model
-from .network import Network
+from .network import GIVEN, Network
 from .options import PretrainOptions
 from .trial import Speed
 
@@ -22,6 +21,8 @@ MOST_SINGLE = 200  # iterations of a run whose rounds may be of one, so that the
 SAVE_SECONDS = 300.0
 VALIDATION_SHARE = 0.05  # of the time
 WARM_UP = 0.05  # of the iterations
+MASKED_SHARE = 0.75  # of the patches for inpainting, as MAE's
+LARGE_IMAGE, LARGE_WIDTH = 128, 768  # pixels, channels, from which on its head is larger; ours
 
 
 class Length(NamedTuple):
@@ -51,10 +52,9 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
     total = iterations * speed.iteration
     rounds = min(iterations, max(ROUNDS, math.ceil(total / ROUND_SECONDS)))
     wanted = max(1, round(iterations / rounds))
-    # close to it, and exact if possible: rounds that add up to the iterations asked for
-    exact = [n for n in range(wanted // 2 + 1, 2 * wanted) if iterations % n == 0]
-    otherwise = wanted if iterations > MOST_SINGLE else 1
-    per_round = min(exact, key=lambda n: abs(n - wanted), default=otherwise)
+    # exact if possible: rounds that add up to the iterations asked for
+    exact = (n for n in range(wanted, wanted // 2, -1) if iterations % n == 0)
+    per_round = next(exact, wanted if iterations > MOST_SINGLE else 1)
     rounds = max(1, round(iterations / per_round))
     each = total / rounds
     most = max(1, math.floor(total * VALIDATION_SHARE / max(speed.validation, 1e-9)))
@@ -83,6 +83,41 @@ def corruption_of(kind: str, size: int) -> dict:
     if kind == 'mixed':
         return dict(type='MixedCorruption', corruptions=list(single.values()))
     return single[kind]
+
+
+def inpainting_model(network: Network) -> dict:
+    """The model ``energy-inpainting-hog``: an energy of masked patches and of their edges.
+
+    Raises:
+        ValueError: the network is no vision transformer.
+    """
+    size, side = network.patch_size, network.image_size
+    if size is None or size == side:
+        raise ValueError(
+            f'energy inpainting cannot train {network.name} on images of {side} × {side}: it needs '
+            'a vision transformer, such as timm/vit_small_patch16_224, with several square patches '
+            'that cover the image, a position embedding for each, and a multiple of 4 channels'
+        )
+    channels, layers, heads = 128, 2, 4
+    if side >= LARGE_IMAGE:
+        channels, layers, heads = (512, 4, 16) if network.channels >= LARGE_WIDTH else (256, 4, 8)
+    cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
+    return dict(
+        type='EnergyInpaintingAlgorithm',
+        backbone=network.config,
+        head=dict(
+            type='PatchEnergyHead',
+            in_channels=network.channels,
+            grid=side // size,
+            patch_size=size,
+            embed_dims=channels,
+            num_layers=layers,
+            num_heads=heads,
+            extra_values=9 * 3 * cells**2,  # angles, colours
+        ),
+        target_generator=dict(type='PatchHOG', patch_size=size, pool=size // cells),
+        norm_pix=True,
+    )
 
 
 def schedule_of(iterations: int) -> list[dict]:
@@ -124,6 +159,7 @@ def config_of(
     """
     config = Config.fromfile(shipped('configs/_base_/folder_pretraining.py'))
     config = Config({k: v for k, v in config.items() if not k.startswith(('test_', 'loader'))})
+    is_random = options.start is None and not network.name.startswith(GIVEN)
     size, batch, out = network.image_size, options.batch_size, Path(options.out)
     augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
     augmentation[1].scale = preparation[2].crop_size = size
@@ -131,10 +167,10 @@ def config_of(
     if options.energy == 'inpainting':
         model = inpainting_model(network)
         corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)
-        if options.start is None:  # then it is sin-cos, and stays so, as MAE's
+        if is_random:  # then it is sin-cos, and stays so, as MAE's
             config.optim_wrapper.paramwise_cfg.custom_keys.pos_embed = dict(lr_mult=0.0)
     else:
-        head = dict(config.model.head, in_channels=network.in_channels)
+        head = dict(config.model.head, in_channels=network.channels)
         model = dict(backbone=network.config, head=head)
         corruption = corruption_of(options.corruption, size)
     steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
@@ -164,10 +200,19 @@ def config_of(
     config.custom_hooks[-1].seconds_before = round(seconds_before)  # of the report
     if options.start is not None:
         config.custom_hooks.append(dict(type='PretrainedBackboneHook', checkpoint=options.start))
-    elif network.sincos:
+    elif network.sincos and is_random:
         config.custom_hooks.append(dict(type='SinCosPositionEmbeddingHook'))
     if images.classes:
         config.custom_hooks.append(dict(type='NeighbourAccuracyHook'))
     config.randomness.seed = options.seed
     config.work_dir = str(out)
     return config
+
+
+def write_lists(folder: Path, images: Images) -> None:
+    """Write the lists of images that the config names."""
+    kept = images.held_out
+    if images.classes:
+        kept = [f'{name} {label}' for name, label in zip(kept, images.labels, strict=True)]
+    for file, names in ((TRAIN_LIST, images.train), (HELD_OUT_LIST, kept)):
+        (folder / file).write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
