@@ -23,7 +23,7 @@ def option(default: Any = MISSING, help: str = '', flags: Sequence[str] = (), **
 
     Args:
         default: without one it is required.
-        help: in plain words; the default is added.
+        help: in plain words; choices and default are added.
         flags: on the command line; ``--name`` if none is given. One without dashes, equal to the
             field's name, makes it positional.
         **limits: of each value: ``low`` (≥), ``above`` (>), ``below`` (<), ``choices``.
@@ -43,9 +43,8 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
         if kind is bool:
             arguments['action'] = argparse.BooleanOptionalAction if optional else 'store_true'
         else:
-            choices = each.metadata.get('choices')
             shown = {int: 'N', float: 'X', str: each.name.upper()}[kind]
-            arguments |= dict(type=kind, choices=choices, metavar=None if choices else shown)
+            arguments |= dict(type=kind, choices=each.metadata.get('choices'), metavar=shown)
             arguments |= dict(nargs='+') if many else {}
         parser.add_argument(*flags, **arguments)
 
@@ -96,12 +95,13 @@ def flags_of(each: Field) -> Sequence[str]:
 
 
 def help_of(each: Field) -> str:
-    """A field's help, with its default."""
-    default = each.default
-    if default is MISSING or default is None or isinstance(default, bool):
-        return each.metadata['help']
-    shown = ' '.join(map(str, default)) if isinstance(default, tuple) else default
-    return f'{each.metadata["help"]} (default: {shown})'
+    """A field's help, with its choices and its default."""
+    text, choices = each.metadata['help'], each.metadata.get('choices')
+    text = f'{text} ({" | ".join(choices)})' if choices else text
+    if each.default is MISSING or each.default is None or isinstance(each.default, bool):
+        return text
+    shown = ' '.join(map(str, each.default)) if isinstance(each.default, tuple) else each.default
+    return f'{text} (default: {shown})'
 
 
 def _described(options: type) -> list[tuple[Field, type, bool, bool]]:

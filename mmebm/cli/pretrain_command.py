@@ -1,14 +1,15 @@
 """Pretrain a backbone on a folder of images, without labels and without a decoder.
 
-mmebm pretrain photos/ --backbone timm/convnext_atto --out out/photos --hours 2
-mmebm pretrain photos/ more/ --backbone mmpretrain/ConvNeXt --out out/both --epochs 100
-mmebm pretrain list.txt --backbone timm/resnet18 --out out/list --hours 8 --gpus 4
-torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \\
-    -m mmebm pretrain photos/ --backbone timm/vit_small_patch16_224 --out SHARED/photos
+mmebm pretrain photos/ --backbone timm/convnext_atto --out out/a --hours 2
+mmebm pretrain a/ b/ --backbone mmpretrain/ConvNeXt --out out/b --epochs 100
+mmebm pretrain list.txt --backbone timm/resnet18 --out out/c --hours 8 --gpus 4
 
-In the folder of --out it leaves the backbone, for timm or MMPretrain; report.html; checkpoint.pth,
-for `mmebm restore` and `mmebm score` (not with --energy inpainting); and config.py, with which
-tools/train.py repeats the run. An interrupted run continues with the same command.
+Leaves in --out the backbone, for timm or MMPretrain; report.html; config.py,
+with which tools/train.py repeats the run; and checkpoint.pth, for `mmebm
+restore` and `mmebm score` (not with --energy inpainting). An interrupted run
+continues with the same command. On several machines run on each
+torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d \\
+    --rdzv-endpoint HOST:29500 -m mmebm pretrain ... (--out on a shared disk)
 """
 
 import argparse

@@ -29,15 +29,13 @@ def find_images(sources: Sequence[str | Path], held_out: int | None, seed: int) 
     """Find the images and draw those that are held out.
 
     Args:
-        sources: folders, searched at any depth, or text files with the path of an image per line,
-            relative to the file's folder.
-        held_out: number of images to hold out, ≥ 1. None takes 5 %, from 16 to 1,024, or 5 of each
-            class if these are more, and no more than a fifth.
+        sources: folders, searched at any depth, or text files with a path per line.
+        held_out: how many, ≥ 1; None takes 5 %, from 16 to 1,024, or 5 of each class if these are
+            more, and no more than a fifth.
         seed: of the draw.
 
     Raises:
-        FileNotFoundError: a source is missing or holds no image.
-        ValueError: there are too few images, or a source is neither folder nor list.
+        FileNotFoundError, ValueError: a source is missing or no such thing; too few images.
     """
     found = sorted({path for source in sources for path in _images_of(Path(source))})
     paths, notes = [path for path in found if _fits_in_a_line(str(path))], []
@@ -73,11 +71,7 @@ def find_images(sources: Sequence[str | Path], held_out: int | None, seed: int) 
 
 
 def number_held_out(total: int, asked: int | None) -> int:
-    """How many of ``total`` images are held out.
-
-    Raises:
-        ValueError: there are too few.
-    """
+    """How many of ``total`` images are held out."""
     if total < 2:
         raise ValueError(f'data holds {total} image: at least 2 are needed, one is held out')
     if asked is None:

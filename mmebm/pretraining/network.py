@@ -61,11 +61,7 @@ def find_network(
     """Build a backbone with random weights, and run it once.
 
     Args:
-        name: ``timm/NAME``, ``mmpretrain/NAME`` (a model of its index, or a class), or the path of
-            a config with a ``model.backbone``.
-        image_size: side in pixels; None takes the backbone's own.
-        keep_batch_norm: leave batch norms in place.
-        energy: inpainting takes the tokens of a ViT, restoration their average.
+        name, image_size, keep_batch_norm, energy: see :class:`.PretrainOptions`.
 
     Raises:
         FileNotFoundError: the config file does not exist.

@@ -43,8 +43,8 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
 
     Args:
         speed: as measured.
-        iterations: of the run, ≥ 1, exact up to 200, above rounded to whole rounds; or:
-        seconds: of the whole run, start and validations included, > 0.
+        iterations: ≥ 1, exact up to 200, above rounded to whole rounds; or:
+        seconds: > 0, of the whole run, start and validations included.
     """
     if iterations is None:
         training = (seconds - speed.start) * (1 - VALIDATION_SHARE)
@@ -67,12 +67,7 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
 
 
 def corruption_of(kind: str, size: int) -> dict:
-    """The config of a corruption, with cells and scales that suit the image size.
-
-    Args:
-        kind: one of :data:`~mmebm.pretraining.options.CORRUPTIONS`.
-        size: side of the images in pixels.
-    """
+    """The config of a corruption, with cells and scales that suit a side of ``size`` pixels."""
     scale = 16 if size >= 160 else 8 if size >= 48 else 4
     single = {
         'masking': dict(type='GriddedMask', patch_size=max(4, size // 14), ratio=0.5),
@@ -86,11 +81,7 @@ def corruption_of(kind: str, size: int) -> dict:
 
 
 def inpainting_model(network: Network) -> dict:
-    """The model ``energy-inpainting-hog``: an energy of masked patches and of their edges.
-
-    Raises:
-        ValueError: the network is no vision transformer.
-    """
+    """The model ``energy-inpainting-hog``; ValueError if the network is no vision transformer."""
     size, side = network.patch_size, network.image_size
     if size is None or size == side:
         raise ValueError(
@@ -98,35 +89,21 @@ def inpainting_model(network: Network) -> dict:
             'a vision transformer, such as timm/vit_small_patch16_224, with several square patches '
             'that cover the image, a position embedding for each, and a multiple of 4 channels'
         )
-    channels, layers, heads = 128, 2, 4
-    if side >= LARGE_IMAGE:
-        channels, layers, heads = (512, 4, 16) if network.channels >= LARGE_WIDTH else (256, 4, 8)
+    name = 'small-p16' if side >= LARGE_IMAGE else 'micro-p4_32'
+    model = Config.fromfile(shipped(f'configs/_base_/models/inpainting_vit-{name}.py')).model
     cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
-    return dict(
-        type='EnergyInpaintingAlgorithm',
-        backbone=network.config,
-        head=dict(
-            type='PatchEnergyHead',
-            in_channels=network.channels,
-            grid=side // size,
-            patch_size=size,
-            embed_dims=channels,
-            num_layers=layers,
-            num_heads=heads,
-            extra_values=9 * 3 * cells**2,  # angles, colours
-        ),
-        target_generator=dict(type='PatchHOG', patch_size=size, pool=size // cells),
-        norm_pix=True,
-    )
+    model.head.update(in_channels=network.channels, grid=side // size, patch_size=size)
+    model.head.extra_values = 9 * 3 * cells**2  # angles, colours
+    if side >= LARGE_IMAGE and network.channels >= LARGE_WIDTH:
+        model.head.update(embed_dims=512, num_heads=16)
+    model.target_generator.update(patch_size=size, pool=size // cells)
+    return dict(model, backbone=network.config)
 
 
 def schedule_of(iterations: int) -> list[dict]:
-    """Warm-up to the learning rate, and a cosine to 0.
-
-    There is no warm-up of a single iteration: MMEngine would stay at its first rate.
-    """
+    """Warm-up to the learning rate, and a cosine to 0."""
     begin = round(WARM_UP * iterations)
-    begin = begin if begin > 1 else 0
+    begin = begin if begin > 1 else 0  # MMEngine would never leave the first rate of a single one
     warm_up = dict(type='LinearLR', start_factor=0.01, begin=0, end=begin, by_epoch=False)
     decay = dict(
         type='CosineAnnealingLR',
@@ -149,13 +126,7 @@ def config_of(
 ) -> Config:
     """The config of the run, without a base, for ``tools/train.py`` as for this one.
 
-    Args:
-        images: to train on.
-        network: to train.
-        options: with nothing left to choose.
-        length: of the run.
-        processes: that train together.
-        seconds_before: that were spent on the choices, for the report.
+    Nothing is left to choose in ``options``; ``seconds_before`` were spent on that.
     """
     config = Config.fromfile(shipped('configs/_base_/folder_pretraining.py'))
     config = Config({k: v for k, v in config.items() if not k.startswith(('test_', 'loader'))})

@@ -132,36 +132,29 @@ def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images,
     began = time.perf_counter()
     MMLogger.get_instance('mmebm-trial', log_level='ERROR')  # what is built here logs each tensor
     images = find_images(asked.data, asked.held_out, asked.seed)
-    say(f'images      {len(images.train):,} to train on, {len(images.held_out):,} held out')
-    for note in images.notes:
-        say(f'            {note}')
     network = find_network(asked.backbone, asked.image_size, asked.keep_batch_norm, asked.energy)
-    size = f'{network.image_size} × {network.image_size}'
+    held_out = f'{len(images.held_out):,} held out'
+    say('; '.join([f'images      {len(images.train):,} to train on', held_out, *images.notes]))
     say(
         f'backbone    {network.name}: {network.parameters / 1e6:.1f} million parameters, features '
-        f'{network.features} of images of {size}'
+        f'{network.features} of images of {network.image_size} × {network.image_size}'
+        + f', {network.group_norm} batch norms became group norms'
+        * (network.group_norm > 0)
     )
-    if network.group_norm:
-        say(
-            f'            {network.group_norm} batch norms replaced by group norms, with which the '
-            'energy of an image does not depend on its batch (--keep-batch-norm)'
-        )
     chosen, speed = choose(asked, images, network, processes)
     spent = time.perf_counter() - began
     speed = Speed(speed.iteration, speed.validation / processes, spent + speed.start)
     seconds = None if asked.hours is None else asked.hours * 3600
     length = length_of(speed, None if seconds else updates(chosen, images, processes), seconds)
-    total = chosen.batch_size * processes
     say(
         f'chosen      batch {chosen.batch_size} × {processes}, learning rate '
         f'{chosen.learning_rate:.3g}, {chosen.precision}, '
         f'{"" if chosen.compile_step else "not "}compiled, {chosen.workers} workers'
     )
+    total, minutes = chosen.batch_size * processes, length.iterations * speed.iteration / 60
     say(
-        f'length      {length.iterations:,} iterations, '
-        f'{length.iterations * total / len(images.train):.1f} epochs, about '
-        f'{(speed.start + length.iterations * speed.iteration) / 60:.0f} min at '
-        f'{total / speed.iteration:.0f} images/s\n'
+        f'length      {length.iterations:,} iterations, {minutes + speed.start / 60:.0f} min, '
+        f'{length.iterations * total / len(images.train):.1f} epochs\n'
     )
     return images, config_of(images, network, chosen, length, processes, spent)
 
@@ -174,34 +167,28 @@ def choose(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     workers = min(8, max(1, (cores - 1) // processes)) if asked.workers is None else asked.workers
     most = min(BATCH_SIZES.get(device, 256), 1 << len(images.train).bit_length() - 1)
-    chosen = replace(
-        asked,
-        batch_size=asked.batch_size or most,
-        learning_rate=asked.learning_rate or LEARNING_RATE,
-        precision=asked.precision or default_dtype(device),
-        workers=workers,
-        compile_step=bool(asked.compile_step),
-    )
+    batch, rate = asked.batch_size or most, asked.learning_rate or LEARNING_RATE
+    precision, compiled = asked.precision or default_dtype(device), bool(asked.compile_step)
+    chosen = dict(precision=precision, workers=workers, compile_step=compiled, learning_rate=rate)
     seconds = TRIAL_SECONDS if asked.hours is None else min(60.0, asked.hours * 3600 / 40)
     with TemporaryDirectory() as folder, quiet():
-        draft = config_of(images, network, replace(chosen, out=folder), Length(1, 1, 1, 1))
+        draft = replace(asked, out=folder, batch_size=batch, **chosen)
+        draft = config_of(images, network, draft, Length(1, 1, 1, 1))
         write_lists(Path(folder), images)
         if asked.start is not None:
             load_backbone(MODELS.build(draft.model.backbone), asked.start)
         try:
-            batch, speed = largest_batch(
-                draft, chosen.batch_size, seconds, halve=asked.batch_size is None
-            )
-            chosen = replace(chosen, batch_size=batch)
-            needed = updates(chosen, images, processes) * speed.iteration
-            needed = needed if asked.hours is None else asked.hours * 3600
-            if asked.compile_step is None and device == 'cuda' and needed >= WORTH_COMPILING:
-                chosen, draft.model.compile_step = replace(chosen, compile_step=True), True
+            batch, speed = largest_batch(draft, batch, seconds, halve=asked.batch_size is None)
+            needed = updates(replace(asked, batch_size=batch), images, processes) * speed.iteration
+            long = (asked.hours * 3600 if asked.hours else needed) >= WORTH_COMPILING
+            if asked.compile_step is None and device == 'cuda' and long:
+                chosen['compile_step'] = draft.model.compile_step = True
                 speed = measure(draft, batch, seconds)
         except ValueError as error:
             raise refused(network.name, network.image_size, error) from error
-    rate = LEARNING_RATE * min(1.0, batch * processes / REFERENCE_BATCH)
-    return replace(chosen, learning_rate=asked.learning_rate or rate), speed
+    if asked.learning_rate is None:
+        chosen['learning_rate'] = rate * min(1.0, batch * processes / REFERENCE_BATCH)
+    return replace(asked, batch_size=batch, **chosen), speed
 
 
 def updates(options: PretrainOptions, images: Images, processes: int) -> int:
@@ -230,11 +217,7 @@ def options_of(asked: PretrainOptions, processes: int) -> dict[str, Any]:
 
 
 def holds_run(out: Path, asked: PretrainOptions, processes: int) -> bool:
-    """Whether ``out`` holds this very run.
-
-    Raises:
-        ValueError: it holds another one, or something else.
-    """
+    """Whether ``out`` holds this very run; ValueError if another one, or something else."""
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f'out {out}: {there} is a file, but must be a folder')
@@ -258,11 +241,7 @@ def holds_run(out: Path, asked: PretrainOptions, processes: int) -> bool:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep other processes from training in ``out``.
-
-    Raises:
-        ValueError: another one does.
-    """
+    """Keep other processes from training in ``out``; ValueError if another one does."""
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK, timeout=0):

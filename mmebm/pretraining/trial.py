@@ -26,14 +26,7 @@ class Speed(NamedTuple):
 
 
 def largest_batch(config: Config, batch: int, seconds: float, halve: bool) -> tuple[int, Speed]:
-    """Halve the batch until it fits in memory; else raise what :func:`measure` raises.
-
-    Args:
-        config: of the run.
-        batch: images per process, to begin with.
-        seconds: how long to measure.
-        halve: whether to; else this batch has to fit.
-    """
+    """:func:`measure` a batch, and halve it until it fits in memory, if ``halve``."""
     while True:
         try:
             return batch, measure(config, batch, seconds)
@@ -45,12 +38,7 @@ def largest_batch(config: Config, batch: int, seconds: float, halve: bool) -> tu
 
 
 def measure(config: Config, batch: int, seconds: float) -> Speed:
-    """Time training iterations, data included, and the validation of a batch. Keeps nothing.
-
-    Args:
-        config: of the run.
-        batch: images per process.
-        seconds: how long to measure, once warm.
+    """Time ``seconds`` of training iterations, data included, and a validation. Keeps nothing.
 
     Raises:
         MemoryError: the batch does not fit in memory.

@@ -34,7 +34,7 @@ def test_options_are_handed_on(monkeypatch):
     [
         ('--gpus 0', '--gpus must be ≥ 1'),
         ('--nnodes 2', '--nnodes'),
-        ('--hours 1 --epochs 1', 'only one of hours, epochs and iterations'),
+        ('--hours 1 --epochs 1', 'give only one of hours, epochs'),
         ('--hours -1', 'hours must be a finite number > 0, got -1.0'),
         ('--image-size 4', 'image_size must be an integer ≥ 8, got 4'),
         ('--energy inpainting --corruption mixed', "'mixed' is for energy restoration"),
