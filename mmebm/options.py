@@ -26,7 +26,7 @@ def option(default: Any = MISSING, help: str = '', flags: Sequence[str] = (), **
         help: in plain words; choices and default are added.
         flags: on the command line; ``--name`` if none is given. One without dashes, equal to the
             field's name, makes it positional.
-        **limits: of each value: ``low`` (≥), ``above`` (>), ``below`` (<), ``choices``.
+        **limits: of each value: ``low`` (≥), ``above`` (>), ``below`` (<), ``choices``; ``metavar``.
     """
     return field(default=default, metadata=dict(help=help, flags=flags, **limits))
 
@@ -44,7 +44,8 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
             arguments['action'] = argparse.BooleanOptionalAction if optional else 'store_true'
         else:
             shown = {int: 'N', float: 'X', str: each.name.upper()}[kind]
-            arguments |= dict(type=kind, choices=each.metadata.get('choices'), metavar=shown)
+            arguments |= dict(type=kind, choices=each.metadata.get('choices'))
+            arguments['metavar'] = each.metadata.get('metavar', shown)
             arguments |= dict(nargs='+') if many else {}
         parser.add_argument(*flags, **arguments)
 
