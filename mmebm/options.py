@@ -26,7 +26,7 @@ def option(default: Any = MISSING, help: str = '', flags: Sequence[str] = (), **
         help: in plain words; choices and default are added.
         flags: on the command line; ``--name`` if none is given. One without dashes, equal to the
             field's name, makes it positional.
-        **limits: of each value: ``low`` (≥), ``above`` (>), ``below`` (<), ``choices``; ``metavar``.
+        **limits: ``low`` (≥), ``above`` (>), ``below`` (<), ``choices`` of a value; ``metavar``.
     """
     return field(default=default, metadata=dict(help=help, flags=flags, **limits))
 

@@ -16,7 +16,6 @@ from .whole_images import (
     restore_image,
 )
 
-
 __all__ = [
     'Damage',
     'FeatureExtractor',
