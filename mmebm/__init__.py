@@ -10,7 +10,8 @@ How the data flow, one stage per folder:
 6. ``report``         the page of a run
 7. ``conversion``     checkpoints for MMPretrain and timm
 8. ``restorer``       restore, sort and score images of any size
-9. ``apis``           pretrain, benchmark; compare features
+9. ``pretraining``    a folder of images becomes a backbone, in one call
+10. ``benchmark``      configs × seeds → one table
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
 (changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
@@ -88,9 +89,9 @@ register_models()
 
 def __getattr__(name: str):
     if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
-        from . import apis
+        from . import pretraining
 
-        return getattr(apis, name)
+        return getattr(pretraining, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -1,5 +1,0 @@
-"""Pretrain a backbone on a folder."""
-
-from .pretraining import PretrainingRun, pretrain
-
-__all__ = ['PretrainingRun', 'pretrain']
