@@ -94,11 +94,7 @@ def check(model, inputs, precision):
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
-@pytest.mark.parametrize(
-    'options',
-    [{}, dict(patch_drop_ratio=0.5)],
-    ids=['eager', 'patch dropout'],
-)
+@pytest.mark.parametrize('options', [{}, dict(patch_drop_ratio=0.5)], ids=['eager', 'dropout'])
 def test_restoration(options, precision):
     check(network(**options), batch(), precision)
 

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from mmebm.visualization import Chain
 
+from mmebm.models.chain import Chain
 from mmebm.report.history import Record
 from mmebm.report.page import Chart, histogram, line_chart, number, write_page
 from mmebm.report.run_page import chain_pictures, charts, report_page, tiles
