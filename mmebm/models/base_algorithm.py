@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
@@ -18,6 +17,7 @@ from ..autograd import (
 )
 from ..backbones import warn_of_batch_norm
 from ..utils import checked_bool, checked_int, checked_number
+from .chain import Chain
 from .descent import Energy, descend, descent_step, energy_gradient
 
 # B batch, C channels, H × W pixels, N descent steps.
@@ -45,30 +45,11 @@ class PredictingSelfSupervisor(BaseSelfSupervisor):
         return to_pixels(images, self.data_preprocessor)
 
 
-class ValidationChain(NamedTuple):
-    """A validation batch on its way from corrupted to restored, or from shuffled to sorted.
-
-    Attributes:
-        images: x⁰ to x^N as pictures, ``(N + 1, B, C, H, W)`` in pixel units; values may lie
-            outside 0..255.
-        energies: of each of them, ``(N + 1, B)``.
-        clean: the original pictures, ``(B, C, H, W)``, likewise.
-        clean_energies: of the originals, ``(B,)``.
-        accuracy: of sorted images, the share of patches that are right, ``(N + 1, B)`` in [0, 1].
-    """
-
-    images: Tensor
-    energies: Tensor
-    clean: Tensor
-    clean_energies: Tensor
-    accuracy: Tensor | None = None
-
-
 class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     """A backbone ψ and a head h, fitted so that descending on ``E = h(ψ(·))`` restores something.
 
     A subclass says what is descended on (pixels, position embeddings): its :meth:`loss` passes an
-    energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chain` makes pictures.
+    energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chains` makes pictures.
 
     Args:
         backbone: config of ψ, or a module.
@@ -185,18 +166,21 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return descend(energy, x, self.step_size.detach(), num_steps)
 
     @abstractmethod
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Tensor | Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
+    ) -> list[Chain]:
         """Restore or sort a validation batch as :meth:`predict` does, and keep every step.
 
         Args:
-            inputs: as for :meth:`loss`.
+            inputs: as for :meth:`loss`, each ``(B, C, H, W)``, normalised.
             data_samples: B of them, as for :meth:`predict`.
             num_steps: N ≥ 0; by default as in training.
+
+        Returns:
+            B chains, in pixel units.
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.

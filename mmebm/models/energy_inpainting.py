@@ -13,14 +13,8 @@ from ..backbones import PatchSelection, find_position_embedding
 from ..backbones.patch_dropout import pixels_of_patches
 from ..backbones.position_embedding import check_image_size
 from ..utils import checked_bool
-from .base_algorithm import (
-    BaseEnergyAlgorithm,
-    Inputs,
-    Samples,
-    ValidationChain,
-    corrupted_and_clean,
-    with_fields,
-)
+from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, corrupted_and_clean, with_fields
+from .chain import Chain, split_chains
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
@@ -281,30 +275,34 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
     def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
         """Fill in and score a validation batch: as :meth:`EnergyRestorationAlgorithm.predict`."""
-        chain = self.validation_chain(inputs, data_samples)
+        steps = self._steps(inputs)
         fields = dict(
-            clean=chain.clean,
-            corrupted=chain.images[0],
-            restored=chain.images[-1],
-            energy_clean=chain.clean_energies,
-            energy_corrupted=chain.energies[0],
+            clean=steps['clean'],
+            corrupted=steps['images'][0],
+            restored=steps['images'][-1],
+            energy_clean=steps['clean_energies'],
+            energy_corrupted=steps['energies'][0],
         )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+    ) -> list[Chain]:
+        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
+        return split_chains(**self._steps(inputs, num_steps), data_samples=data_samples)
+
+    def _steps(self, inputs: Sequence[Tensor], num_steps: int | None = None) -> dict[str, Tensor]:
+        """All steps of a validation batch, as :func:`split_chains` takes them."""
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, self.masked(corrupted, clean))
         chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)
             energies = [self.energy(x, given).float() for x in (*chain, target)]
-        return ValidationChain(
+        return dict(
             images=self.to_pixels(self._filled_in(chain, given, clean)),
             energies=torch.stack(energies[:-1]),
             clean=self.to_pixels(clean),

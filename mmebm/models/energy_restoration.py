@@ -18,10 +18,10 @@ from .base_algorithm import (
     Distance,
     Inputs,
     Samples,
-    ValidationChain,
     corrupted_and_clean,
     with_fields,
 )
+from .chain import Chain, split_chains
 
 # B batch, C channels, H × W pixels, L patches, N descent steps.
 
@@ -172,21 +172,22 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
             )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+    ) -> list[Chain]:
+        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
         corrupted, clean = corrupted_and_clean(inputs)
         chain = self.restore(corrupted, num_steps)  # (N + 1, B, C, H, W)
         with torch.no_grad():
-            return ValidationChain(
+            return split_chains(
                 images=self.to_pixels(chain),
                 energies=torch.stack([self.energy(x).float() for x in chain]),
                 clean=self.to_pixels(clean),
                 clean_energies=self.energy(clean).float(),
+                data_samples=data_samples,
             )
 
 

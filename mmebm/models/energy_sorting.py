@@ -17,7 +17,8 @@ from ..backbones.position_embedding import (
     forward_with_positions,
     set_sincos_position_embedding,
 )
-from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, ValidationChain, with_fields
+from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, with_fields
+from .chain import Chain, split_chains
 from .sorting_augmentation import (
     check_edge_widths,
     drawn_widths,
@@ -169,13 +170,13 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Tensor | Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`.
+    ) -> list[Chain]:
+        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`.
 
         The pictures show whole patches; the network saw them with masked edges. Each position gets
         one patch (:func:`assign_positions`), while the accuracy counts the patches whose embedding
@@ -188,12 +189,13 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         clean = self.to_pixels(images)
         pictures = [place_patches(clean, assign_positions(e, true), self.grid) for e in chain]
         with torch.no_grad():
-            return ValidationChain(
+            return split_chains(
                 images=torch.stack(pictures),
                 energies=torch.stack([self.energy(masked, e).float() for e in chain]),
                 clean=clean,
                 clean_energies=self.energy(masked, true.expand_as(chain[0])).float(),
                 accuracy=right.double().mean(-1),
+                data_samples=data_samples,
             )
 
     def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

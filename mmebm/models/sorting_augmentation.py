@@ -6,7 +6,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ..utils import derive_seeds
+from ..datasets import derive_seeds
 
 # B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them.
 
