@@ -14,11 +14,7 @@ from .position_embedding import find_position_embedding, first_transformer_layer
 
 
 def check_patch_drop_ratio(ratio: float) -> None:
-    """Check the share of dropped patches.
-
-    Raises:
-        TypeError, ValueError: it is not a number in [0, 1).
-    """
+    """Refuse a share of dropped patches that is not a number in [0, 1)."""
     checked_number('patch_drop_ratio', ratio, low=0, below=1)
 
 
@@ -44,30 +40,16 @@ def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
 
 
 def kept_patches(noise: Tensor, drop_ratio: float) -> Tensor:
-    """The numbers of the patches that are kept, from independent uniform noise.
+    """The numbers ``(B, K)``, ascending, of patches to keep, from uniform noise ``(B, L)``.
 
-    Args:
-        noise: ``(B, L)``.
-        drop_ratio: in [0, 1); of L patches, ``int(L · drop_ratio)`` are dropped.
-
-    Returns:
-        ``(B, K)``, ascending.
+    Of L patches, ``int(L · drop_ratio)`` are dropped.
     """
     num_kept = noise.shape[1] - int(noise.shape[1] * drop_ratio)
     return noise.argsort(dim=1)[:, :num_kept].sort(dim=1).values
 
 
 def pixels_of_patches(images: Tensor, numbers: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Pixels of some patches, their numbers being ``(B, K)``.
-
-    Args:
-        images: ``(B, C, H, W)``.
-        numbers: row by row, ``(B, K)``.
-        patch_size: ``(ph, pw)``.
-
-    Returns:
-        ``(B, K, C · ph · pw)``.
-    """
+    """Pixels ``(B, K, C · ph · pw)`` of the patches of images with these numbers ``(B, K)``."""
     patches = unfold(images, patch_size, stride=patch_size).mT  # (B, L, C · ph · pw)
     return patches.take_along_dim(numbers[..., None], dim=1)
 

@@ -80,9 +80,7 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """The head's distance of the prediction to the clean image, over all pixels.
 
-        Args:
-            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
-            data_samples: not used.
+        ``inputs`` are ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         return dict(loss=self.head.loss(self.predict_patches(corrupted), clean, mask=None))
@@ -184,13 +182,8 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Cross-entropy of the predicted positions, mean over the patches that were kept.
 
-        Args:
-            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
-            data_samples: not used.
-
-        Returns:
-            ``loss``, 0-dim and differentiable, and for the log ``accuracy``, the share of patches
-            whose position is predicted right (chance: 1 / L).
+        ``inputs`` are the images ``(B, C, H, W)``, normalised, or a list that holds only them. For
+        the log there is ``accuracy``, the share of positions predicted right (chance: 1 / L).
         """
         images = intact_images(inputs)
         noise = torch.rand(len(images), 2, self.num_patches, device=images.device)

@@ -17,7 +17,7 @@ from ..autograd import (
 )
 from ..backbones import warn_of_batch_norm
 from ..utils import checked_bool, checked_int, checked_number
-from .chain import Chain
+from .chain import Chain, split_chains
 from .descent import Energy, descend, descent_step, energy_gradient
 
 # B batch, C channels, H × W pixels, N descent steps.
@@ -166,11 +166,13 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return descend(energy, x, self.step_size.detach(), num_steps)
 
     @abstractmethod
+    def validation_steps(
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """Restore or sort a validation batch; what :func:`split_chains` takes of every step."""
+
     def validation_chains(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        num_steps: int | None = None,
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
     ) -> list[Chain]:
         """Restore or sort a validation batch as :meth:`predict` does, and keep every step.
 
@@ -185,6 +187,26 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
         """
+        steps = self.validation_steps(inputs, data_samples, num_steps)
+        return split_chains(**steps, data_samples=data_samples)
+
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
+        """Restore and score a validation batch, inputs as for :meth:`loss`.
+
+        Returns:
+            ``data_samples``, or new ones, with ``clean``, ``corrupted`` and ``restored``
+            ``(C, H, W)`` in pixel units (0..255, in the channel order of the network; the last two
+            may lie outside) and ``energy_clean`` and ``energy_corrupted``, 0-dim.
+        """
+        steps = self.validation_steps(inputs, data_samples)
+        fields = dict(
+            clean=steps['clean'],
+            corrupted=steps['images'][0],
+            restored=steps['images'][-1],
+            energy_clean=steps['clean_energies'],
+            energy_corrupted=steps['energies'][0],
+        )
+        return with_fields(data_samples, fields)
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
         """A collector for the trained parameters, on the device of ``inputs``.

@@ -52,12 +52,8 @@ def descent_step(
 ) -> tuple[Tensor, Tensor]:
     """One step ``x − ∇ₓ(α E(x))`` of equation 5, with x behind a stop-gradient.
 
-    Args:
-        energy: maps x ``(B, ...)`` to energies ``(B,)``.
-        x: ``(B, ...)``, floating point.
-        step_size: α, positive.
-        create_graph: keep the graph, so that the result can be differentiated with respect to the
-            parameters of the energy and to α.
+    Arguments are those of :func:`energy_gradient`; α is positive. With ``create_graph`` the result
+    can be differentiated with respect to the parameters of the energy and to α.
 
     Returns:
         The next x, and the energies ``(B,)`` of the given one.
