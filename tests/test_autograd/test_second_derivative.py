@@ -1,18 +1,19 @@
 """Attention without L × L matrices, against the formula written out."""
 
 import threading
-from importlib import import_module
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmebm.autograd.attention import attention
-from mmebm.autograd.second_derivative import TwiceDifferentiableFunctions, twice_differentiable
+from mmebm.autograd import second_derivative as module
+from mmebm.autograd.second_derivative import (
+    TwiceDifferentiableFunctions,
+    attention,
+    twice_differentiable,
+)
 from tests.derivatives import derivatives
-
-module = import_module('mmebm.autograd.attention')  # the package has a function of that name
 
 
 def reference(q, k, v, scale=None):
