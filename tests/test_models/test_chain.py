@@ -83,12 +83,9 @@ def test_original_corrupted_and_steps_stand_in_order_and_chains_beside_or_below_
         [x for x, _ in lefts_and_tops(drawing)], [0, 1 / 3, 2 / 3], atol=0.02
     )
     chains = [chain([RED, GREEN]), chain([BLUE, GREEN])]
-    (x, y), _, (x_of_second, y_of_second) = lefts_and_tops(draw_chains(chains))
-    assert x == x_of_second < 0.05
-    assert y_of_second > 0.4 > y
-    (x, y), _, (x_of_second, y_of_second) = lefts_and_tops(draw_chains(chains, across=2))
-    assert x_of_second > 0.45 > x
-    assert y == y_of_second < 0.3
+    below, beside = (lefts_and_tops(draw_chains(chains, across))[::2] for across in (1, 2))
+    assert below[0][1] < 0.4 < below[1][1]
+    assert beside[0][0] < 0.45 < beside[1][0]
     with pytest.raises(ValueError, match='at least one chain'):
         draw_chains([])
     with pytest.raises(ValueError, match='across must be ≥ 1, got 0'):

@@ -84,19 +84,6 @@ def test_only_uint8_crosses_process_borders(corruption):
         assert (data['inputs'][0] != data['inputs'][1]).flatten(1).any(1).all()
 
 
-@pytest.mark.slow
-def test_repeats_from_the_seed_and_workers_differ():
-    dataset = photos(NOISE)
-
-    def noise(**options):
-        return torch.cat([batch['inputs'][2] for batch in load(dataset, **options)])
-
-    first = noise()
-    assert torch.equal(first, noise())
-    assert not torch.equal(first, noise(seed=1))
-    assert len(set(first[:, 1].tolist())) == 12  # both workers, all images
-
-
 @pytest.mark.parametrize('options', [{}, dict(to_rgb=False), dict(mean=None, std=None)])
 @pytest.mark.parametrize('corruption', [NOISE, MIXTURE], ids=['noise', 'mixture'])
 def test_noise_cannot_be_lost(corruption, options):

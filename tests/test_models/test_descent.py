@@ -32,18 +32,6 @@ def test_first_entry_is_the_input_and_no_graph_is_kept(x):
     assert descend(half_square, x, 0.1, 0).shape == (1, 3, 2, 4)
 
 
-def test_works_with_gradients_disabled(x):
-    expected = descend(half_square, x, 0.1, 2)
-    with torch.no_grad():
-        torch.testing.assert_close(descend(half_square, x, 0.1, 2), expected)
-    with torch.inference_mode():
-        step_size = torch.tensor(0.1, dtype=torch.float64) + 0  # made in inference mode, as x is
-        torch.testing.assert_close(descend(half_square, x + 0, step_size, 2), expected)
-    with torch.inference_mode():
-        chain = descend(half_square, x + 0, 0.1, 0)
-    torch.testing.assert_close(chain[0], x)
-
-
 def test_energy_gradient_scales_inside(x):
     energy, gradient = energy_gradient(half_square, x, scale=3.0)
     torch.testing.assert_close(energy, half_square(x))

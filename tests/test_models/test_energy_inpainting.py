@@ -2,12 +2,11 @@
 
 import functools
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from mmebm import EnergyInpaintingAlgorithm, GriddedMask
+from mmebm import EnergyInpaintingAlgorithm
 from mmebm.autograd.compiling import why_not_compiled
 
 SIDE, PATCH, GRID = 16, 4, 4
@@ -157,21 +156,6 @@ def test_a_compiled_step_equals_the_plain_one(monkeypatch):
     torch.testing.assert_close(found[True], found[False])
 
 
-def test_what_a_masked_patch_holds_is_seen_by_its_own_energy_only():
-    model = build().eval()
-    corrupted, clean, masked = batch(1)
-    given = model.split(corrupted, masked)
-    patches = model.patches(clean, given.masked)
-    features = model.tokens(given.images, given.visible)
-    before = model.head(features, given.visible, patches, given.masked)
-    patches[:, 3] += 1
-    after = model.head(features, given.visible, patches, given.masked)
-    assert (before != after)[0].nonzero().tolist() == [[3]]
-    torch.testing.assert_close(model.tokens(clean, given.visible), features)
-    other = clean.flip(-1)
-    assert not torch.allclose(model.tokens(other, given.visible), features)
-
-
 @pytest.mark.parametrize(('backbone', 'described'), [(VIT, False), (TIMM, False), (VIT, True)])
 def test_restores_masked_patches_alone(backbone, described):
     model = build(backbone, described=described).eval()
@@ -222,13 +206,6 @@ def test_starts_as_mae_and_changes_nothing():
     before = kept.backbone.patch_embed.projection.weight.clone()
     kept.init_weights()
     assert torch.equal(kept.backbone.patch_embed.projection.weight, before)
-
-
-def test_takes_what_the_gridded_mask_makes():
-    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    pair = GriddedMask(patch_size=PATCH, ratio=0.75, seed=0)(dict(img=image, sample_idx=0))['img']
-    images = [torch.from_numpy(i).permute(2, 0, 1)[None].double() for i in pair]
-    assert torch.isfinite(build().loss(images)['loss'])
 
 
 def test_a_patch_of_the_masks_colour_counts_as_masked():

@@ -6,7 +6,6 @@ import functools
 import pytest
 import torch
 from mmengine.runner.checkpoint import load_state_dict
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -131,16 +130,6 @@ def test_the_network_sees_masked_edges_in_training_and_validation(monkeypatch):
     assert all(torch.equal(image, expected.reshape(x.shape)) for image in seen)
 
 
-def test_without_a_shuffle_the_loss_of_step_0_is_zero(monkeypatch):
-    assert build()(images(dtype=torch.float32), mode='loss')['distance_step0'] > 0.01
-    monkeypatch.setattr(
-        energy_sorting, 'random_orders', lambda noise: torch.arange(PATCHES).expand(len(noise), -1)
-    )
-    outputs = build()(images(dtype=torch.float32), mode='loss')
-    assert outputs['distance_step0'] == 0
-    assert outputs['distance_step1'] > 0
-
-
 class TestDraws:
     def test_orders_are_permutations_one_per_image(self):
         orders = random_orders(torch.rand(50, 9))
@@ -183,8 +172,6 @@ class TestDraws:
         # all channels the same, each image its own
         assert torch.equal(masked[0, 1] == 0, masked[0, 0] == 0)
         assert torch.equal(masked[1], images[1])
-        two = mask_patch_edges(images[:1], torch.tensor([[2]]), (5, 8))
-        assert two[0, 0].nonzero().tolist() == [[2, 2], [2, 3], [2, 4], [2, 5]]
         rows = mask_patch_edges(torch.ones(1, 1, 8, 4), torch.tensor([[0, 1]]), (4, 4))
         assert rows[0, 0].sum(1).tolist() == [4, 4, 4, 4, 0, 2, 2, 0]
 
@@ -227,37 +214,19 @@ def test_half_of_the_patches_enter_the_layers_the_same_in_every_step(name, monke
     assert {*seen} == {1 + PATCHES}  # none is dropped
 
 
-def snapshot(module):
-    """Everything that a module holds, hooks included."""
-    modules = {}
-    for name, part in module.named_modules():
-        modules[name] = {
-            key: (list(value) if isinstance(value, dict) else value)
-            for key, value in vars(part).items()
-        }
-    return modules
-
-
 @pytest.mark.parametrize('name', ['ViT', 'timm ViT'])
-def test_the_backbone_is_untouched_after_a_step(name):
+def test_the_backbone_is_untouched_after_a_step_and_an_error(name):
     model = build(name)
-    before, weights = snapshot(model.backbone), copy.deepcopy(model.backbone.state_dict())
-    identities = [id(p) for p in model.backbone.parameters()]
-    order = list(model.backbone.state_dict())
-    forwards = [type(m).forward for m in model.backbone.modules()]
+    weights, parameters = copy.deepcopy(model.backbone.state_dict()), [*model.backbone.parameters()]
     model(images(dtype=torch.float32), mode='loss')['loss'].backward()
     model.predict(images(dtype=torch.float32))
-    assert snapshot(model.backbone) == before
-    assert list(model.backbone.state_dict()) == order
-    assert identities == [id(p) for p in model.backbone.parameters()]
-    assert forwards == [type(m).forward for m in model.backbone.modules()]
-    for key, value in model.backbone.state_dict().items():
-        assert torch.equal(value, weights[key])
-    last = first_transformer_layer(model.backbone).register_forward_pre_hook(lambda *_: 1 / 0)
+    first_transformer_layer(model.backbone).register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model(images(dtype=torch.float32), mode='loss')
-    last.remove()
-    assert snapshot(model.backbone) == before
+    assert all(a is b for a, b in zip(model.backbone.parameters(), parameters, strict=True))
+    assert model.selection.kept is None
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, weights[key])
 
 
 class TestFixedEmbedding:
@@ -311,12 +280,6 @@ class TestPrediction:
             energy = model.energy(masked, chain[0])
         torch.testing.assert_close(torch.stack([s.energy_corrupted for s in samples]), energy)
 
-    def test_a_small_step_lowers_the_energy(self):
-        model, x = build(step_size=0.1).double(), images()
-        embedding = model.true_embedding[torch.randperm(PATCHES).expand(BATCH, -1)]
-        before, after = (model.energy(x, e) for e in model.sort(x, embedding, 1))
-        assert (after < before).all()
-
     def test_an_image_is_shuffled_and_masked_the_same_in_any_batch(self):
         model, x = build(), images(3, torch.float32)
         together = model.predict(x, self.samples([7, 8, 9]))
@@ -350,15 +313,14 @@ def test_other_vision_transformers_work_as_they_are():
     arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
     common = dict(arch=arch, img_size=32, patch_size=8)
     timm = BACKBONES['timm ViT'][0] | dict(no_embed_class=True, reg_tokens=4)
+    pooled = common | dict(out_type='avg_featmap')
     for backbone in (
-        dict(type='DistilledVisionTransformer', **common, out_type='avg_featmap'),
+        dict(type='DistilledVisionTransformer', **pooled),
         dict(type='DeiT3', **common),
-        dict(type='VisionTransformer', **common, out_type='avg_featmap', with_cls_token=False),
+        dict(type='VisionTransformer', **pooled, with_cls_token=False),
         timm,
     ):
-        model = EnergySortingAlgorithm(
-            MODELS.build(dict(backbone)), dict(type='EnergyHead', in_channels=32)
-        )
+        model = EnergySortingAlgorithm(backbone, dict(type='EnergyHead', in_channels=32))
         torch.nn.init.normal_(model.head.fc.weight)
         shapes = []
         first_transformer_layer(model.backbone).register_forward_hook(
