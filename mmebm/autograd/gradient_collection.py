@@ -7,9 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-Term = dict[str, Tensor]
-"""A partial loss, 0-dim, called ``loss``, and whatever else was computed with it, by name."""
-
+Term = dict[str, Tensor]  # a partial loss, 0-dim, called loss, and what was computed with it
 Function = Callable[[Tensor], Term]
 
 

@@ -13,11 +13,6 @@ from .position_embedding import find_position_embedding, first_transformer_layer
 # B images, C channels, L patches of ph × pw pixels, K of them kept.
 
 
-def check_patch_drop_ratio(ratio: float) -> None:
-    """Refuse a share of dropped patches that is not a number in [0, 1)."""
-    checked_number('patch_drop_ratio', ratio, low=0, below=1)
-
-
 def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
     """Refuse a bad share of dropped patches, or a backbone whose patches cannot be dropped.
 
@@ -25,7 +20,7 @@ def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
         TypeError, ValueError: the share is not in [0, 1); or it is not zero, and the backbone has
             no absolute position embedding, no list of layers, or returns a map of all patches.
     """
-    check_patch_drop_ratio(ratio)
+    checked_number('patch_drop_ratio', ratio, low=0, below=1)
     if not ratio:
         return
     try:

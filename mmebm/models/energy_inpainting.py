@@ -220,20 +220,20 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         )
 
     def filled_in(self, chain: Tensor, given: Masked, clean: Tensor) -> Tensor:
-        """Images ``(N + 1, B, C, H, W)`` with the masked patches of a chain, x⁰ as it is.
+        """Images ``(N + 1, B, C, H, W)`` with the masked patches of a chain.
 
-        With ``norm_pix`` patches get their mean and variance from the clean images.
+        With ``norm_pix`` patches borrow their mean and variance from the clean images; those of x⁰
+        do too, so that what is borrowed does not count as restored.
         """
-        steps = chain[1:, ..., : self.head.pixel_values]
+        chain = chain[..., : self.head.pixel_values]
         if self.norm_pix:
             mean, deviation = _moments(self.patches(clean, given.masked))
-            steps = steps * deviation + mean
-        size = self.patch_size
+            chain = chain * deviation + mean
+        size, shape = self.patch_size, given.images.shape[-2:]
         patches = unfold(given.images, size, stride=size).mT  # (B, L, P)
-        index = given.masked[..., None].expand(-1, -1, patches.shape[-1])
-        filled = [patches.scatter(1, index, x.to(patches)) for x in steps]
-        images = [fold(x.mT, given.images.shape[-2:], size, stride=size) for x in filled]
-        return torch.stack([given.images, *images])
+        index = given.masked[..., None].expand_as(chain[0])
+        filled = [patches.scatter(1, index, x.to(patches)) for x in chain]
+        return torch.stack([fold(x.mT, shape, size, stride=size) for x in filled])
 
     def validation_steps(
         self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None

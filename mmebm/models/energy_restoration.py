@@ -118,13 +118,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         Ours is the logistic loss, because the plain difference of energies (eq. 3) has no lower
         bound; the paper does not say which one it uses.
 
-        Args:
-            corrupted, clean: ``(B, C, H, W)``, normalised.
-            distance: to the clean images, for the log.
-
-        Returns:
-            ``loss``, and for the log ``distance_step0``, the mean energies ``energy_step0`` and
-            ``energy_clean``, and ``step_size``.
+        Returns ``loss``, and for the log ``distance_step0``, the mean energies ``energy_step0`` and
+        ``energy_clean``, and ``step_size``.
         """
 
         def contrast(corrupted: Tensor) -> dict[str, Tensor]:

@@ -42,8 +42,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
 
     Matching edges of neighbouring patches would give the order away. So the outermost pixels of
     each patch are blanked, and in training a share of the patches is dropped before the transformer
-    layers. Both are drawn for each image and iteration, and shared by the steps of a descent. (The
-    paper does not say whether the images of a batch share the dropped patches; ours do not.)
+    layers. Both are drawn for each image and iteration, and shared by the steps of a descent.
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position

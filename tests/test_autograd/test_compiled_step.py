@@ -54,16 +54,12 @@ def gradient_norm(gradients):
     return torch.stack([g.norm() for g in gradients]).norm()
 
 
-@pytest.fixture
-def traced(monkeypatch):
-    """Run the graph without compiling it: generating code takes a minute."""
-    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
-
-
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('autocast', [None, torch.bfloat16])
-def test_equals_the_plain_step(autocast, traced):
+def test_equals_the_plain_step(autocast, monkeypatch):
+    # run without compiling it: generating code takes a minute
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
     _, expected = run(False, torch.float64 if autocast is None else torch.float32)
     model, found = run(True, autocast=autocast)
     tolerance = 1e-5 if autocast is None else 0.05

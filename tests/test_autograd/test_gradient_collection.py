@@ -69,7 +69,6 @@ def test_a_useless_loss_scale_is_not_stored(weight):
         collector.add(partial_loss(losses[1]), NOTHING)
         (factor * collector.total()).backward()
         assert loss_scale == (8.0 if expected is None else expected)
-    torch.testing.assert_close(parameters[0].grad, 16 * parameters[0].detach().exp())
 
 
 def differentiate_at_once(function, x, parameters, totals, scale):
@@ -93,7 +92,6 @@ def test_hooks_of_parameters_act_once(method):
     collector.total().backward()
     torch.testing.assert_close(a.grad, 0.1 * expected[0])
     torch.testing.assert_close(b.grad, expected[1])
-    assert len(a._backward_hooks) == 1  # and stay
 
 
 def test_loss_scale_keeps_half_precision_gradients_from_vanishing():

@@ -24,7 +24,6 @@ SOUND = {
         f'GroupNormBackbone of {name}': (dict(type='GroupNormBackbone', backbone=config), channels)
         for name, (config, channels) in BACKBONES.items()
     },
-    'norm_cfg': (dict(**RESNET, norm_cfg=dict(type='GN', num_groups=4)), 64),
     'norm_eval': (dict(**RESNET, norm_eval=True), 64),
 }
 

@@ -45,12 +45,6 @@ def test_head_is_registered_bias_free_and_starts_at_zero():
     assert torch.count_nonzero(head.fc.weight) == 0
 
 
-def test_init_cfg_overrides_the_zero_start():
-    head = EnergyHead(D, init_cfg=dict(type='Normal', layer='Linear', std=0.5))
-    head.init_weights()
-    assert torch.count_nonzero(head.fc.weight) == D
-
-
 @pytest.mark.parametrize(
     ('features', 'error', 'match'),
     [

@@ -186,6 +186,8 @@ def test_patches_of_mean_0_and_variance_1_borrow_those_of_the_clean_ones():
             patch, mean = cut(image, i), cut(image, i).mean()
             expected = cut(start, i) * (patch.var() + 1e-6).sqrt() + mean
             torch.testing.assert_close(cut(found, i), expected)
+    untrained = build(norm_pix=True, head_std=0.0).validation_steps([corrupted, clean])['images']
+    assert torch.equal(untrained[0], untrained[-1])  # what is borrowed is no gain
     # the energies are those of the patches that training sees
     patches = model.patches(plain, given.masked)
     torch.testing.assert_close(steps['energies'][1], model.energy(patches, given).float())

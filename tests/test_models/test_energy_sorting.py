@@ -182,8 +182,6 @@ def test_nearest_positions():
     assert nearest_positions(embedding, true).tolist() == [1, 0, -1]
     grid = sincos_position_embedding((14, 14), 384)
     assert torch.equal(nearest_positions(grid[None], grid)[0], torch.arange(196))
-    noisy = grid + 0.01 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(nearest_positions(noisy, grid), torch.arange(196))
 
 
 @pytest.mark.parametrize('name', ['ViT', 'timm ViT'])
@@ -294,18 +292,10 @@ class TestPrediction:
             build().predict(images(dtype=torch.float32), [DataSample(), DataSample()])
 
 
-@pytest.mark.parametrize(
-    'backbone',
-    [
-        dict(type='ResNet', depth=18),
-        dict(type='SwinTransformer', arch='tiny', img_size=32),
-        dict(type='BEiTViT', arch='deit-tiny', img_size=32, patch_size=8),
-    ],
-    ids=lambda backbone: backbone['type'],
-)
-def test_backbones_without_an_absolute_position_embedding_are_refused(backbone):
-    with pytest.raises(ValueError, match=f'{backbone["type"]} has no absolute position embedding'):
-        EnergySortingAlgorithm(backbone, dict(type='EnergyHead', in_channels=32))
+@pytest.mark.parametrize('name', ['ResNet', 'Swin', 'ConvNeXt'])
+def test_backbones_without_an_absolute_position_embedding_are_refused(name):
+    with pytest.raises(ValueError, match=f'{name}.* has no absolute position embedding'):
+        build(name)
 
 
 def test_other_vision_transformers_work_as_they_are():
@@ -342,9 +332,7 @@ def test_other_vision_transformers_work_as_they_are():
         (dict(edge_widths=()), TypeError, r'edge_widths.*got \(\)'),
         (dict(edge_widths=(1, True)), TypeError, 'edge_widths.*True'),
         (dict(edge_widths=(1, 4)), ValueError, r'edge_widths.*0\.\.3.*8 × 8.*\(1, 4\)'),
-        (dict(edge_widths=(-1,)), ValueError, r'edge_widths.*\(-1,\)'),
         (dict(patch_drop_ratio=1.0), ValueError, r'patch_drop_ratio.*≥ 0 and < 1.*1\.0'),
-        (dict(patch_drop_ratio='half'), TypeError, 'patch_drop_ratio.*half'),
         (dict(backbone=dict(out_type='featmap')), ValueError, "out_type='featmap'.*avg_featmap"),
     ],
 )
