@@ -11,9 +11,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from PIL import Image
 
-from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
+from mmebm import Damage, EnergyRestorationAlgorithm, EnergySortingAlgorithm, Restorer
 from mmebm.models.data_preprocessor import add_noise
 
 DEVICE = torch.device(os.environ.get('MMEBM_DEVICE', 'cpu'))
@@ -93,11 +94,7 @@ def check(model, inputs, precision):
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
-@pytest.mark.parametrize(
-    'options',
-    [{}, dict(patch_drop_ratio=0.5)],
-    ids=['eager', 'patch dropout'],
-)
+@pytest.mark.parametrize('options', [{}, dict(patch_drop_ratio=0.5)], ids=['eager', 'dropout'])
 def test_restoration(options, precision):
     check(network(**options), batch(), precision)
 
@@ -200,3 +197,24 @@ def test_a_resumed_run(config, tmp_path, monkeypatch):
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     torch.use_deterministic_algorithms(False)
+
+    image = str(tmp_path / 'images' / '0.png')
+    checkpoint = tmp_path / 'run' / 'epoch_2.pth'
+    config = Config({**config, 'val_dataloader': config.train_dataloader})  # how to load an image
+    chains = []
+    for device in 'cpu', str(DEVICE):
+        restore = Restorer(checkpoint, config=config, device=device)
+        chains.append(restore(restore.crop(image), Damage(corruption=dict(type='Colorization'))))
+    first, second = (torch.as_tensor(np.asarray(chain.images)) for chain in chains)
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=0.5)
+
+
+def test_this_is_the_device():
+    """MMEngine trains on the device that the other tests name."""
+    model = MODELS.build(dict(type='EnergyHead', in_channels=4)).to(DEVICE)
+    assert next(model.parameters()).device.type == DEVICE.type
+    if DEVICE.type == 'cpu':
+        return
+    from mmengine.device import get_device
+
+    assert get_device() == DEVICE.type

@@ -6,22 +6,13 @@ computed the numbers below.
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 
-from mmebm import load_backbone
-from mmebm.utils.checkpoint import load_checkpoint_safely
-from mmebm.utils.config_text import config_inside
+from mmebm import Damage, Restorer, load_backbone
 
 DATA = Path(__file__).parent / 'data'
-
-
-def load(name):
-    checkpoint = load_checkpoint_safely(DATA / name)
-    model = MODELS.build(config_inside(checkpoint, name).model)
-    model.load_state_dict(checkpoint['state_dict'])
-    return model.eval()
 
 
 @pytest.fixture
@@ -30,16 +21,20 @@ def images():
 
 
 def test_restoration(images):
-    model = load('restoration_0.1.pth')
+    restore = Restorer(DATA / 'restoration_0.1.pth', device='cpu')
+    model = restore.model
     expected = torch.tensor([2.1109232902526855, 1.640662431716919])
     torch.testing.assert_close(model.energy(images).detach(), expected)
     assert model.step_size.item() == pytest.approx(50.0)
     moved = (model.restore(images)[-1] - images).norm().item()
     assert moved == pytest.approx(43.3969841003418, rel=1e-5)
+    photograph = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    chain = restore(photograph, Damage(corruption='config'))
+    assert [image.shape for image in chain.images] == [(20, 24, 3)] * 3
 
 
 def test_sorting(images):
-    model = load('sorting_0.1.pth')
+    model = Restorer(DATA / 'sorting_0.1.pth', device='cpu').model
     shuffled = model.true_embedding.flip(0).expand(2, -1, -1)
     expected = torch.tensor([1.3409357070922852, 1.2873727083206177])
     torch.testing.assert_close(model.energy(images, shuffled).detach(), expected)
@@ -48,7 +43,7 @@ def test_sorting(images):
 
 
 def test_the_backbone_fills_another_model(images):
-    model = load('restoration_0.1.pth')
+    model = Restorer(DATA / 'restoration_0.1.pth', device='cpu').model
     energies = model.energy(images)
     with torch.no_grad():
         for p in model.backbone.parameters():

@@ -9,7 +9,6 @@ from .checks import (
     checked_range,
     nearest_name,
 )
-from .freed_memory import keep_freed_memory
 
 __all__ = [
     'UserError',
@@ -18,6 +17,5 @@ __all__ = [
     'checked_number',
     'checked_numbers',
     'checked_range',
-    'keep_freed_memory',
     'nearest_name',
 ]

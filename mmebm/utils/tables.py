@@ -1,6 +1,7 @@
 """Tables of measurements: as CSV, as Markdown, and on a terminal."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,13 +10,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .whole_files import WholeFilesBackend
+
+GAP = 2  # columns of the terminal between two columns of a table
+
 
 def write_csv(rows: Sequence[dict], path: Path) -> None:
-    """Write a header, the keys of the first row, and one line per row."""
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write a header, the keys of the first row, and one line per row; UTF-8, all or nothing."""
+    lines = io.StringIO(newline='')
+    writer = csv.DictWriter(lines, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    # names of files may hold what UTF-8 does not
+    WholeFilesBackend().put(lines.getvalue().encode(errors='backslashreplace'), path)
 
 
 def markdown_table(lines: Iterable[Sequence]) -> str:

@@ -5,7 +5,6 @@ from .long_runs import BoundedHistoryHook, GracefulStopHook, MissedValidationHoo
 from .neighbour_accuracy import NeighbourAccuracyHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .progress import ProgressHook
-from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -19,7 +18,6 @@ __all__ = [
     'NeighbourAccuracyHook',
     'PretrainedBackboneHook',
     'ProgressHook',
-    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

@@ -7,8 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ...models.chain import draw_chains
 from ...utils import checked_int
-from ...visualization import draw_chains, to_chains
 
 
 @HOOKS.register_module()
@@ -47,6 +47,6 @@ class RestorationVisualizationHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         batch = model.data_preprocessor(self._batch, False)
-        chains = to_chains(model, batch['inputs'], batch['data_samples'])
+        chains = model.validation_chains(batch['inputs'], batch['data_samples'])
         model.train()
         runner.visualizer.add_image('restoration', draw_chains(chains), step=runner.epoch + 1)
