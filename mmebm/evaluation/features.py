@@ -96,7 +96,7 @@ def images_of(
     Args:
         folder: of images.
         image_size: side in pixels; below 128 the crop takes the whole short side.
-        most: number of images to use, spread evenly over the classes; None uses all.
+        most: images to use at most, spread evenly over the classes; None uses all.
         options: of :class:`mmebm.datasets.ImageFolder`, such as ``with_label=True``.
     """
     side = round(image_size * 256 / 224) if image_size >= 128 else image_size
@@ -124,10 +124,9 @@ def evaluate_knn(
     """Top-1 and top-5 accuracy, in 0..1, of k neighbours that vote with ``exp(similarity / T)``.
 
     Args:
-        network: computes the features.
+        network, temperature: T > 0.
         train, test: labelled images and queries, of the same classes.
         k: numbers of neighbours, each in 1..number of labelled images.
-        temperature: T > 0.
         loading: ``batch_size`` and ``workers``.
 
     Raises:

