@@ -125,7 +125,6 @@ class ImageFolder(CustomDataset):
         self._clock = torch.tensor([self.seed, -1]).share_memory_()  # seed, epoch (-1: not set)
         # of each image: 1 if it is unreadable, and 2, 4, ... for the notes of the reader
         self._marks = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
-        self._logged: set[str] = set()
 
     def __setstate__(self, state: dict) -> None:
         # A deep copy, as MMEngine's Runner makes of a loader's config, is not in shared memory.
@@ -216,30 +215,22 @@ class ImageFolder(CustomDataset):
         return results
 
     def _load(self, load_image: Any, info: dict) -> dict | None:
-        # Reading fails in as many ways as there are storage backends and decoders.
-        path, image = info['img_path'], info['sample_idx'] % self.num_images
+        image = info['sample_idx'] % self.num_images
         try:
-            results, reason = self._read(load_image, info), 'not decodable'
-        except Exception as error:
-            results, reason = None, _in_words(error)
-        if results is None and not self._marks[image] & 1:
-            self._marks[image] |= 1
-            if reason not in self._logged:  # by this process
-                self._logged.add(reason)
-                text = f'Unreadable, another one takes its place: {path!r} ({reason})'
-                print_log(text, logger='current', level=logging.WARNING)
+            if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
+                results, notes = load_image(info), ()
+            else:
+                data = get(info['img_path'], backend_args=load_image.backend_args)
+                pixels, notes = read_pixels(data)
+                size = pixels.shape[:2]
+                pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
+                results = info | dict(img=pixels, img_shape=size, ori_shape=size)
+        except Exception:  # as many kinds as there are storage backends and decoders
+            results, notes = None, ()
+        marks = [1] * (results is None) + [2 << NOTES.index(note) for note in notes]
+        if marks:
+            self._marks[image] |= sum(marks)
         return results
-
-    def _read(self, load_image: Any, info: dict) -> dict | None:
-        if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
-            return load_image(info)
-        data = get(info['img_path'], backend_args=load_image.backend_args)
-        pixels, notes = read_pixels(data)
-        for note in notes:
-            self._marks[info['sample_idx'] % self.num_images] |= 2 << NOTES.index(note)
-        size = pixels.shape[:2]
-        pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
-        return info | dict(img=pixels, img_shape=size, ori_shape=size)
 
 
 def why_unreadable(path: str) -> str:
@@ -247,12 +238,8 @@ def why_unreadable(path: str) -> str:
     try:
         read_pixels(get(path))
     except Exception as error:
-        return _in_words(error)
+        return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
     return ''
-
-
-def _in_words(error: Exception) -> str:
-    return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
 
 
 def derive_seeds(*entropy: int) -> tuple[int, int, int]:

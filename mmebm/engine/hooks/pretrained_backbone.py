@@ -1,6 +1,7 @@
 """Training on top of a pretrained backbone: what a run begins from, and when it may be resumed."""
 
 import hashlib
+from contextlib import suppress
 from os.path import isfile
 from typing import Any
 
@@ -84,10 +85,10 @@ class PretrainedBackboneHook(Hook):
 def check_pretrained_backbone(cfg: Config) -> None:
     """Check that a run that is not resumed has what it begins from, before anything is built."""
     for hook in [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]:
-        if hook and str(hook.get('type')).split('.')[-1] == PretrainedBackboneHook.__name__:
-            resumed = cfg.get('load_from') or newest_sound_checkpoint(cfg.work_dir).path
-            if not (cfg.get('resume') and resumed):
-                _start(hook.get('checkpoint'))
+        resumed = cfg.get('resume') and (cfg.get('load_from') or _newest(cfg.work_dir))
+        kind = str(hook.get('type')).split('.')[-1] if hook else None
+        if kind == PretrainedBackboneHook.__name__ and not resumed:
+            _start(hook.get('checkpoint'))
 
 
 def _start(checkpoint: str | None) -> dict[str, str]:
@@ -130,10 +131,7 @@ def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str)
 
 def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
     """Check that a run overwrites none that began from another checkpoint."""
-    try:
-        last = newest_sound_checkpoint(work_dir).path
-    except FileNotFoundError:
-        return
+    last = _newest(work_dir)
     if last is None or '://' in last:
         return
     other = _recorded_start(load_checkpoint_safely(last, mmap=True))
@@ -143,6 +141,11 @@ def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
             f'from {_described(start)}: name another folder with --work-dir, or continue the old '
             'run with --resume and without PRETRAINED'
         )
+
+
+def _newest(work_dir: str) -> str | None:
+    with suppress(FileNotFoundError):
+        return newest_sound_checkpoint(work_dir).path
 
 
 def _recorded_start(checkpoint: dict[str, Any]) -> dict[str, str] | None:
