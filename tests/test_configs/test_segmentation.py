@@ -5,15 +5,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 from tests.tools import load_tool
 
-from .common import SEGMENTATION, StartHook, read, train, without_memory
+from .common import SEGMENTATION, read, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -221,54 +220,6 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     moments = {n: state[p]['exp_avg'].abs().max() for n, p in runner.model.named_parameters()}
     for part in ('backbone', 'decode_head', 'auxiliary_head'):
         assert max(value for name, value in moments.items() if name.startswith(part)) > 0
-
-
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
-def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg'))
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    groups = {group['param_name']: group for group in wrapper.optimizer.param_groups}
-    assert groups.keys() == dict(model.named_parameters()).keys()
-    lr, rate, first, deepest = {
-        VIT: (1e-4, 0.65, 'patch_embed.projection.weight', 5),
-        CONVNEXT: (1e-4, 0.9, 'downsample_layers.0.0.weight', 7),
-        SWIN: (6e-5, 1.0, 'patch_embed.projection.weight', 9),
-    }[path]
-    assert groups[f'backbone.{first}']['lr'] == pytest.approx(lr * rate**deepest)
-    for name in ('decode_head.conv_seg.weight', 'auxiliary_head.convs.0.conv.weight'):
-        assert groups[name]['lr'] == lr
-        assert groups[name]['weight_decay'] == (0.01 if path == SWIN else 0.05)
-    assert groups['decode_head.fpn_bottleneck.bn.weight']['weight_decay'] == 0
-    if path == VIT:
-        assert groups['neck.upsample_2x.0.weight']['lr'] == lr
-        assert groups['backbone.pos_embed']['weight_decay'] == 0
-    if path == SWIN:
-        table = 'backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table'
-        assert groups[table]['weight_decay'] == 0
-
-
-def test_another_architecture_stops_the_run(folder, tmp_path):
-    save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
-    runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
-    start = StartHook()
-    runner.register_hook(start)
-    with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
-        runner.train()
-    assert start.state is None
-
-
-@pytest.mark.parametrize('path', SEGMENTATION)
-def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    for loader in (config.train_dataloader, config.val_dataloader):
-        dataset = DATASETS.build(dict(loader.dataset, _scope_='mmseg'))
-        labels = dataset[0]['data_samples'].gt_sem_seg.data
-        assert set(labels.unique().tolist()) <= {0, 1, 255}
-    assert labels.shape == (1, 70, 90)  # the validation's keep their size
-    assert set(labels[0, :, :38].unique().tolist()) == {0}
-    assert set(labels[0, :, 38:42].unique().tolist()) == {255}
 
 
 @pytest.mark.slow

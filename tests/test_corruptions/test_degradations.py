@@ -34,16 +34,6 @@ def test_super_resolution_literal(antialias, expected):
     np.testing.assert_array_equal(corrupted, np.tile(np.reshape(expected, (1, 4, 1)), (2, 1, 3)))
 
 
-@pytest.mark.parametrize('antialias', [True, False])
-def test_super_resolution_where_scale_does_not_divide(antialias):
-    """The same as padding the image with its border pixels, then cutting to size."""
-    image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
-    continued = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode='edge')
-    expected = pixelate(continued, 4, antialias)[:9, :10]
-    np.testing.assert_array_equal(pixelate(image, 4, antialias), expected)
-    assert not np.array_equal(expected[8], expected[7])  # a third row of blocks, one pixel high
-
-
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
 def test_super_resolution_antialias_is_pillows(scale):
     """Within one grey level, and mostly exactly if no value lies between two levels."""

@@ -95,18 +95,6 @@ def test_blank_share_of_random_small_and_large(options, share):
     assert np.mean(masks) == pytest.approx(share, abs=0.01)
 
 
-def test_random_blocks_are_placed_uniformly_and_reach_every_border():
-    rng = np.random.default_rng(0)
-    corners = []
-    for _ in range(4000):
-        mask = block_mask(6, 9, 1, (4 / 54, 4 / 54), (1, 1), rng)  # always 2 x 2 pixels
-        assert mask.sum() == 4
-        corners.append((mask.any(axis=1).argmax(), mask.any(axis=0).argmax()))
-    counts = np.zeros((5, 8))
-    np.add.at(counts, tuple(np.transpose(corners)), 1)
-    np.testing.assert_allclose(counts, 100, atol=45)  # 4.5 standard deviations
-
-
 # --- options
 
 

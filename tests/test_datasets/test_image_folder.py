@@ -66,20 +66,6 @@ def test_sub_folders_are_classes_on_request(folder):
     assert dataset.get_gt_labels().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_annotation_file_in_place_of_a_search(folder, tmp_path):
-    (tmp_path / 'list.txt').write_text('a/3.jpg\nb/c/0.jpg\n')
-    dataset = ImageFolder(str(folder), ann_file=str(tmp_path / 'list.txt'), pipeline=LOAD)
-    assert [dataset[i]['img'].shape[0] for i in range(len(dataset))] == [11, 8]
-    (tmp_path / 'list.txt').write_text('')
-    with pytest.raises(FileNotFoundError, match=r'list\.txt.*names no image'):
-        ImageFolder(str(folder), ann_file=str(tmp_path / 'list.txt'))
-
-
-def test_folder_without_class_folders_says_that_they_are_missing(folder):
-    with pytest.raises(FileNotFoundError, match='no class folder'):
-        ImageFolder(str(folder / 'a'), with_label=True)
-
-
 # Unreadable images ----------------------------------------------------------------------------
 
 
@@ -206,15 +192,6 @@ def test_generators_of_the_main_process_are_left_alone(folder):
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
-def test_before_an_epoch_is_set_samples_draw_from_the_process(folder):
-    dataset = ImageFolder(str(folder), pipeline=[*LOAD, RecordDraws()])
-    assert dataset[0]['draws'] != dataset[0]['draws']
-    np.random.seed(0)
-    expected = np.random.rand()
-    np.random.seed(0)
-    assert dataset[0]['draws'][0] == expected
-
-
 def test_in_test_mode_the_epoch_does_not_matter(folder):
     dataset = ImageFolder(str(folder), pipeline=[*LOAD, RecordDraws()], test_mode=True)
     unset = dataset[0]['draws']
@@ -273,12 +250,3 @@ def test_subsets_have_marks_of_their_own(folder):
     assert dataset[1]['img'].size
     assert dataset.unreadable_images() == [str(folder / 'a' / '1.jpg')]
     assert len(ImageFolder(str(folder), indices=3)) == 3
-
-
-def test_lazy_dataset_searches_at_first_use(folder):
-    dataset = ImageFolder(str(folder), pipeline=LOAD, lazy_init=True)
-    assert not copy.deepcopy(dataset)._fully_initialized
-    assert len(dataset) == 8
-    dataset = ImageFolder(str(folder), pipeline=LOAD, lazy_init=True)
-    dataset.set_epoch(1)
-    assert dataset[0]['img'].size

@@ -111,13 +111,6 @@ def test_literal_parameters(name):
     assert groups.keys() == dict(model.named_parameters()).keys()
 
 
-def test_frozen_parameters_are_left_out():
-    model = Segmentor('vit')
-    model.backbone.cls_token.requires_grad = False
-    names = {g['param_name'] for g in build(model).optimizer.param_groups}
-    assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
-
-
 def test_a_backbone_that_does_not_tell_depths():
     model = Segmentor('vit')
     model.backbone = nn.Conv2d(3, 8, 1)
@@ -138,11 +131,3 @@ def test_options_that_would_not_be_read_are_refused():
 def test_impossible_rates(rate):
     with pytest.raises(ValueError, match='layer_decay_rate must'):
         build(Segmentor('vit'), layer_decay_rate=rate)
-
-
-@pytest.mark.parametrize('missing', ['lr', 'weight_decay'])
-def test_an_optimizer_must_name_what_is_scaled(missing):
-    optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
-    del optimizer[missing]
-    with pytest.raises(ValueError, match='optimizer must name lr and weight_decay'):
-        build(Segmentor('vit'), optimizer=optimizer)

@@ -71,28 +71,6 @@ def test_overflow_skips_the_step_and_lowers_the_scale():
     assert wrapper.loss_scaler.get_scale() < 2.0**26
 
 
-def test_state_survives_a_checkpoint():
-    def build():
-        model = build_algorithm()
-        optimizer = torch.optim.AdamW(model.parameters())
-        return OPTIM_WRAPPERS.build(
-            dict(
-                type='MixedPrecisionOptimWrapper',
-                dtype='float16',
-                loss_scale=dict(init_scale=512.0),
-                optimizer=optimizer,
-            )
-        )
-
-    first, second = build(), build()
-    first.loss_scaler.scale(torch.ones(()))
-    state = first.state_dict()
-    assert state['loss_scaler']['scale'] == 512.0
-    state['loss_scaler']['scale'] = 64.0
-    second.load_state_dict(state)
-    assert second.loss_scaler.get_scale() == 64.0
-
-
 @pytest.mark.parametrize(
     ('device', 'native', 'expected'),
     [

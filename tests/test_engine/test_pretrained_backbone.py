@@ -119,25 +119,6 @@ def test_a_checkpoint_of_another_network_stops_the_run(make_runner, tmp_path):
     assert not hasattr(start, 'weights')
 
 
-def test_load_from_does_not_bypass_it(make_runner, tmp_path):
-    save_pretrained('energy', tmp_path / 'a.pth')
-    runner, _ = make_runner(hook('none'), load_from=str(tmp_path / 'a.pth'))
-    with pytest.raises(ValueError, match='load_from is set'):
-        runner.train()
-
-
-def test_a_resumed_run_keeps_its_weights_and_needs_no_checkpoint(make_runner, tmp_path):
-    save_pretrained('energy', tmp_path / 'a.pth')
-    runner, _ = make_runner(hook(tmp_path / 'a.pth'))
-    runner.train()
-    weights = runner.model.backbone.state_dict()
-    (tmp_path / 'a.pth').unlink()
-    resumed, start = make_runner(hook('none'), max_epochs=2, resume=True)
-    resumed.train()
-    assert start.iter == 2
-    assert all(torch.equal(start.weights[k], v) for k, v in weights.items())
-
-
 class TestFingerprint:
     def test_is_of_names_types_shapes_and_values(self, tmp_path):
         def of(state):
