@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
-from mmebm.models.data_preprocessor import add_noise
 
 DEVICE = torch.device(os.environ.get('MMEBM_DEVICE', 'cpu'))
 SIZE, PATCH, BATCH = 16, 4, 4
@@ -106,20 +105,6 @@ def test_sorting(precision):
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_compiled(precision):
     check(network(compile_step=True), batch(), precision)
-
-
-def test_noise():
-    """The formula, with standard normal noise, whatever else is in the batch."""
-    images = torch.full((3, 3, 64, 64), 2.0, device=DEVICE)
-    noise = torch.tensor([[0.25, 7], [1.0, 8], [0.25, 9]], dtype=torch.float64)
-    noisy = add_noise(images, noise).double().cpu()
-    assert torch.equal(noisy[1], torch.full_like(noisy[1], 2.0))
-    for image in noisy[0], noisy[2]:
-        epsilon = (image - 0.5 * 2) / 0.75**0.5
-        assert abs(epsilon.mean()) < 0.05  # of 12,288 values: 5 standard deviations
-        assert abs(epsilon.std() - 1) < 0.04
-    assert not torch.equal(noisy[0], noisy[2])
-    assert torch.equal(add_noise(images[:1], noise[:1])[0].double().cpu(), noisy[0])
 
 
 def test_restoring():

@@ -10,7 +10,6 @@ from mmebm.corruptions import Colorization, GaussianNoise, SuperResolution
 from mmebm.corruptions.degradations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    blend_with_noise,
     pixelate,
 )
 
@@ -45,16 +44,6 @@ def test_super_resolution_antialias_is_pillows(scale):
 
 
 # --- GaussianNoise
-
-
-def test_blend_with_noise_literal():
-    """γ = 0.36: 0.6 of the way from the mean to the image, plus 0.8 standard deviations."""
-    image = np.array([[[200, 100, 50]]], np.uint8)
-    noise = np.array([[[1, -2, 10]]], np.float32)
-    mean, std = np.array([100.0, 100.0, 0.0]), np.array([10.0, 20.0, 50.0])
-    result = blend_with_noise(image, 0.36, noise, mean, std)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, [[[168, 68, 430]]], rtol=1e-6)  # 430: not clipped
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])

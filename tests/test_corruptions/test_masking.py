@@ -29,13 +29,6 @@ def test_gridded_mask_literal():
     np.testing.assert_array_equal(corrupted[0, 0], image[0, 0])
 
 
-def test_gridded_patch_larger_than_the_image(image):
-    """There is one cell: a ratio of one half rounds to none, more to all."""
-    np.testing.assert_array_equal(GriddedMask(500, 0.5)(dict(img=image))['img'][0], image)
-    blank = GriddedMask(500, 0.6)(dict(img=image))['img'][0]
-    assert (blank == [104, 116, 124]).all()
-
-
 # --- RandomBlockMask
 
 
