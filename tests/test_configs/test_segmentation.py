@@ -194,25 +194,9 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
     assert (tmp_path / 'work/iter_1.pth').is_file()
 
-    (log,) = (tmp_path / 'work').rglob('*.log')
-    (report,) = (line for line in log.read_text().splitlines() if 'a.pth: filled' in line)
     names = {name.removeprefix('backbone.') for name in before if name.startswith('backbone.')}
-    if kind == 'VisionTransformer':
-        assert report.endswith('(100.0 %); 2 not in the network: ln2.weight, ln2.bias')
-        assert names == pretrained.keys() - {'ln2.weight', 'ln2.bias'}
-        # 4² patches of 8² become 8², resized as by plain torch
-        token, grid = pretrained['pos_embed'].split([1, 16], dim=1)
-        grid = grid.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-        grid = torch.nn.functional.interpolate(grid, scale_factor=2, mode='bicubic')
-        expected = torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
-        actual = before.pop('backbone.pos_embed')
-        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
-        names.remove('pos_embed')
-    else:
-        assert report.endswith(f'missing in the file: {", ".join(NEW_NORMS)}')
-        assert names - pretrained.keys() == set(NEW_NORMS)
-        names -= set(NEW_NORMS)
-    for name in names:
+    new = {'pos_embed'} if kind == 'VisionTransformer' else set(NEW_NORMS)  # resized, or random
+    for name in names - new:
         assert torch.equal(before[f'backbone.{name}'], pretrained[name]), name
     # at the first learning rate, 1e-10, weights hardly move; but DistributedDataParallel needs a
     # gradient for each
