@@ -116,20 +116,6 @@ def test_options_of_the_loading_transform(folder):
     assert ImageFolder(str(folder), pipeline=[grey])[0]['img'].ndim == 2
 
 
-def test_replacements_are_fixed(folder):
-    (folder / '0.jpg').write_bytes(b'')
-    first, second = (
-        ImageFolder(str(folder), pipeline=LOAD, test_mode=mode) for mode in (True, False)
-    )
-    assert len({first[0]['img_path'] for _ in range(5)}) == 1
-    by_epoch = []
-    for epoch in range(6):
-        second.set_epoch(epoch)
-        by_epoch.append(second[0]['img_path'])
-        assert second[0]['img_path'] == by_epoch[-1]
-    assert len(set(by_epoch)) > 1
-
-
 def test_error_of_a_transform_is_no_unreadable_image(folder):
     def fail(results):
         raise OSError('a bug, say')
@@ -190,13 +176,6 @@ def test_generators_of_the_main_process_are_left_alone(folder):
     np.testing.assert_equal(np.random.get_state(legacy=False), states[0])
     assert random.getstate() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
-
-
-def test_in_test_mode_the_epoch_does_not_matter(folder):
-    dataset = ImageFolder(str(folder), pipeline=[*LOAD, RecordDraws()], test_mode=True)
-    unset = dataset[0]['draws']
-    dataset.set_epoch(5)
-    assert dataset[0]['draws'] == unset != dataset[1]['draws']
 
 
 def test_repeats_deliver_each_image_with_draws_of_its_own(folder):

@@ -54,25 +54,6 @@ def test_votes_by_hand():
     )
 
 
-def test_the_matrix_of_all_similarities_is_never_made(data):
-    features, labels, queries = data
-    features, labels = features.repeat(20, 1), labels.repeat(20)  # 4020 × 100
-    largest = 0
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            nonlocal largest
-            out = func(*args, **(kwargs or {}))
-            if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in given:
-                largest = max(largest, out.numel())
-            return out
-
-    given = {t.untyped_storage().data_ptr() for t in (features, labels, queries)}
-    with Watch():
-        knn_predict(features, labels, queries, 10, chunk=50)
-    assert 50 * 50 <= largest <= 2 * 50 * 50
-
-
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
