@@ -25,8 +25,8 @@ class ConfigOptions(DictAction):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         try:
             super().__call__(parser, namespace, values, option)
-        except (AssertionError, ValueError) as error:
-            text = f"takes KEY=VALUE or KEY='[a,b]', got {' '.join(values)}"
+        except (AssertionError, ValueError, RecursionError) as error:  # the last of dict(...)
+            text = f"takes OUTER.INNER=VALUE, VALUE or '[a,b]', got {' '.join(values)}"
             raise argparse.ArgumentError(self, text) from error
 
 

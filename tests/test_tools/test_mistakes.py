@@ -60,6 +60,7 @@ OPTIONS = [
     ('trian_dataloader.batch_size=3', ['train_dataloader'], False),
     ('folder=elsewhere', ['folder'], False),
     ('novel', ['--cfg-options', 'novel'], False),
+    ('model=dict(a=1,b=2)', ['--cfg-options', 'dict'], False),
     # what constructors refuse
     ('model.num_stepz=3', ['num_stepz'], True),
     ('model.backbone.patchsize=4', ['VisionTransformer', 'patchsize'], True),
@@ -201,6 +202,7 @@ def raised(error):
         (lambda: None + 1, None),
         (lambda: torch.zeros(2) + torch.zeros(3), None),
         (lambda: raised(RuntimeError('CUDA out of memory. Tried to ...')), 'smaller batch'),
+        (lambda: raised(RuntimeError('worker:\nout of shared memory (shm)\n')), '--shm-size'),
         (lambda: raised(RuntimeError('DataLoader worker (pid 7) is killed by signal')), 'worker'),
         (lambda: raised(RuntimeError('pair.cc:5 Connection closed by peer')), 'another process'),
     ],
