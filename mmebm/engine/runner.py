@@ -13,7 +13,6 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ..backbones.weights import MIN_SHARE
-from ..utils import keep_freed_memory
 from ..utils.checkpoint import load_checkpoint_safely, newest_sound_checkpoint, register_safe_loader
 from ..utils.quiet import quiet_terminal, quiet_torch
 from ..utils.state_dict import shortened
@@ -35,10 +34,8 @@ def runner_of(config: Config) -> Runner:
     register_safe_loader()
     register_whole_files()
     quiet_torch()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-        if config.get('launcher') == 'pytorch':
-            _use_gloo(config)
+    if not torch.cuda.is_available() and config.get('launcher') == 'pytorch':
+        _use_gloo(config)
     passed_over = []
     if config.get('resume') and config.get('load_from') is None:
         config.load_from, passed_over = newest_sound_checkpoint(config.work_dir)

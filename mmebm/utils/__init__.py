@@ -9,8 +9,6 @@ from .checks import (
     checked_range,
     nearest_name,
 )
-from .freed_memory import keep_freed_memory
-from .random_state import derive_seeds, fixed_random_state
 
 __all__ = [
     'UserError',
@@ -19,8 +17,5 @@ __all__ = [
     'checked_number',
     'checked_numbers',
     'checked_range',
-    'derive_seeds',
-    'fixed_random_state',
-    'keep_freed_memory',
     'nearest_name',
 ]

@@ -62,7 +62,8 @@ BAD = {
         'score {weights} {images}',
         'score {gone} {images} --out {out}',
         'score {weights} {images} --out {out} --top 0',
-        'score {weights} {images} --out {out} --short-side 0',
+        'score {weights} {images} --out {out} --rank-by energy',
+        'score {weights} {images} --out {out} --threshold 2',
         'score {weights} {images} --out {out} --reference {gone}',
         'score {weights} {images} --out {file}/below',
         'pretrain {gone} --out {out}',
@@ -84,6 +85,7 @@ BAD = {
         'benchmark {images} --out {out} --epochs 1',
         'demo {weights} --port x',
         'demo {weights} --port 70000',
+        'demo {weights} --port 0',
         'demo {weights} --max-upload nan',
     ],
     'visualization/figures': [
