@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
 from torch.utils.data import DataLoader
 
-from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import mistake, one_line_errors
+from mmebm.cli.launch import check_keys
 from mmebm.models import EnergyRestorationAlgorithm
 from mmebm.utils import UserError
 from tests.campaign.runs import mixed, write_config, write_images
@@ -75,7 +75,7 @@ OPTIONS = [
     ('train_dataloader.dataset.pipeline.2.probz=3', ['MixedCorruption', 'probz'], True),
     ('train_dataloader.dataset.data_root=gone', ['gone', 'data_root'], True),
     ('train_dataloader.dataset.data_root={empty}', ['No image below', 'empty'], True),
-    ('train_dataloader.batch_size=5', ['4 training images', 'at most 4'], True),
+    ('train_dataloader.batch_size=5', ['4 training images'], True),
     ('optim_wrapper.optimizer.lrr=1', ['optim wrapper', 'AdamW', 'lrr'], True),
     ('optim_wrapper.optimizer.lr=abc', ['optim wrapper', "'str'"], True),
     ('param_scheduler.0.eta_mim=1', ['param scheduler', 'eta_mim'], True),
@@ -185,7 +185,7 @@ FILES = sorted(ROOT.glob('configs/[a-z]*/*.py'))
 @pytest.mark.parametrize('folder', sorted({path.parent.name for path in FILES}))
 def test_no_config_is_refused(folder):
     path = next(path for path in FILES if path.parent.name == folder)
-    check_config(Config.fromfile(path, import_custom_modules=False))
+    check_keys(Config.fromfile(path, import_custom_modules=False))
 
 
 def raised(error):
