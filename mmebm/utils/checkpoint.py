@@ -89,7 +89,7 @@ def checkpoint_to_load(cfg: Config) -> str | None:
 def last_checkpoint(work_dir: str | Path) -> str | None:
     """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
     pointer = Path(work_dir, 'last_checkpoint')
-    return (pointer.read_text().strip() or None) if pointer.is_file() else None
+    return (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
 
 
 class Found(NamedTuple):
