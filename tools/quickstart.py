@@ -34,10 +34,10 @@ from mmebm.cli.launch import (
     read_config,
 )
 from mmebm.cli.parser import OneLineParser
+from mmebm.datasets.files import find_images
+from mmebm.datasets.reader import FORMATS
 from mmebm.evaluation import loaders_per_corruption, metrics_per_corruption
 from mmebm.models.chain import Chain, draw_chains
-from mmebm.restorer import find_images
-from mmebm.restorer.pictures import FORMATS
 from mmebm.utils.tables import print_table
 
 CONFIG_FOLDER = Path(__file__).parent.parent / 'configs/quickstart'
@@ -216,7 +216,7 @@ def photographs(data: str | None, console: Console) -> dict:
     """
     if data is None:
         return sample_photographs()
-    found = find_images(data)
+    found, _ = find_images(data)
     spread = np.linspace(0, len(found) - 1, min(len(found), MAX_IMAGES)).round().astype(int)
     if len(found) > MAX_IMAGES:
         console.print(f'{len(found)} images found; training on {MAX_IMAGES} of them')
@@ -262,7 +262,7 @@ def run(args: argparse.Namespace) -> int:
     check_work_dir(config)
     prepare(photographs(args.data, console), folder, console)
     # An epoch has the same number of samples for eight images as for five hundred.
-    repeats = max(1, round(config.samples_per_epoch / len(find_images(folder / 'train'))))
+    repeats = max(1, round(config.samples_per_epoch / len(find_images(folder / 'train')[0])))
     config.train_dataloader.dataset.setdefault('repeats', repeats)
     runner = build_runner(config, local_rank=0)
     columns = [*Progress.get_default_columns(), TextColumn('{task.fields[loss]}')]

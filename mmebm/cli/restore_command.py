@@ -64,14 +64,16 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..restorer import Restorer, find_images, parse_corruption
+    from ..datasets.files import find_images
+    from ..restorer import Restorer, parse_corruption
     from ..utils import checked_int
     from ..utils.tables import write_csv
 
     for name, minimum in (('steps', 0), ('upscale', 1), ('batch_size', 1), ('seed', 0)):
         if getattr(args, name) is not None:
             checked_int(f'--{name.replace("_", "-")}', getattr(args, name), minimum)
-    images, out = find_images(args.images), Path(args.out)
+    images, notes = find_images(args.images)
+    out = Path(args.out)
     corruption = None if args.corruption is None else parse_corruption(args.corruption)
     if args.mask is not None and not Path(args.mask).exists():
         raise FileNotFoundError(f'no such mask or folder of masks: {args.mask}')
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     jobs = [(index, image.relative_to(root)) for index, image in enumerate(images)]
     if not args.overwrite:
         jobs = [j for j in jobs if not all(f.is_file() for f in outputs(j[1], args).values())]
+    for note in notes:
+        print(note, file=sys.stderr)
     if len(jobs) < len(images):
         print(f'{len(images) - len(jobs)} of {len(images)} images are done already')
     if not jobs:

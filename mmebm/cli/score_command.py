@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ..restorer import Restorer, find_images, overlay
+    from ..datasets.files import find_images
+    from ..restorer import Restorer, overlay
     from ..restorer.scoring import score_images
     from ..utils import checked_int, checked_number
     from ..utils.tables import write_csv
@@ -46,14 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
     checked_int('--top', args.top, minimum=1)
     checked_number('--threshold', args.threshold, 0, 1)
-    images = find_images(args.images)
-    reference = find_images(args.reference) if args.reference else []
+    images, notes = find_images(args.images)
+    reference, more = find_images(args.reference) if args.reference else ([], [])
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     console, count = Console(stderr=True), len(images) + len(reference)
     bar = iter(track(range(count + 1), 'scoring', console=console))
     found, problems = score_images(restorer, images, reference, lambda: next(bar))
-    for problem in problems:
-        print(f'skipped: {problem}', file=sys.stderr)
+    for line in (*notes, *more, *(f'skipped: {problem}' for problem in problems)):
+        print(line, file=sys.stderr)
     if problems:
         print(f'{len(problems)} of {count} images could not be read', file=sys.stderr)
     if not found:

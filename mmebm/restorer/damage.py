@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from ..corruptions import BaseCorruption, Colorization, MixedCorruption
 from ..models.chain import to_uint8
 from ..utils import checked_int
-from .pictures import Picture, check_pixels
+from .pictures import Picture, check_pixels, in_colour
 
 
 @dataclass(eq=False)
@@ -90,7 +90,7 @@ def damaged(
         return picture, None, f'upscale {factor}×'
     if damage.colorize:
         grey = Colorization(to_rgb=True).corrupt(to_uint8(pixels), np.random.default_rng(0))
-        return picture.in_colour(grey), None, 'grey'
+        return in_colour(picture, grey), None, 'grey'
     if damage.corruption is None:
         return picture, None, ''
     corruption = damage.corruption
@@ -101,7 +101,7 @@ def damaged(
     clean = to_uint8(pixels)
     results = dict(img=clean, sample_idx=damage.index)
     results = MixedCorruption([corruption], seed=damage.seed)(results)
-    return picture.in_colour(results['img'][0]), clean, results['corruption']
+    return in_colour(picture, results['img'][0]), clean, results['corruption']
 
 
 def mask_of(picture: Picture) -> np.ndarray:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..corruptions import BaseCorruption, MixedCorruption
 from ..corruptions.base import image_order
 from ..corruptions.masking import BLANK
+from ..datasets.reader import Picture, read_picture
 from ..models import EnergyRestorationAlgorithm, EnergySortingAlgorithm, energy_gradient
 from ..models.chain import Chain, to_uint8
 from ..utils import checked_int
@@ -29,7 +30,7 @@ from ..utils.config_text import config_inside
 from ..utils.device import usable_device
 from ..utils.state_dict import check_fit
 from .damage import Damage, damaged
-from .pictures import Picture, check_pixels, read_picture
+from .pictures import check_pixels
 from .tiles import Tiling, add_change
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.

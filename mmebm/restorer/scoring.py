@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import torch
 
+from ..datasets.reader import Picture, UnreadableImageError, read_picture
 from ..models import energy_gradient
 from ..models.chain import heat_map, to_uint8
-from .pictures import Picture, UnreadableImageError, check_pixels, read_picture
+from .pictures import check_pixels
 from .restorer import Restorer
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, M images, R reference images, L levels.
@@ -86,7 +87,7 @@ def score_images(
             try:
                 found.append(describe(restorer, read_picture(file), file))
             except UnreadableImageError as error:
-                problems.append(str(error))
+                problems.append(f'{file}: {error}')
             on_image()
         return found
 

@@ -123,7 +123,7 @@ def test_mistakes_on_the_page_are_messages(demo, tmp_path):
     (tmp_path / 'text.png').write_text('no image')
     Image.new('RGB', (20, 20)).save(tmp_path / 'image.png')
     for name, kind, options, message in (
-        ('text.png', 'none', '', 'cannot be read as an image'),
+        ('text.png', 'none', '', 'no image of a known format'),
         ('image.png', 'painted', '', 'Paint over'),
         ('image.png', 'SuperResolution', 'scale=0', 'scale'),
         ('image.png', 'SuperResolution', '<b>', '&lt;b&gt;'),

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mmebm.cli.main import main
+from mmebm.datasets.files import find_images
 from tests.tools import exit_code
 from tests.zero_head import SIZE, save_network, save_sorting
 
@@ -207,6 +208,18 @@ def test_whatever_a_file_is_named_it_is_restored(checkpoint, photos, tmp_path):
     assert 'caf\\udce9.png' in rows_of(tmp_path / 'out')
     assert len(list((tmp_path / 'out').glob('*.restored.png'))) == 5
     assert not list((tmp_path / 'out').rglob('.*'))
+
+
+def test_what_restore_wrote_is_never_an_input(checkpoint, photos, tmp_path):
+    (photos / 'broken.jpg').unlink()
+    shutil.copy(photos / 'a.png', photos / 'mine.restored.png')  # a name that a person may choose
+    argv = ['restore', checkpoint, str(photos), '--strip', '--difference', '--animation', 'webp']
+    for out in ('out', 'out', '.', 'out/again'):
+        assert main([*argv, '--out', str(photos / out)]) == 0
+    assert len(find_images(photos)[0]) == 3
+    for out in ('out', '.', 'out/again'):
+        assert len(list((photos / out).glob('*.restored.png'))) == 2 + (out == '.')
+        assert len(list((photos / out / 'nested').iterdir())) == 4 + (out == '.')
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_the_rest_goes_on(

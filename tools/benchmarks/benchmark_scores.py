@@ -25,8 +25,9 @@ import sklearn.datasets
 from rich.console import Console
 from rich.progress import track
 
+from mmebm.datasets.files import find_images
 from mmebm.evaluation.energy_metric import auroc
-from mmebm.restorer import Restorer, find_images, read_picture, to_uint8
+from mmebm.restorer import Restorer, read_picture, to_uint8
 from mmebm.restorer.scoring import LEVELS, level_features, resized, strangeness
 from mmebm.utils import checked_int
 from mmebm.utils.tables import print_table, write_csv
@@ -134,13 +135,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write; 0."""
     count = checked_int('--num', args.num, minimum=2)
     reference = checked_int('--reference', args.reference, minimum=10)
-    files, results = find_images(args.images), defaultdict(list)
+    files, results = find_images(args.images)[0], defaultdict(list)
     if len(files) < 2 * count + reference:
         raise ValueError(f'{len(files)} images are fewer than 2 × --num + --reference')
     if wrong := [pair for pair in args.foreign if '=' not in pair]:
         raise ValueError(f'--foreign takes NAME=FOLDER, got {wrong}')
     pairs = (pair.split('=', 1) for pair in args.foreign)
-    foreign = {name: find_images(folder) for name, folder in pairs}
+    foreign = {name: find_images(folder)[0] for name, folder in pairs}
     restorer, console = Restorer(args.checkpoint, args.config, args.device), Console()
     for seed in track(args.seeds, 'seeds', console=Console(stderr=True)):
         for key, value in measure(restorer, files, foreign, count, reference, seed).items():

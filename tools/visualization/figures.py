@@ -36,11 +36,11 @@ from PIL import Image
 
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
+from mmebm.datasets.files import find_images
 from mmebm.restorer import (
     Damage,
     Restorer,
     draw_chains,
-    find_images,
     parse_corruption,
     to_uint8,
 )
@@ -137,7 +137,7 @@ def chosen_images(path: str | None, count: int) -> list[Path | np.ndarray]:
     if path is None:
         found = [getattr(skimage.data, name)()[..., ::-1].copy() for name in PHOTOGRAPHS]
     else:
-        found = find_images(path)
+        found, _ = find_images(path)
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
     return [found[i] for i in spread]
 

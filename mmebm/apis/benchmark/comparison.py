@@ -22,7 +22,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from ...restorer import find_images
+from ...datasets.files import find_images
 from ...utils import nearest_name
 from ...utils.device import device_name
 from ...utils.run_history import read_history
@@ -646,7 +646,7 @@ def check_images(data_root: Path, backbone: BenchmarkBackbone | None) -> None:
         )
     size = SMALL_SIZE if backbone is None else backbone.network.image_size
     for folder in class_folders(data_root, 'train') + class_folders(data_root, 'test'):
-        file = find_images(folder)[0]
+        file = find_images(folder)[0][0]
         if size != SMALL_SIZE:  # cropped to any other size
             continue
         with Image.open(file) as image:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ...backbones import set_sincos_position_embedding
+from ...datasets.files import find_images
 from ...evaluation.backbone_check import channels
 from ...evaluation.knn import knn_predict
-from ...restorer import find_images
 from ...utils.checkpoint import load_checkpoint_safely
 from ...utils.whole_files import WholeFilesBackend
 from ..features import FeatureExtractor
@@ -49,7 +49,7 @@ def split_training_images(
     lines = dict(unlabelled=[], labelled=[], val=[])
     rng = np.random.default_rng(seed)
     for label, path in enumerate(class_folders(data_root, 'train')):
-        images = [str(image.relative_to(path.parent)) for image in find_images(path)]
+        images = [str(image.relative_to(path.parent)) for image in find_images(path)[0]]
         images = [images[i] for i in rng.permutation(len(images))]
         held_out = max(1, round(share * len(images)))
         val, rest = images[:held_out], images[held_out:]

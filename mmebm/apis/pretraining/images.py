@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets import IMAGE_EXTENSIONS
-from ...restorer import find_images
+from ...datasets.files import find_images
 
 HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 16, 1024
 # held-out images of each class, so that nearest neighbours among them can tell classes
@@ -82,7 +82,7 @@ def find(sources: str | Path | Sequence[str | Path], held_out: int | None, seed:
 
 def _images_of(source: Path) -> list[Path]:
     if source.is_dir():
-        return [path.absolute() for path in find_images(source)]
+        return [path.absolute() for path in find_images(source)[0]]
     if not source.is_file():
         raise FileNotFoundError(f'no such folder or list of images: {source}')
     if source.suffix.lower() in IMAGE_EXTENSIONS:
