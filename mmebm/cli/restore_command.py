@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..datasets.files import find_images
+    from ..datasets import find_images
     from ..restorer import Restorer, parse_corruption
     from ..utils import checked_int
     from ..utils.tables import write_csv

@@ -38,12 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ..datasets.files import find_images
+    from ..datasets import find_images
+    from ..report.page import data_uri, render, write_page
     from ..restorer import Restorer, overlay
     from ..restorer.scoring import score_images
     from ..utils import checked_int, checked_number
     from ..utils.tables import write_csv
-    from ..visualization.page import data_uri, render, write_page
 
     checked_int('--top', args.top, minimum=1)
     checked_number('--threshold', args.threshold, 0, 1)

@@ -43,12 +43,11 @@ class RestorationMetric(BaseMetric):
       for ``save_best``. Here PSNRs are capped at 100 dB (rounding to 8 bits alone gives 59), so
       that perfectly restored images do not make it infinite.
 
-    All are NaN if a pixel is NaN or infinite.
+    All are NaN if a pixel is NaN or infinite. Images that their corruption has not changed, as a
+    grey one by colorization, are left out, unless all are such.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
-        prefix: Replaces ``restoration``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'
@@ -82,6 +81,8 @@ class RestorationMetric(BaseMetric):
 
     def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
         """PSNR and SSIM of all images, and per corruption; empty without images."""
+        # 0 dB are gained at most where nothing was corrupted, and an infinity is lost
+        results = [image for image in results if image.error_corrupted != 0] or results
         if not results:
             return {}
         metrics = _summary(results)

@@ -1,6 +1,6 @@
 """Restore, sort and score images of any size with a pretrained network."""
 
-from ..datasets.reader import Picture, UnreadableImageError, read_picture
+from ..datasets import Picture, UnreadableImageError, read_picture
 from ..models.chain import Chain, draw_chains, to_uint8
 from .damage import Damage, mask_of, parse_corruption
 from .pictures import overlay, save_picture, save_whole, ssim_of

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..datasets.reader import Picture, UnreadableImageError
+from ..datasets import Picture, UnreadableImageError
 from ..evaluation.restoration_metric import ssim
 from ..models.chain import to_uint8
 from ..utils.whole_files import WholeFilesBackend

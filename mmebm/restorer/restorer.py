@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..corruptions import BaseCorruption, MixedCorruption
 from ..corruptions.base import image_order
 from ..corruptions.masking import BLANK
-from ..datasets.reader import Picture, read_picture
+from ..datasets import Picture, read_picture
 from ..models import EnergyRestorationAlgorithm, EnergySortingAlgorithm, energy_gradient
 from ..models.chain import Chain, to_uint8
 from ..utils import checked_int

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..datasets.reader import Picture, UnreadableImageError, read_picture
+from ..datasets import Picture, UnreadableImageError, read_picture
 from ..models import energy_gradient
 from ..models.chain import heat_map, to_uint8
 from .pictures import check_pixels

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mmebm.cli.main import main
-from mmebm.datasets.files import find_images
+from mmebm.datasets import find_images
 from tests.tools import exit_code
 from tests.zero_head import SIZE, save_network, save_sorting
 

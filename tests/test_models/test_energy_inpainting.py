@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 from torch.nn import functional as F
 
 from mmebm import EnergyInpaintingAlgorithm, GriddedMask
@@ -150,7 +149,7 @@ def test_a_compiled_step_equals_the_plain_one(monkeypatch):
     monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='eager'))
     found = {}
     for compile_step in (False, True):
-        model = build(compile_step=compile_step, predicted_share=0.5, described=True)
+        model = build(compile_step=compile_step, described=True)
         torch.manual_seed(1)
         model.loss(batch()[:2])['loss'].backward()
         found[compile_step] = [p.grad for p in model.parameters()]
@@ -171,24 +170,6 @@ def test_what_a_masked_patch_holds_is_seen_by_its_own_energy_only():
     torch.testing.assert_close(model.tokens(clean, given.visible), features)
     other = clean.flip(-1)
     assert not torch.allclose(model.tokens(other, given.visible), features)
-
-
-def test_some_of_the_masked_patches():
-    model = build(predicted_share=0.25, num_steps=1)
-    corrupted, clean, masked = batch()
-    taken = []
-    model.head.register_forward_pre_hook(lambda module, args: taken.append(args[3]))
-    torch.manual_seed(5)
-    loss = model.loss([corrupted, clean])['loss']
-    numbers = taken[-1]
-    assert numbers.shape == (2, 3)  # of 12
-    assert masked.gather(1, numbers).all()
-    assert numbers[0].unique().numel() == 3
-    # the step of a patch does not depend on how many are taken
-    whole = model.restore(corrupted, masked)[-1]
-    steps = model.patches(whole, numbers)
-    expected = F.smooth_l1_loss(steps, model.patches(clean, numbers))
-    torch.testing.assert_close(loss.detach(), expected)
 
 
 def pictures(chain):
@@ -277,35 +258,24 @@ def test_a_patch_of_the_masks_colour_counts_as_masked():
 
 
 def test_bad_options_and_input():
+    hog = dict(type='PatchHOG', patch_size=PATCH, pool=PATCH)
     for options, error in (
         (dict(num_steps=0), 'num_steps must be an integer ≥ 1 for inpainting, got 0'),
-        (dict(predicted_share=0), 'predicted_share must be'),
-        (dict(predicted_share=1.5), 'predicted_share must be'),
-        (dict(patch_drop_ratio=0.5), 'predicted_share says how many'),
+        (dict(patch_drop_ratio=0.5), 'patch_drop_ratio'),
         (dict(head=HEAD | dict(grid=2)), r'head.grid=\(2, 2\) must be that of the backbone'),
         (dict(head=HEAD | dict(patch_size=8)), r'head.patch_size=\(8, 8\) must be'),
-        (dict(head=HEAD | dict(extra_values=12)), 'extra_values=12 must be how many .*: 0'),
-        (
-            dict(target_generator=dict(type='PatchHOG', patch_size=PATCH, pool=PATCH)),
-            'extra_values=0 must be how many .*: 27',
-        ),
+        (dict(head=HEAD | dict(extra_values=12)), 'head.extra_values=12 .* values=0'),
+        (dict(target_generator=hog), 'head.extra_values=0 .* values=27'),
+        (dict(target_generator=hog | dict(patch_size=8)), r'patch_size=\(8, 8\), values'),
+        (dict(target_generator=dict(type='HOGGenerator')), 'HOGGenerator with patch_size=None'),
         (dict(head=dict(type='EnergyHead', in_channels=16)), 'head must be a PatchEnergyHead'),
         (dict(backbone=dict(type='ResNet', depth=18)), 'absolute position embedding'),
-        (
-            dict(target_generator=dict(type='PatchHOG', patch_size=8, pool=8)),
-            r'target_generator.patch_size=\(8, 8\) must be that of the head, \(4, 4\)',
-        ),
-        (dict(target_generator=dict(type='HOGGenerator')), 'must have the attributes values and'),
+        (dict(head=HEAD | dict(num_heads=3)), 'embed_dims=8 must be a multiple of num_heads=3'),
+        (dict(head=HEAD | dict(num_layers=0)), 'num_layers must be'),
+        (dict(head=HEAD | dict(grid=(1, 2, 3))), 'grid must be one integer or two'),
     ):
         with pytest.raises((ValueError, TypeError), match=error):
             EnergyInpaintingAlgorithm(**dict(backbone=VIT, head=HEAD) | options)
-    for options, error in (
-        (dict(embed_dims=8, num_heads=3), 'embed_dims=8 must be a multiple of num_heads=3'),
-        (dict(num_layers=0), 'num_layers must be'),
-        (dict(grid=(1, 2, 3)), 'grid must be one integer or two'),
-    ):
-        with pytest.raises(ValueError, match=error):
-            MODELS.build(HEAD | options)
     model = build()
     corrupted, _, masked = batch()
     masked[0, :] = False

@@ -25,7 +25,7 @@ import sklearn.datasets
 from rich.console import Console
 from rich.progress import track
 
-from mmebm.datasets.files import find_images
+from mmebm.datasets import find_images
 from mmebm.evaluation.energy_metric import auroc
 from mmebm.restorer import Restorer, read_picture, to_uint8
 from mmebm.restorer.scoring import LEVELS, level_features, resized, strangeness
