@@ -18,14 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('images', metavar='FOLDER')
     add('--out', required=True, metavar='FOLDER', help='folder for the two files')
     add('--reference', metavar='FOLDER', help='ordinary images; default: the images themselves')
-    add(
-        '--threshold',
-        type=float,
-        default=0.05,
-        metavar='P',
-        help='label as strange what at most this share of the reference images is as strange as; '
-        'default: 0.05',
-    )
+    help = 'p-value up to which an image is labelled strange; default: 0.05'
+    add('--threshold', type=float, default=0.05, metavar='P', help=help)
     add('--top', type=int, default=12, metavar='N', help='images to show at each end; default: 12')
     add('--config', help='needed only if the checkpoint holds none')
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
@@ -55,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
     found, problems = score_images(restorer, images, reference, lambda: next(bar))
     for line in (*notes, *more, *(f'skipped: {problem}' for problem in problems)):
         print(line, file=sys.stderr)
-    if problems:
-        print(f'{len(problems)} of {count} images could not be read', file=sys.stderr)
     if not found:
         return 1
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
@@ -67,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         row |= dict(p_value=f'{image.p_value:.4g}', label=label)
         rows.append(row | dict(png_bytes_per_pixel=f'{image.bytes_per_pixel:.4g}'))
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, out / 'scores.csv')
     highest = float(np.percentile(np.concatenate([i.heat.ravel() for i in found]), 99.5)) or 1.0
     cards = [

@@ -27,7 +27,7 @@ _OTHERS = dict.fromkeys(('.heic', '.heif'), 'pip install pillow-heif') | dict.fr
 # What `mmebm restore` writes beside or below the images is none of them.
 _RESTORED = re.compile(
     rf'({"|".join(map(re.escape, IMAGE_EXTENSIONS))})'
-    r'\.(restored\.png|strip\.png|difference\.png|animation\.gif|animation\.webp)',
+    r'\.(restored\.png|strip\.png|animation\.gif|animation\.webp)',
     re.IGNORECASE,
 )
 _SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}

@@ -60,13 +60,7 @@ def save_picture(path: str | Path, picture: Picture) -> None:
 
 
 def save_whole(path: str | Path, image: Image.Image, **options) -> None:
-    """Write an image file atomically: it is complete or absent, even if the process is killed.
-
-    Args:
-        path: the file; its folder is created.
-        image: to write.
-        **options: of Pillow's ``save``, which needs ``format``.
-    """
+    """Write an image file, with options of Pillow's ``save``: it is complete or absent."""
     data = io.BytesIO()
     image.save(data, **options)
     WholeFilesBackend().put(data.getvalue(), path)
