@@ -40,9 +40,9 @@ class Demo:
 
     def choices(self) -> list[tuple[str, str]]:
         """Label and key of every damage, those that the network was trained on first."""
-        names = sorted(NAMES, key=lambda name: name not in self.trained)
-        labels = [(f'{n} (trained)' if n in self.trained else n, n) for n in names]
+        labels = [(f'{name} (trained)', name) for name in self.trained if name in NAMES]
         labels += [('as in its validation', AS_TRAINED)] if self.trained else []
+        labels += [(name, name) for name in NAMES if name not in self.trained]
         return [*labels, ('a mask that I paint', PAINTED), ('none: it is damaged', AS_IT_IS)]
 
     def words(self, name: str, shown: bool = True) -> list[str]:
