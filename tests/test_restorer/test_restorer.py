@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -262,3 +263,13 @@ def test_other_checkpoints_are_refused_and_not_executed(tmp_path, config, messag
     torch.save(dict(state_dict={}, **meta), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=message):
         Restorer(tmp_path / 'other.pth')
+
+
+def test_backbones_of_timm_do_not_tell_their_layers(tmp_path, caplog):
+    timm = dict(type='TIMMBackbone', model_name='test_resnet', features_only=True)
+    save_network(tmp_path / 'net.pth', backbone=timm)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    Restorer(tmp_path / 'net.pth', device='cpu')
+    logger.removeHandler(caplog.handler)
+    assert caplog.records == []
