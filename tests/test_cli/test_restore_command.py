@@ -157,10 +157,13 @@ def test_whatever_a_file_is_named_it_is_restored_and_no_result_is(checkpoint, ph
 def test_a_file_that_cannot_be_written_is_one_line_and_the_rest_goes_on(
     checkpoint, photos, tmp_path, capsys
 ):
-    (tmp_path / 'out/a.png.restored.png/full').mkdir(parents=True)
-    assert restore(checkpoint, photos, tmp_path / 'out') == 0
-    assert 'skipped: a.png: ' in capsys.readouterr().err
-    assert (tmp_path / 'out/nested/b.png.restored.png').is_file()
+    out = tmp_path / os.fsdecode(b'\xe9')
+    (out / 'a.png.restored.png/full').mkdir(parents=True)
+    assert restore(checkpoint, photos, out) == 0
+    captured = capsys.readouterr()
+    assert 'skipped: a.png: ' in captured.err
+    assert '1 restored, 2 skipped' in captured.out
+    assert (out / 'nested/b.png.restored.png').is_file()
 
 
 def test_the_network_that_comes_with_mmebm(checkpoint, photos, tmp_path, capsys, monkeypatch):
