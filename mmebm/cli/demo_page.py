@@ -77,8 +77,7 @@ class Demo:
         """The picture to paint on."""
         if path is None or kind != PAINTED:
             return gr.skip()
-        background = np.ascontiguousarray(self.pixels(path, side)[..., ::-1])
-        return dict(background=background, layers=[], composite=None)
+        return dict(background=self.pixels(path, side)[..., ::-1].copy(), layers=[], composite=None)
 
     def restore(self, path, kind, text, painted, side, num_steps, seed):
         """The chain, with one step more than is shown; then the outputs of the page."""
@@ -101,7 +100,7 @@ class Demo:
         """Step n: before and after; and where the network wants to change it next."""
         if chain is None:
             return gr.skip()
-        before, after = (np.ascontiguousarray(to_uint8(chain.images[m])) for m in (0, n))
+        before, after = (to_uint8(chain.images[m]).copy() for m in (0, n))
         heat = heat_map(chain.images[n + 1] - chain.images[n], min(self.restorer.size))
         return (before, after), overlay(after, heat, float(np.percentile(heat, 99.5)) or 1.0)
 

@@ -51,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Restore all images; return the exit status, 1 if none could be restored."""
-    import numpy as np
     from rich.console import Console
     from rich.progress import Progress
 
@@ -103,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
         if rows:
             write_csv(list(rows.values()), table)
     for figure in list(next(iter(rows.values()), {}))[2:]:
-        values = [float(row[figure]) for row in rows.values()]
-        print(f'{figure}: {np.mean(values):.4g}, mean of {len(values)}')
+        mean = sum(float(row[figure]) for row in rows.values()) / len(rows)
+        print(f'{figure}: {mean:.4g}, mean of {len(rows)}')
     for problem in problems:
         print(f'skipped: {problem}', file=sys.stderr)
     print(f'{len(jobs) - len(problems)} restored, {len(problems)} skipped: {out.resolve()}')
@@ -126,13 +125,13 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
         bar.update(bar.task_ids[0], description=f'{name.name}: tile {done} of {total}')
 
     chain, files = restorer(picture, damage, args.steps, every_step, on_tiles), outputs(name, args)
-    first, *others = [Image.fromarray(np.ascontiguousarray(api.to_uint8(x))) for x in chain.images]
+    first, *others = [Image.fromarray(api.to_uint8(x).copy()) for x in chain.images]
     for frame in (first, *others):
         frame.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     if args.strip:
         shown = chain
         if max(chain.images[0].shape) > SHOWN_SIDE:  # PSNR would not be the whole image's
-            shown = replace(chain, images=[np.asarray(f) for f in (first, *others)], clean=None)
+            shown = replace(chain, images=[*map(np.asarray, (first, *others))], clean=None)
         drawing = Image.fromarray(api.draw_chains([shown], cell=2.4))
         api.save_whole(files['strip'], drawing, format='PNG')
     if args.animation:
@@ -145,8 +144,8 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
         before, after = (api.ssim_of(chain.images[n], chain.clean) for n in (0, -1))
         row |= dict(psnr_corrupted=chain.psnr[0], psnr=chain.psnr[-1])
         row |= dict(ssim_corrupted=before, ssim=after)
-    restored = replace(chain.picture, pixels=chain.images[-1][..., ::-1])
-    api.save_picture(files['restored'], restored)
+    pixels = chain.images[-1][..., ::-1]
+    api.save_picture(files['restored'], replace(chain.picture, pixels=pixels))
     return row
 
 

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     images, notes = find_images(args.images)
     reference, more = find_images(args.reference) if args.reference else ([], [])
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
-    console, count = Console(stderr=True), len(images) + len(reference)
-    bar = iter(track(range(count + 1), 'scoring', console=console))
+    steps = range(len(images) + len(reference) + 1)
+    bar = iter(track(steps, 'scoring', console=Console(stderr=True)))
     found, problems = score_images(restorer, images, reference, lambda: next(bar))
     for line in (*notes, *more, *(f'skipped: {problem}' for problem in problems)):
         print(line, file=sys.stderr)
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     ends = {'Strangest': cards[: args.top], 'Most ordinary': cards[args.top :][-args.top :]}
     content = dict(ends=ends, scores=[i.score for i in found], network=Path(args.checkpoint).name)
-    page = render('scores.html', title='How strange images are', **content)
-    write_page(out / 'scores.html', page)
+    title = 'How strange images are'
+    write_page(out / 'scores.html', render('scores.html', title=title, **content))
     strange = sum(row['label'] == 'strange' for row in rows)
     print(f'{len(found)} scored, {strange} of them strange: {(out / "scores.html").resolve()}')
     return 0
