@@ -35,10 +35,9 @@ def test_psnr_of_known_errors(dtype):
 def test_chains_of_a_restored_batch():
     model = build_algorithm(step_size=20.0).eval()
     inputs = list(torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-    names = ({}, dict(corruption='Colorization'), dict(corruption='GriddedMask'))
-    samples = [DataSample(metainfo=name) for name in names]
+    samples = [DataSample(metainfo=dict(corruption=name)) for name in 'abc']
     chains = model.validation_chains(inputs, samples, num_steps=3)
-    assert [chain.title for chain in chains] == ['', 'Colorization', 'GriddedMask']
+    assert [chain.title for chain in chains] == ['a', 'b', 'c']
     states = model.restore(inputs[0], 3)
     pixels = model.to_pixels(torch.stack([*states, inputs[1]])).permute(1, 0, 3, 4, 2)
     with torch.no_grad():
