@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
-from ..backbones.probe import own_image_size
+from ..backbones.probe import channels, own_image_size
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
@@ -118,24 +118,35 @@ def to_timm_file(
             kwargs = arguments_of(source.backbone) | kwargs | dict(num_classes=num_classes)
             if backbone.get('in_channels', 3) != 3:
                 kwargs['in_chans'] = backbone.in_channels
-        pixels = {key: config.data_preprocessor[key] for key in ('mean', 'std')}
-        overlay = {key: tuple(round(x / 255, 6) for x in v) for key, v in pixels.items() if v}
+        overlay, pixels = {}, config.get('data_preprocessor') or {}
+        order = 1 if pixels.get('to_rgb', True) else -1  # timm's images are RGB
+        for key in ('mean', 'std'):
+            if pixels.get(key):
+                overlay[key] = tuple(round(x / 255, 8) for x in pixels[key])[::order]
         if 'img_size' in kwargs:
             overlay['input_size'] = _image_shape(backbone)
         if overlay:
             kwargs['pretrained_cfg_overlay'] = overlay
         target = _create(model, kwargs, group_norm)
+        if order < 0:
+            name = next(n for n, m in target.named_modules() if isinstance(m, nn.Conv2d))
+            converted[f'{name}.weight'] = converted[f'{name}.weight'].flip(1)
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
-        save_file(converted, file, metadata={'format': 'pt'})
+        save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
         target.load_state_dict(load_file(file))
         difference = _difference(source, target, config)
-    call = f'{model!r}, ' + ', '.join(f'{key}={value!r}' for key, value in kwargs.items())
-    usage = [f'timm.create_model({call}, checkpoint_path={str(out)!r})']
-    if group_norm:
-        usage = [
-            f'network = mmebm.GroupNormBackbone(timm.create_model({call}))',
-            f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))',
+        call = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
+        lines = [
+            'import timm, torch',
+            f'network = timm.create_model({call}, checkpoint_path={str(out)!r})',
         ]
+        if group_norm:
+            lines = [
+                'import mmebm, safetensors.torch, timm, torch',
+                f'network = mmebm.GroupNormBackbone(timm.create_model({call}))',
+                f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))',
+            ]
+        usage = _usage(lines, target, _image_shape(backbone))
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
 
@@ -186,9 +197,7 @@ def from_timm_file(
         # timm's files hold no buffers: MMPretrain's network computes its own
         converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
         check_fit(network, converted, checkpoint, family)
-        done = _write_mmpretrain(file, out, config, source, converted, left)
-    text = ', '.join(f'{key}={value!r}' for key, value in settings.items())
-    return done._replace(usage=[f'backbone=dict({text})', *done.usage])
+        return _write_mmpretrain(file, out, config, source, converted, left)
 
 
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
@@ -227,8 +236,17 @@ def _write_mmpretrain(
     loaded = _build(config_inside(saved, file))
     loaded.load_state_dict(saved['state_dict'])
     difference = _difference(source, loaded, config)
-    usage = [f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"]
-    usage.append(f'PRETRAINED={out}')
+    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
+    backbone = config.model.backbone.to_dict()
+    lines = [
+        'import mmebm, torch',
+        'from mmpretrain.registry import MODELS',
+        f'network = MODELS.build(dict({backbone!r}, init_cfg={init_cfg}))',
+        'network.init_weights()',
+        f'# in a config: init_cfg={init_cfg}',
+        f'# for the configs of mmebm: PRETRAINED={out}',
+    ]
+    usage = _usage(lines, loaded.backbone, _image_shape(backbone.get('backbone', backbone)))
     num_classes = len(tensors.get('head.fc.weight', ()))
     return Conversion(left, len(tensors), num_classes, difference, usage)
 
@@ -277,10 +295,12 @@ def _clean(config: Mapping[str, Any]) -> Config:
     necks = (None, 'GlobalAveragePooling', 'ClsBatchNormNeck')
     if head.get('type') == 'LinearClsHead' and neck.get('type') in necks:
         parts.update(neck=model.get('neck'), head=head)
-    pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
-    pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
-    return Config(dict(model=parts, data_preprocessor=pixels))
+    clean = dict(model=parts)
+    if pixels := model.get('data_preprocessor') or config.get('data_preprocessor'):
+        to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
+        pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
+        clean['data_preprocessor'] = pixels
+    return Config(clean)
 
 
 def _build(config: Mapping[str, Any]) -> ImageClassifier:
@@ -289,6 +309,22 @@ def _build(config: Mapping[str, Any]) -> ImageClassifier:
     if 'mask' in inspect.signature(network.backbone.forward).parameters:
         network.backbone.forward = partial(network.backbone.forward, mask=None)
     return network
+
+
+@torch.no_grad()
+def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) -> list[str]:
+    """Lines of Python that build a network, and one that computes features ``(1, D)``."""
+    network.float().eval()
+    outputs, index = network(torch.zeros(1, *shape)), ''
+    while isinstance(outputs, tuple | list):
+        outputs, index = outputs[-1], f'{index}[-1]'
+    size, axes = channels(network, outputs), {3: (2, 1), 4: (1, 3)}.get(outputs.dim(), (1,))
+    axis = next((a for a in axes if outputs.shape[a] == size), 1)
+    pooled = tuple(a for a in range(1, outputs.dim()) if a != axis)
+    pooling = f'.mean({pooled})' if pooled else ''
+    images = f'torch.zeros{(1, *shape)}'
+    features = f'features = network({images}){index}{pooling}  # (1, {size})'
+    return [*build, 'network.eval()', features]
 
 
 def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.Module:
@@ -319,8 +355,12 @@ def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
         ValueError: it is larger than ``TOLERANCE``, or not a number.
     """
     shape = _image_shape(config.model.backbone.get('backbone', config.model.backbone))
-    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).double()
-    one, other = _outputs(ours, images), _outputs(theirs, images)
+    images = torch.randint(256, (2, *shape), generator=torch.Generator().manual_seed(0))
+    pixels = [_pixels_of(network, config) for network in (ours, theirs)]
+    one, other = (
+        _outputs(network, images, own or pixels[1])
+        for network, own in zip((ours, theirs), pixels, strict=True)
+    )
     difference = (one - other).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, one.abs().max().item()):
         raise ValueError(
@@ -331,19 +371,33 @@ def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
     return difference
 
 
+def _pixels_of(network: nn.Module, config: Config) -> dict[str, Any]:
+    """``mean``, ``std`` and ``to_rgb`` of a network's images, in 0..255; empty if not known."""
+    if isinstance(network, ImageClassifier):
+        return config.get('data_preprocessor') or {}
+    own = {key: [255 * x for x in network.pretrained_cfg[key]] for key in ('mean', 'std')}
+    return dict(own, to_rgb=True)
+
+
+def _outputs(network: nn.Module, images: Tensor, pixels: Mapping[str, Any]) -> Tensor:
+    """Last output of a network, averaged over positions, for BGR images in 0..255."""
+    images = (images.flip(1) if pixels.get('to_rgb') else images).double()
+    mean, std = (
+        torch.tensor(pixels.get(key) or [default])[: images.shape[1], None, None].double()
+        for key, default in (('mean', 0.0), ('std', 1.0))
+    )
+    network.double()
+    network.eval()  # not chained: MMPretrain's returns None
+    outputs = network((images - mean) / std)
+    while isinstance(outputs, tuple | list):
+        outputs = outputs[-1]
+    return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
+
+
 def _image_shape(backbone: Options) -> tuple[int, int, int]:
     """Channels, height and width of the images of a backbone with this config."""
     side = backbone.get('img_size') or own_image_size(backbone)
     return backbone.get('in_channels', 3), *((side, side) if isinstance(side, int) else side)
-
-
-def _outputs(network: nn.Module, images: Tensor) -> Tensor:
-    network.double()
-    network.eval()  # not chained: MMPretrain's returns None
-    outputs = network(images)
-    while isinstance(outputs, tuple | list):
-        outputs = outputs[-1]
-    return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
 
 
 @contextlib.contextmanager

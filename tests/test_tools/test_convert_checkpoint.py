@@ -1,12 +1,14 @@
 """Conversions by the tool: outputs of both libraries compared, and every refusal."""
 
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import timm
 import torch
 from mmengine.config import Config
-from mmengine.model.weight_init import initialize
 from mmpretrain.registry import MODELS
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -72,9 +74,9 @@ def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model.eval()
 
 
-def save_run(model: dict, path: Path) -> torch.nn.Module:
+def save_run(model: dict, path: Path, to_rgb: bool = True) -> torch.nn.Module:
     """A checkpoint of a run, with its config in it; returns its model."""
-    pixels = dict(type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=True)
+    pixels = dict(type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=to_rgb)
     if model['type'] == 'ImageClassifier':
         pixels['type'] = 'ClsDataPreprocessor'
     config = Config(dict(model=dict(model, data_preprocessor=pixels), work_dir='/secret/folder'))
@@ -100,9 +102,11 @@ def images_for(backbone: dict, batch: int = 2) -> torch.Tensor:
 
 
 def created(out: str) -> torch.nn.Module:
-    """The network that the printed line of Python creates."""
-    line = next(line for line in out.splitlines() if 'timm.create_model' in line)
-    return eval(line, dict(timm=timm)).eval()
+    """The network that the printed lines of Python create."""
+    names = {}
+    exec(dedent(out.split('to load it:\n')[1]), names)
+    assert names['features'].dim() == 2
+    return names['network']
 
 
 @torch.no_grad()
@@ -224,9 +228,7 @@ def test_mmpretrain_loads_the_clean_file_by_init_cfg(convert, tmp_path, capsys):
     assert convert([str(tmp_path / 'a.pth'), str(out)]) == 0
     printed = capsys.readouterr().out
     assert 'left behind: log_step_size, head.fc.weight' in printed
-    line = next(line for line in printed.splitlines() if 'init_cfg' in line).strip()
-    backbone = MODELS.build(AVERAGED)
-    initialize(backbone, eval(line.removeprefix('init_cfg=')))
+    backbone = created(printed)
     for name, value in ours.backbone.state_dict().items():
         assert torch.equal(backbone.state_dict()[name], value), name
     file = torch.load(out, weights_only=True)
@@ -285,6 +287,51 @@ def test_a_network_of_timm_goes_back_to_timm(model, convert, tmp_path, capsys):
     images = images_for(TIMM[model])
     with torch.no_grad():
         torch.testing.assert_close(created(printed)(images), ours.backbone(images)[-1])
+
+
+TIMM_CASES = {
+    'vit': (AVERAGED, 16, VIT_TIMM),
+    'resnet': (dict(type='TIMMBackbone', model_name='resnet10t'), 512, []),
+    'group norm': (
+        dict(type='GroupNormBackbone', backbone=dict(type='TIMMBackbone', model_name='resnet10t')),
+        512,
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize('to_rgb', [False, True])
+@pytest.mark.parametrize('kind', TIMM_CASES)
+def test_images_give_the_same_features(kind, to_rgb, convert, tmp_path, capsys):
+    """Whatever the order of channels of the run, timm's network gets RGB, as timm normalises."""
+    backbone, channels, timm_model = TIMM_CASES[kind]
+    ours = save_run(energy(backbone, channels), tmp_path / 'a.pth', to_rgb)
+    argv = [str(tmp_path / 'a.pth'), str(tmp_path / 'a.safetensors'), '--to', 'timm', *timm_model]
+    assert convert(argv) == 0
+    theirs = created(capsys.readouterr().out)
+    rgb = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    inputs = ((rgb if to_rgb else rgb.flip(1)) - mean) / std  # as MMPretrain's preprocessor
+    data = resolve_model_data_config(theirs)
+    mean, std = (torch.tensor(data[key])[:, None, None] for key in ('mean', 'std'))
+    with torch.no_grad():
+        found = theirs((rgb / 255 - mean) / std)
+        found = found.mean((2, 3)) if found.dim() == 4 else found
+    torch.testing.assert_close(found, features_of(ours.backbone, inputs), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_printed_lines_run_in_a_fresh_process(convert, tmp_path, capsys):
+    code = 'import sys\n'
+    for kind in ('vit', 'group norm'):
+        backbone, channels, timm_model = TIMM_CASES[kind]
+        save_run(energy(backbone, channels), tmp_path / 'a.pth')
+        out = f'{tmp_path / kind}.safetensors'
+        assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
+        printed = capsys.readouterr().out.split('to load it:\n')[1]
+        code += dedent(printed) + 'print(tuple(features.shape), file=sys.stderr)\n'
+    ran = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-2:] == ['(1, 16)', '(1, 512)']
 
 
 def test_a_name_of_timm_alone(convert, tmp_path, capsys):
