@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from . import (
     benchmark_command,
     demo_command,
+    embed_command,
     pretrain_command,
     restore_command,
     score_command,
@@ -24,6 +25,7 @@ COMMANDS = {
     'restore': restore_command,
     'score': score_command,
     'demo': demo_command,
+    'embed': embed_command,
 }
 
 
