@@ -27,7 +27,7 @@ from ..backbones.probe import channels, own_image_size
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
-from .timm_families import Options, arguments_of, config_of, family_of, rename, timms_head
+from .timm_families import Options, arguments_of, config_of, rename
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -134,7 +134,10 @@ def to_timm_file(
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
         save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
         target.load_state_dict(load_file(file))
-        difference = _difference(source, target, config)
+        timms = {key: [255 * x for x in target.pretrained_cfg[key]] for key in ('mean', 'std')}
+        timms['to_rgb'] = True
+        shape = _image_shape(backbone)
+        difference = _difference(source, target, shape, pixels or timms, timms)
         call = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
         lines = [
             'import timm, torch',
@@ -146,7 +149,7 @@ def to_timm_file(
                 f'network = mmebm.GroupNormBackbone(timm.create_model({call}))',
                 f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))',
             ]
-        usage = _usage(lines, target, _image_shape(backbone))
+        usage = _usage(lines, target, shape)
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
 
@@ -157,10 +160,11 @@ def from_timm_file(
     model_kwargs: Options | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint of timm in MMPretrain's format, to start a run from.
+    """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
 
     Args:
-        checkpoint: a local file with any names that timm's own filter for the model accepts.
+        checkpoint: a local file with any names that timm's own filter for the model accepts; its
+            classifier is left behind.
         out, overwrite: as for :func:`to_mmpretrain_file`.
         model: name in timm's registry: a plain ViT, ConvNeXt or Swin.
         model_kwargs: further arguments of ``timm.create_model``.
@@ -171,33 +175,25 @@ def from_timm_file(
     with _proven(out, '.pth', overwrite) as file:
         places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
         tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        kwargs = dict(num_classes=0) | (model_kwargs or {})
-        family = family_of(_create(model, kwargs))
-        classifier = tensors.get(f'{timms_head(family)}.weight', tensors.get('head.weight', ()))
-        source = _create(model, kwargs | dict(num_classes=len(classifier)))
+        source = _create(model, (model_kwargs or {}) | dict(num_classes=0))
+        settings = config_of(source)
         with contextlib.suppress(Exception):  # what does not fit is reported below
             tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
-        buffers = ('.relative_position_index', '.attn_mask')  # of Swin, in timm's older files
-        tensors = {name: t for name, t in tensors.items() if not name.endswith(buffers)}
+        # classifiers, and buffers of Swin in timm's older files
+        left = [n for n in tensors if re.search(r'^head\.|relative_position_index|attn_mask', n)]
+        left = [name for name in left if name not in source.state_dict()]
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
         check_fit(source, tensors, checkpoint, f'timm.create_model({model!r})')
         source.load_state_dict(tensors)
-        settings, own = config_of(source), source.pretrained_cfg
-        parts = dict(type='ImageClassifier', backbone=settings)
-        if len(classifier):
-            num_classes, in_channels = classifier.shape
-            parts['head'] = dict(
-                type='LinearClsHead', num_classes=num_classes, in_channels=in_channels
-            )
-            if family == 'SwinTransformer' or not settings.get('gap_before_final_norm', True):
-                parts['neck'] = dict(type='GlobalAveragePooling')
-        pixels = {key: [round(255 * x, 4) for x in own[key]] for key in ('mean', 'std')}
-        config = Config(dict(model=parts, data_preprocessor=dict(**pixels, to_rgb=True)))
+        pixels = {key: [255 * x for x in source.pretrained_cfg[key]] for key in ('mean', 'std')}
+        config = dict(model=dict(type='ImageClassifier', backbone=settings))
+        config = Config(config | dict(data_preprocessor=dict(**pixels, to_rgb=True)))
         network = _build(config)
-        converted, left = rename(tensors, network.backbone, to_timm=False)
+        converted, unnamed = rename(tensors, network.backbone, to_timm=False)
         # timm's files hold no buffers: MMPretrain's network computes its own
         converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-        check_fit(network, converted, checkpoint, family)
-        return _write_mmpretrain(file, out, config, source, converted, left)
+        check_fit(network, converted, checkpoint, settings['type'])
+        return _write_mmpretrain(file, out, config, source, converted, left + unnamed)
 
 
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
@@ -235,9 +231,10 @@ def _write_mmpretrain(
     saved = load_checkpoint_safely(file)
     loaded = _build(config_inside(saved, file))
     loaded.load_state_dict(saved['state_dict'])
-    difference = _difference(source, loaded, config)
-    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
     backbone = config.model.backbone.to_dict()
+    shape, pixels = _image_shape(backbone.get('backbone', backbone)), dict(std=[255.0])
+    difference = _difference(source, loaded, shape, pixels, pixels)
+    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
     lines = [
         'import mmebm, torch',
         'from mmpretrain.registry import MODELS',
@@ -246,7 +243,7 @@ def _write_mmpretrain(
         f'# in a config: init_cfg={init_cfg}',
         f'# for the configs of mmebm: PRETRAINED={out}',
     ]
-    usage = _usage(lines, loaded.backbone, _image_shape(backbone.get('backbone', backbone)))
+    usage = _usage(lines, loaded.backbone, shape)
     num_classes = len(tensors.get('head.fc.weight', ()))
     return Conversion(left, len(tensors), num_classes, difference, usage)
 
@@ -348,19 +345,14 @@ def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
-    """Largest absolute difference between the outputs on two random images.
+def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pixels: dict) -> float:
+    """Largest absolute difference between the outputs for two random images ``(C, H, W)``.
 
-    Raises:
-        ValueError: it is larger than ``TOLERANCE``, or not a number.
+    Each network normalises them as ``pixels`` says, in their order. Raises ValueError if the
+    difference is larger than ``TOLERANCE``, or not a number.
     """
-    shape = _image_shape(config.model.backbone.get('backbone', config.model.backbone))
     images = torch.randint(256, (2, *shape), generator=torch.Generator().manual_seed(0))
-    pixels = [_pixels_of(network, config) for network in (ours, theirs)]
-    one, other = (
-        _outputs(network, images, own or pixels[1])
-        for network, own in zip((ours, theirs), pixels, strict=True)
-    )
+    one, other = (_outputs(*pair, images) for pair in zip((ours, theirs), pixels, strict=True))
     difference = (one - other).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, one.abs().max().item()):
         raise ValueError(
@@ -371,15 +363,7 @@ def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
     return difference
 
 
-def _pixels_of(network: nn.Module, config: Config) -> dict[str, Any]:
-    """``mean``, ``std`` and ``to_rgb`` of a network's images, in 0..255; empty if not known."""
-    if isinstance(network, ImageClassifier):
-        return config.get('data_preprocessor') or {}
-    own = {key: [255 * x for x in network.pretrained_cfg[key]] for key in ('mean', 'std')}
-    return dict(own, to_rgb=True)
-
-
-def _outputs(network: nn.Module, images: Tensor, pixels: Mapping[str, Any]) -> Tensor:
+def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> Tensor:
     """Last output of a network, averaged over positions, for BGR images in 0..255."""
     images = (images.flip(1) if pixels.get('to_rgb') else images).double()
     mean, std = (

@@ -79,11 +79,6 @@ def family_of(network: nn.Module) -> str:
     return name
 
 
-def timms_head(family: str) -> str:
-    """timm's name of the linear classifier."""
-    return 'head' if family == 'VisionTransformer' else 'head.fc'
-
-
 def rename(
     tensors: Mapping[str, Tensor], backbone: nn.Module, to_timm: bool
 ) -> tuple[dict[str, Tensor], list[str]]:
@@ -105,7 +100,7 @@ def rename(
         (f'backbone.{ours}', theirs) for ours, theirs in map(str.split, table.strip().splitlines())
     ]
     patterns = []
-    for pair in [*pairs, ('head.fc', timms_head(family))]:
+    for pair in [*pairs, ('head.fc', 'head' if family == 'VisionTransformer' else 'head.fc')]:
         old, new = pair if to_timm else pair[::-1]
         pattern = re.escape(old).replace(r'\#', r'(\d+)') + r'(|\..+)'
         patterns.append((pattern, new.replace('#', '{}') + '{}'))

@@ -151,10 +151,10 @@ def test_pretrained_to_timm_computes_the_same(name, convert, tmp_path, capsys):
         ('swin', dict(type='GlobalAveragePooling')),
     ],
 )
-def test_a_linear_classifier_goes_to_timm_and_back(name, neck, convert, tmp_path, capsys):
+def test_a_linear_classifier_goes_to_timm(name, neck, convert, tmp_path, capsys):
     backbone, channels, timm_model = NETWORKS[name]
     ours = save_run(classifier(backbone, channels, neck), tmp_path / 'a.pth')
-    out, back = str(tmp_path / 'a.safetensors'), str(tmp_path / 'back.pth')
+    out = str(tmp_path / 'a.safetensors')
     assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
     printed = capsys.readouterr().out
     assert '7 classes' in printed
@@ -165,19 +165,6 @@ def test_a_linear_classifier_goes_to_timm_and_back(name, neck, convert, tmp_path
         theirs = created(printed)(images)
     assert expected.abs().max() > 0.5
     torch.testing.assert_close(theirs, expected, atol=1e-5, rtol=1e-5)
-
-    kwargs = [*timm_model, f'img_size={backbone["img_size"]}'] if 'img_size' in backbone else []
-    kwargs += ['global_pool=avg'] if name == 'vit' else []
-    kwargs = kwargs or [*timm_model]
-    kwargs += ['head_norm_first=True'] if name == 'convnext-map' else []
-    assert convert([out, back, '--from', 'timm', *kwargs]) == 0
-    file = torch.load(back, weights_only=True)
-    network = MODELS.build(Config.fromstring(file['meta']['cfg'], '.py').model)
-    network.load_state_dict(file['state_dict'])
-    with torch.no_grad():
-        torch.testing.assert_close(
-            network.eval()(images, mode='tensor'), expected, atol=1e-5, rtol=1e-5
-        )
 
 
 @pytest.mark.parametrize(
