@@ -138,10 +138,14 @@ def to_timm_file(
         timms['to_rgb'] = True
         shape = _image_shape(backbone)
         difference = _difference(source, target, shape, pixels or timms, timms)
-        call = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
+        call = _text(dict(model_name=model, **kwargs))
+        maps = {k: v for k, v in kwargs.items() if k not in _HEAD} | _MAPS
+        maps = _text(dict(maps, pretrained_cfg_overlay=dict(overlay, file=str(out))))
         lines = [
             'import timm, torch',
             f'network = timm.create_model({call}, checkpoint_path={str(out)!r})',
+            f'# maps of all stages: timm.create_model({model!r}, {maps})',
+            f"# in MMSegmentation: dict(type='TIMMBackbone', model_name={model!r}, {maps})",
         ]
         if group_norm:
             lines = [
@@ -221,6 +225,8 @@ def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     raise ValueError(f'timm.create_model builds no {backbone["model_name"]} without pooling')
 
 
+_MAPS = dict(features_only=True, pretrained=True)
+_HEAD = {'num_classes', 'global_pool', 'fc_norm', 'use_fc_norm'}
 _OURS = {'type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'in_channels'}
 
 
@@ -322,6 +328,10 @@ def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) ->
     images = f'torch.zeros{(1, *shape)}'
     features = f'features = network({images}){index}{pooling}  # (1, {size})'
     return [*build, 'network.eval()', features]
+
+
+def _text(arguments: Options) -> str:
+    return ', '.join(f'{key}={value!r}' for key, value in arguments.items())
 
 
 def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.Module:

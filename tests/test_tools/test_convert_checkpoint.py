@@ -307,6 +307,27 @@ def test_images_give_the_same_features(kind, to_rgb, convert, tmp_path, capsys):
     torch.testing.assert_close(found, features_of(ours.backbone, inputs), atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize('kind', ['convnext', 'resnet'])
+def test_maps_of_all_stages(kind, convert, tmp_path, capsys):
+    """``features_only`` of timm and MMSegmentation's ``TIMMBackbone`` start from the export."""
+    seg = pytest.importorskip('mmseg.models', exc_type=ImportError)
+    backbone, channels, timm_model = (NETWORKS | TIMM_CASES)[kind]
+    save_run(energy(backbone, channels), tmp_path / 'a.pth')
+    argv = [str(tmp_path / 'a.pth'), str(tmp_path / 'a.safetensors'), '--to', 'timm', *timm_model]
+    assert convert(argv) == 0
+    printed = capsys.readouterr().out
+    network = created(printed)
+    lines = [line.partition(': ')[2] for line in printed.splitlines() if line.startswith('  # ')]
+    maps, config = (eval(line, dict(timm=timm)) for line in lines)
+    assert config.pop('type') == 'TIMMBackbone'
+    images = images_for(backbone)
+    with torch.no_grad():
+        expected = network.forward_intermediates(images, intermediates_only=True)
+        for found in (maps.eval()(images), seg.TIMMBackbone(**config).eval()(images)):
+            torch.testing.assert_close(found[-1], expected[-1])
+            torch.testing.assert_close(found[0], expected[-len(found)])
+
+
 @pytest.mark.slow
 def test_the_printed_lines_run_in_a_fresh_process(convert, tmp_path, capsys):
     code = 'import sys\n'
