@@ -4,10 +4,8 @@ python tools/benchmarks/benchmark_speed.py --out work_dirs/speed.csv
 python tools/benchmarks/benchmark_speed.py --models vit-small --batch-sizes 1 2 4 --num-steps 1 2 4
 
 The steps alternate in one process, so that other load on the machine slows all of them alike. Each
-is a whole step: forward, derivatives and update, on random images. A step with N descent steps
-needs at least 2 N times the work of a supervised one: each takes a forward pass F, the input's
-gradient F, and 4 F to differentiate both, against 3 F in all. Memory is what PyTorch allocates
-beyond the weights and AdamW's state, gradients included.
+is a whole step on random images. A step with N descent steps needs at least 2 N times the work of a
+supervised one. Memory is what PyTorch allocates beyond the weights and AdamW's state.
 """
 
 import argparse
@@ -214,12 +212,10 @@ def measure(name: str, batch: int, num_steps: int, args: argparse.Namespace) -> 
             N=num_steps,
             precision=precision,
             step=kind,
-            images_per_second=batch / middle[kind, precision],
             milliseconds=1000 * middle[kind, precision],
             of_supervised=ratio(middle, kind, SUPERVISED, precision),
             of_listing_1=ratio(middle, kind, LISTING_1, precision),
             megabytes=memory[kind, precision] / 2**20,
-            memory_of_listing_1=ratio(memory, kind, LISTING_1, precision),
         )
         for kind, precision in steps
     ]

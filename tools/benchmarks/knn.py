@@ -1,8 +1,7 @@
 """Evaluate frozen features by weighted k-nearest-neighbour classification of labelled images.
 
-    knn.py CHECKPOINT DATA_ROOT            # network of the config in the checkpoint
-    knn.py CONFIG CHECKPOINT DATA_ROOT     # network of a config, such as a finetuning config
-    knn.py CONFIG DATA_ROOT                # network of a config, with random weights
+    knn.py CHECKPOINT DATA_ROOT          network of the config in the checkpoint
+    knn.py CONFIG [CHECKPOINT] DATA_ROOT   network of a config, without a checkpoint random
 
 DATA_ROOT holds a sub-folder per class in train/ and in test/ or val/.
 """

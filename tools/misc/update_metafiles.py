@@ -3,7 +3,7 @@
     python tools/misc/update_metafiles.py
 
 Run it after adding a config. The entries follow from the names of the configs; the head of a
-metafile, above ``Models:``, is kept.
+metafile, above ``Models:``, is written by hand.
 """
 
 import re
@@ -13,24 +13,11 @@ ROOT = Path(__file__).parents[2]
 # MMPretrain has models of the same names as some of these
 PREFIX = {'baselines': 'mmebm-'}
 DATA = {'in1k': 'ImageNet-1k', 'ade20k': 'ADE20K'}
-HEAD = """\
-Collections:
-  - Name: {folder}
-    Paper:
-      Title: Energy-Inspired Self-Supervised Pretraining for Vision Models
-      URL: https://arxiv.org/abs/2302.01384
-"""
 
 
 def model(path: Path, collection: str) -> str:
-    """The YAML entry of a config, with training length and dataset if its name tells them.
-
-    Raises:
-        ValueError: the name does not tell the batch size.
-    """
+    """The YAML entry of a config, with training length and dataset if its name tells them."""
     batch = re.search(r'_(\d+)xb(\d+)-', path.stem)
-    if batch is None:
-        raise ValueError(f'the name of {path} must tell the batch size, as in _8xb32-')
     epochs = re.search(r'-(\d+)e_', path.stem)
     iterations = re.search(r'-(\d+)k_', path.stem)
     data = next((DATA[name] for name in DATA if f'_{name}' in path.stem), None)
@@ -56,8 +43,7 @@ def updated_files() -> dict[Path, str]:
         if folder.name == '_base_' or not configs:
             continue
         file = folder / 'metafile.yml'
-        head = file.read_text() if file.is_file() else HEAD.format(folder=folder.name)
-        head = head.split('\nModels:')[0].rstrip()
+        head = file.read_text().split('\nModels:')[0].rstrip()
         collection = re.search(r'- Name: (.+)', head)[1]
         entries = '\n'.join(model(path, collection) for path in configs)
         note = '# written by tools/misc/update_metafiles.py'

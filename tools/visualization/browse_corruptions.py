@@ -41,25 +41,15 @@ def browse(args: argparse.Namespace) -> None:
 
 
 def load_pair(item: dict, preprocessor: dict | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """The clean and the corrupted image of a data set's item, and the corruption's name.
+    """Clean and corrupted image ``(H, W, 3)`` RGB in pixel units, and the corruption's name.
 
-    Args:
-        item: of a data set with a corruption in its pipeline.
-        preprocessor: config of the model's data preprocessor, which adds the noise of
-            ``GaussianNoise(on_device=True)``.
-
-    Returns:
-        Both images ``(H, W, 3)`` RGB in pixel units, and the name.
-
-    Raises:
-        ValueError: the item holds no corrupted image.
+    The preprocessor of the model adds the noise of ``GaussianNoise(on_device=True)``.
     """
     name = item['data_samples'].get('corruption')
     if name is None:
         raise ValueError(
-            'The images of this dataset are not corrupted, or the name of the corruption is lost. '
-            "The pipeline needs a corruption, such as dict(type='GriddedMask', patch_size=16, "
-            "ratio=0.5), and after it dict(type='PackInputs', meta_keys=('corruption', ...))"
+            'the pipeline of this dataset has no corruption, or no '
+            "dict(type='PackInputs', meta_keys=('corruption', ...)) after it"
         )
     images, is_bgr = item['inputs'], preprocessor is None or preprocessor.get('to_rgb', False)
     if len(images) == 3:  # the noise is still to be added
