@@ -22,6 +22,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -48,6 +49,7 @@ BACKBONES = {
     'swin-tiny': dict(type='SwinTransformer', arch='tiny', drop_path_rate=0.0, pad_small_map=True),
     'convnext-tiny': dict(type='ConvNeXt', arch='tiny'),
 }
+MAE = next((Path(__file__).parents[2] / 'configs/baselines').glob('mae_vit-small*'))
 LISTING_1, SUPERVISED = 'Listing 1', 'supervised'
 KINDS = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', 'MAE')
 
@@ -82,7 +84,10 @@ def make(
         model = build(model).to(device)
         return model, lambda: model(clean, labels, mode='loss')['loss']
     if kind == 'MAE':
-        model = build(mae(backbone['arch'], shape[-1], channels)).to(device)
+        mae = Config.fromfile(MAE).model
+        mae.backbone.update(arch=backbone['arch'], img_size=shape[-1])
+        mae.neck.update(embed_dim=channels, num_patches=(shape[-1] // 16) ** 2)
+        model = build(mae).to(device)
         return model, lambda: model(clean, [], mode='loss')['loss']
     model = dict(
         type='EnergyRestorationAlgorithm',
@@ -96,22 +101,6 @@ def make(
     if kind == LISTING_1:
         return model, lambda: listing_1(model, corrupted, clean)
     return model, lambda: model([corrupted, clean], mode='loss')['loss']
-
-
-def mae(arch: str, size: int, channels: int) -> dict:
-    neck = dict(
-        type='MAEPretrainDecoder',
-        num_patches=(size // 16) ** 2,
-        patch_size=16,
-        embed_dim=channels,
-        decoder_embed_dim=512,
-        decoder_depth=8,
-        decoder_num_heads=16,
-    )
-    loss = dict(type='PixelReconstructionLoss', criterion='L2')
-    head = dict(type='MAEPretrainHead', norm_pix=True, patch_size=16, loss=loss)
-    backbone = dict(type='MAEViT', mask_ratio=0.75, arch=arch, img_size=size, patch_size=16)
-    return dict(type='MAE', backbone=backbone, neck=neck, head=head)
 
 
 def listing_1(model: nn.Module, x: Tensor, clean: Tensor) -> Tensor:
