@@ -17,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('images', metavar='FOLDER')
     add('--out', required=True, metavar='FILE.npz', help='file to write')
     add('--config', help='config, if the checkpoint holds none')
-    add('--image-size', type=int, metavar='N', help="side in pixels; default: the backbone's")
     add('--batch-size', type=int, default=128, metavar='N', help='images per batch; default: 128')
     add('--workers', type=int, default=4, metavar='N', help='data-loading processes; default: 4')
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
@@ -28,25 +27,19 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from ..evaluation.features import FeatureExtractor, images_of
-    from ..utils import checked_int
 
-    for name, low in (('image_size', 1), ('batch_size', 1), ('workers', 0)):
-        if (value := getattr(args, name)) is not None:
-            checked_int(f'--{name.replace("_", "-")}', value, low)
     out = Path(args.out)
     if out.suffix != '.npz' or not out.parent.is_dir():
         raise ValueError(f'--out must be a file .npz in a folder that exists, got {out}')
     network = FeatureExtractor(args.config, args.checkpoint, args.device)
-    images = images_of(args.images, args.image_size or network.image_size)
+    images = images_of(args.images, network.image_size)
     features, _ = network.of_images(images, args.batch_size, args.workers)
     paths = [Path(images.get_data_info(i)['img_path']) for i in range(len(images))]
     unreadable = set(images.unreadable_images())  # replaced by others
     kept = [i for i, path in enumerate(paths) if str(path) not in unreadable]
     root = Path(args.images).expanduser()
     names = [path.relative_to(root).as_posix() for path in paths]
-    unfinished = out.with_name(f'.{out.name}.unfinished.npz')
-    np.savez(unfinished, names=np.array(names)[kept], features=features.cpu().numpy()[kept])
-    unfinished.replace(out)
+    np.savez(out, names=np.array(names)[kept], features=features.cpu().numpy()[kept])
     for path in sorted(unreadable):
         print(f'skipped, cannot be read: {path}', file=sys.stderr)
     print(f'{out}: {len(kept)} images, {features.shape[1]} features each')

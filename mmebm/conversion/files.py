@@ -52,8 +52,7 @@ def to_mmpretrain_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for MMPretrain.
 
-    The format is that of MMPretrain's ``tools/model_converters``. ``meta`` holds the config of
-    these parts and of the normalisation, and nothing else of the run.
+    The format is that of MMPretrain's ``tools/model_converters``, with the parts' config.
 
     Args:
         checkpoint: of a pretraining or finetuning run of any method, or of a bare backbone.
@@ -63,7 +62,7 @@ def to_mmpretrain_file(
 
     Raises:
         OSError: a file cannot be read or written.
-        ValueError: the checkpoint cannot be read or belongs to another network than the config's.
+        ValueError: the checkpoint belongs to another network, or the outputs differ.
     """
     with _proven(out, '.pth', overwrite) as file:
         config, network, tensors, left = _read_ours(checkpoint, config)
@@ -80,12 +79,11 @@ def to_timm_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for ``timm.create_model``.
 
-    The lines in ``usage`` load the file strictly. The batch norm of linear probing is folded into
-    the classifier.
+    The batch norm of linear probing is folded into the classifier.
 
     Args:
-        checkpoint: as for :func:`to_mmpretrain_file`; a ViT, ConvNeXt or Swin of MMPretrain, or any
-            network of timm in a ``TIMMBackbone``, also with group norms.
+        checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``, also with
+            group norms.
         out: file to write, ends in ``.safetensors``.
         model: name in timm's registry, such as ``vit_small_patch16_224``; None for a
             ``TIMMBackbone``, which knows it.
@@ -93,8 +91,7 @@ def to_timm_file(
         config, overwrite: as for :func:`to_mmpretrain_file`.
 
     Raises:
-        As :func:`to_mmpretrain_file`. ValueError also: the backbone is not supported, ``model`` is
-        another network, or the outputs differ.
+        As :func:`to_mmpretrain_file`.
     """
     with _proven(out, '.safetensors', overwrite) as file:
         config, source, tensors, left = _read_ours(checkpoint, config)
@@ -103,11 +100,8 @@ def to_timm_file(
         backbone = backbone.backbone if group_norm else backbone
         if backbone.type == 'TIMMBackbone':
             if model or kwargs:
-                raise ValueError(
-                    f'{checkpoint} holds {backbone.model_name} of timm: omit the model'
-                )
-            names = MODELS.build(backbone).timm_model.state_dict()
-            model, kwargs = timm_call(backbone, names)
+                raise ValueError(f'{checkpoint} holds {backbone.model_name} of timm: give no model')
+            model, kwargs = timm_call(backbone, MODELS.build(backbone).timm_model.state_dict())
             converted = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
         else:
             if isinstance(getattr(source.neck, 'bn', None), nn.BatchNorm1d):
@@ -118,11 +112,10 @@ def to_timm_file(
             kwargs = arguments_of(source.backbone) | kwargs | dict(num_classes=num_classes)
             if backbone.get('in_channels', 3) != 3:
                 kwargs['in_chans'] = backbone.in_channels
-        overlay, pixels = {}, config.get('data_preprocessor') or {}
+        pixels = config.get('data_preprocessor') or {}
         order = 1 if pixels.get('to_rgb', True) else -1  # timm's images are RGB
-        for key in ('mean', 'std'):
-            if pixels.get(key):
-                overlay[key] = tuple(round(x / 255, 8) for x in pixels[key])[::order]
+        given = {key: pixels[key][::order] for key in ('mean', 'std') if pixels.get(key)}
+        overlay = {key: tuple(round(x / 255, 8) for x in values) for key, values in given.items()}
         if 'img_size' in kwargs:
             overlay['input_size'] = _image_shape(backbone)
         if overlay:
@@ -134,9 +127,7 @@ def to_timm_file(
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
         save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
         target.load_state_dict(load_file(file))
-        timms = {key: [255 * x for x in target.pretrained_cfg[key]] for key in ('mean', 'std')}
-        timms['to_rgb'] = True
-        shape = _image_shape(backbone)
+        shape, timms = _image_shape(backbone), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
         call = _text(dict(model_name=model, **kwargs))
         maps = {k: v for k, v in kwargs.items() if k not in _HEAD} | _MAPS
@@ -166,15 +157,8 @@ def from_timm_file(
 ) -> Conversion:
     """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
 
-    Args:
-        checkpoint: a local file with any names that timm's own filter for the model accepts; its
-            classifier is left behind.
-        out, overwrite: as for :func:`to_mmpretrain_file`.
-        model: name in timm's registry: a plain ViT, ConvNeXt or Swin.
-        model_kwargs: further arguments of ``timm.create_model``.
-
-    Raises:
-        As :func:`to_timm_file`.
+    Arguments and errors are those of :func:`to_timm_file`; ``model`` is a plain ViT, ConvNeXt or
+    Swin, and the checkpoint has any names that timm's own filter for it accepts.
     """
     with _proven(out, '.pth', overwrite) as file:
         places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
@@ -183,15 +167,14 @@ def from_timm_file(
         settings = config_of(source)
         with contextlib.suppress(Exception):  # what does not fit is reported below
             tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
-        # classifiers, and buffers of Swin in timm's older files
-        left = [n for n in tensors if re.search(r'^head\.|relative_position_index|attn_mask', n)]
-        left = [name for name in left if name not in source.state_dict()]
+        # the classifier, and buffers of Swin in timm's older files
+        others = {n for n in tensors if re.search(r'^head\.|position_index$|attn_mask$', n)}
+        left = [name for name in tensors if name in others - source.state_dict().keys()]
         tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
         check_fit(source, tensors, checkpoint, f'timm.create_model({model!r})')
         source.load_state_dict(tensors)
-        pixels = {key: [255 * x for x in source.pretrained_cfg[key]] for key in ('mean', 'std')}
-        config = dict(model=dict(type='ImageClassifier', backbone=settings))
-        config = Config(config | dict(data_preprocessor=dict(**pixels, to_rgb=True)))
+        model = dict(type='ImageClassifier', backbone=settings)
+        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
         network = _build(config)
         converted, unnamed = rename(tensors, network.backbone, to_timm=False)
         # timm's files hold no buffers: MMPretrain's network computes its own
@@ -203,15 +186,14 @@ def from_timm_file(
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     """Name and arguments of ``timm.create_model`` for the network in a ``TIMMBackbone``.
 
-    ``TIMMBackbone`` takes classifier and pooling away once the network is built. Some networks that
-    are built without pooling have a last norm of tokens instead of one after pooling.
+    Some networks that are built without pooling have a last norm of tokens instead of one after it.
 
     Args:
         backbone: config of the ``TIMMBackbone``.
-        names: of the tensors in its ``timm_model``.
+        names: of the tensors in its ``timm_model``, which has no classifier and pooling.
 
     Raises:
-        ValueError: timm builds no such network without pooling.
+        ValueError: timm builds no such network.
     """
     options = {k: v for k, v in backbone.items() if k not in _OURS}
     options |= dict(num_classes=0, global_pool='')
@@ -261,10 +243,9 @@ def _read_ours(
     saved = load_checkpoint_safely(checkpoint, mmap=True)
     if config is None:
         config = config_inside(saved, checkpoint)
-    elif isinstance(config, str | Path):
-        if not Path(config).is_file():
-            raise FileNotFoundError(f'config {config} does not exist')
-        config = Config.fromfile(config)
+    elif not isinstance(config, Mapping | Config):
+        with open(config):  # a missing file is named
+            config = Config.fromfile(config)
     config = _clean(config)
     network = _build(config)
     tensors = _tensors(saved, ('state_dict',))
@@ -289,9 +270,7 @@ def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Ten
 
 def _clean(config: Mapping[str, Any]) -> Config:
     """The parts of a run's config that describe the tensors: no paths, no schedule."""
-    model = config.get('model') or {}
-    if 'backbone' not in model:
-        raise ValueError('the config has no model with a backbone')
+    model = config['model']
     parts = dict(type='ImageClassifier', backbone=dict(model['backbone']))
     parts['backbone'].pop('init_cfg', None)
     head, neck = model.get('head') or {}, model.get('neck') or {}
@@ -371,6 +350,11 @@ def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pix
             'names. No file is written'
         )
     return difference
+
+
+def _timms_pixels(network: nn.Module) -> dict[str, Any]:
+    own = {key: [255 * x for x in network.pretrained_cfg[key]] for key in ('mean', 'std')}
+    return dict(own, to_rgb=True)
 
 
 def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> Tensor:

@@ -84,13 +84,8 @@ def rename(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Give tensors the names of the other library, and reorder those of Swin's patch merging.
 
-    Args:
-        tensors: by name; MMPretrain's names have the prefixes ``backbone.`` and ``head.``.
-        backbone: MMPretrain's.
-        to_timm: from MMPretrain's names to timm's, or back.
-
-    Returns:
-        The tensors by name, and the names of those without a counterpart.
+    Also returns the names of those without a counterpart. MMPretrain's names have the prefixes
+    ``backbone.`` and ``head.``; ``backbone`` is MMPretrain's.
     """
     family = family_of(backbone)
     norm = 'head.norm' if getattr(backbone, 'gap_before_final_norm', True) else 'norm_pre'

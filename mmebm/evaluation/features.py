@@ -18,7 +18,6 @@ from ..datasets import ImageFolder
 from ..models.features import pooled_features
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
-from ..utils.state_dict import Fit
 from .knn import nearest, vote
 
 
@@ -31,13 +30,13 @@ class FeatureExtractor:
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
         seed: of the random weights.
 
+    ``filled`` says how the checkpoint fits, ``image_size`` which side in pixels the backbone is
+    made for (224 if it does not say).
+
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: there is no config, or the checkpoint belongs to another network.
     """
-
-    filled: Fit | None  # how the checkpoint fits
-    image_size: int  # side in pixels that the backbone is made for; 224 if it does not say
 
     def __init__(
         self,
@@ -47,14 +46,11 @@ class FeatureExtractor:
         seed: int = 0,
     ):
         source = checkpoint if config is None else config
-        if isinstance(source, str | Path) and not Path(source).is_file():
-            raise FileNotFoundError(f'{source} does not exist')
         if str(source).endswith('.py'):
-            config = Config.fromfile(source)
+            with open(source):  # a missing file is named
+                config = Config.fromfile(source)
         elif isinstance(source, str | Path):
             config = config_inside(load_checkpoint_safely(source, mmap=True), source)
-        if 'backbone' not in (config.get('model') or {}):
-            raise ValueError('the config has no model with a backbone')
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         pixels = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
         to_rgb = pixels.get('to_rgb', False) or pixels.get('bgr_to_rgb', False)
@@ -93,11 +89,8 @@ def images_of(
 ) -> ImageFolder:
     """The images of a folder, resized and centre-cropped as for ImageNet (256 to 224).
 
-    Args:
-        folder: of images.
-        image_size: side in pixels; below 128 the crop takes the whole short side.
-        most: number of images to use, spread evenly over the classes; None uses all.
-        options: of :class:`mmebm.datasets.ImageFolder`, such as ``with_label=True``.
+    Below 128 pixels the crop takes the whole short side. ``most`` is the number of images to use,
+    spread evenly over the classes; ``options`` are those of :class:`mmebm.datasets.ImageFolder`.
     """
     side = round(image_size * 256 / 224) if image_size >= 128 else image_size
     pipeline = [
@@ -123,15 +116,9 @@ def evaluate_knn(
 ) -> dict[int, tuple[float, float]]:
     """Top-1 and top-5 accuracy, in 0..1, of k neighbours that vote with ``exp(similarity / T)``.
 
-    Args:
-        network: computes the features.
-        train, test: labelled images and queries, of the same classes.
-        k: numbers of neighbours, each in 1..number of labelled images.
-        temperature: T > 0.
-        loading: ``batch_size`` and ``workers``.
-
-    Raises:
-        ValueError: an option is out of range, the classes differ, or a feature is not finite.
+    ``train`` are labelled images, ``test`` the queries, both of the same classes; ``loading`` are
+    ``batch_size`` and ``workers``. Raises ValueError if k or T is out of range, the classes differ,
+    or a feature is not finite.
     """
     if train.CLASSES != test.CLASSES:
         differing = ', '.join(sorted(set(train.CLASSES) ^ set(test.CLASSES))[:5])

@@ -53,7 +53,6 @@ def test_features_of_each_image(network, photos, tmp_path, capsys):
         (['NET', 'PHOTOS', '--out', 'none/a.npz'], '--out must be a file .npz'),
         (['NET', 'nowhere', '--out', 'a.npz'], 'nowhere'),
         (['nowhere', 'PHOTOS', '--out', 'a.npz'], 'does not exist'),
-        (['NET', 'PHOTOS', '--out', 'a.npz', '--image-size', '0'], '--image-size'),
     ],
 )
 def test_mistakes(argv, message, network, photos, tmp_path, monkeypatch, capsys):
