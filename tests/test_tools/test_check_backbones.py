@@ -6,12 +6,9 @@ from pathlib import Path
 
 import mmpretrain
 import pytest
-import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
 from mmebm.backbones.probe import (
-    channels,
     constructor_arguments,
     own_image_size,
     probe,
@@ -89,14 +86,6 @@ def test_arguments_are_found_in_the_classes():
     assert open_ended
     assert not constructor_arguments(MODELS.get('VisionTransformer'))[1]
     assert constructor_arguments(lambda size=3: None)[0]['size'].default == 3
-
-
-@pytest.mark.parametrize(
-    ('shape', 'expected'),
-    [((2, 5), 5), ((2, 9, 7), 7), ((2, 7, 9), 7), ((2, 7, 4, 4), 7), ((2, 4, 4, 7), 7)],
-)
-def test_the_axis_of_the_channels(shape, expected):
-    assert channels(nn.LayerNorm(7), torch.zeros(shape)) == expected
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,6 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / 'hub' / 'checkpoints'
 
 
-def test_a_config_without_tokenizer_is_left_alone():
-    check_tokenizer(Config(dict(model=dict(type='MaskFeat', target_generator=dict(type='HOG')))))
-
-
 def test_weights_in_a_file_are_accepted_and_used(tmp_path, weights):
     for state in (weights, dict(state_dict=weights)):
         torch.save(state, tmp_path / 'dalle.pth')
