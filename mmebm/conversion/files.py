@@ -132,11 +132,12 @@ def to_timm_file(
         call = _text(dict(model_name=model, **kwargs))
         maps = {k: v for k, v in kwargs.items() if k not in _HEAD} | _MAPS
         maps = _text(dict(maps, pretrained_cfg_overlay=dict(overlay, file=str(out))))
+        seg = maps.replace('in_chans=', 'in_channels=')
         lines = [
             'import timm, torch',
             f'network = timm.create_model({call}, checkpoint_path={str(out)!r})',
             f'# maps of all stages: timm.create_model({model!r}, {maps})',
-            f"# in MMSegmentation: dict(type='TIMMBackbone', model_name={model!r}, {maps})",
+            f"# in MMSegmentation: dict(type='TIMMBackbone', model_name={model!r}, {seg})",
         ]
         if group_norm:
             lines = [

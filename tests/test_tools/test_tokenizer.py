@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/small/beit_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
 OPTION = '--cfg-options model.target_generator.init_cfg.checkpoint=PATH'
 SMALL = dict(type='DALL-E', n_hid=8, n_blk_per_group=1)
-URL = 'https://example.org/folder/dalle.pth'
 
 
 def config(checkpoint):
@@ -59,21 +58,6 @@ def test_other_files_are_refused(saved, words, tmp_path, weights):
         torch.save(saved(weights), tmp_path / 'dalle.pth')
     with pytest.raises(ValueError, match=words):
         check_tokenizer(config(tmp_path / 'dalle.pth'))
-
-
-def test_a_url_is_downloaded_once(hub, weights, monkeypatch):
-    calls = []
-
-    def download(url, path):
-        calls.append(url)
-        torch.save(weights, path)
-
-    monkeypatch.setattr('torch.hub.download_url_to_file', download)
-    for _ in range(2):
-        cfg = config(URL)
-        check_tokenizer(cfg)
-        assert cfg.model.target_generator.init_cfg.checkpoint == str(hub / 'dalle.pth')
-    assert calls == [URL]
 
 
 def test_without_network_the_tool_ends_with_what_to_fetch(hub, monkeypatch, capsys, tmp_path):
