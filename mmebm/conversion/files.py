@@ -305,7 +305,8 @@ def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) ->
     axis = next((a for a in axes if outputs.shape[a] == size), 1)
     pooled = tuple(a for a in range(1, outputs.dim()) if a != axis)
     pooling = f'.mean({pooled})' if pooled else ''
-    images = f'torch.zeros{(1, *shape)}'
+    masked = ', mask=None' if 'mask' in inspect.signature(network.forward).parameters else ''
+    images = f'torch.zeros{(1, *shape)}{masked}'
     features = f'features = network({images}){index}{pooling}  # (1, {size})'
     return [*build, 'network.eval()', features]
 

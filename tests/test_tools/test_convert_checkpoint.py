@@ -206,14 +206,21 @@ def test_mmpretrain_loads_the_clean_file_by_init_cfg(convert, tmp_path, capsys):
     assert convert([str(out), str(tmp_path / 'a.safetensors'), '--to', 'timm', *VIT_TIMM]) == 0
 
 
-def test_the_decoder_of_mae_is_left_behind(convert, tmp_path, capsys):
+@pytest.mark.parametrize(
+    'argv',
+    [['a.safetensors', '--to', 'timm', *VIT_TIMM], ['clean.pth']],
+    ids=['timm', 'mmpretrain'],
+)
+def test_the_decoder_of_mae_is_left_behind(argv, convert, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     save_pretrained('mae', tmp_path / 'a.pth')
-    (tmp_path / 'config.py').write_text(f'model = dict(backbone={dict(VIT, type="MAEViT")!r})')
-    argv = [str(tmp_path / 'a.pth'), str(tmp_path / 'a.safetensors'), '--to', 'timm', *VIT_TIMM]
-    assert convert([*argv, '--config', str(tmp_path / 'config.py')]) == 0
-    left = re.search('left behind: (.*)', capsys.readouterr().out)[1]
+    Path('config.py').write_text(f'model = dict(backbone={dict(VIT, type="MAEViT")!r})')
+    assert convert(['a.pth', *argv, '--config', 'config.py']) == 0
+    printed = capsys.readouterr().out
+    left = re.search('left behind: (.*)', printed)[1]
     names = build_pretraining('mae').state_dict()
     assert left.split(', ') == [name for name in names if not name.startswith('backbone.')]
+    created(printed)
 
 
 @pytest.mark.parametrize('kind', ['convnext', 'resnet'])
