@@ -129,22 +129,18 @@ def to_timm_file(
         target.load_state_dict(load_file(file))
         shape, timms = _image_shape(backbone), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
-        call = _text(dict(model_name=model, **kwargs))
-        maps = {k: v for k, v in kwargs.items() if k not in _HEAD} | _MAPS
-        maps = _text(dict(maps, pretrained_cfg_overlay=dict(overlay, file=str(out))))
-        seg = maps.replace('in_chans=', 'in_channels=')
-        lines = [
-            'import timm, torch',
-            f'network = timm.create_model({call}, checkpoint_path={str(out)!r})',
-            f'# maps of all stages: timm.create_model({model!r}, {maps})',
-            f"# in MMSegmentation: dict(type='TIMMBackbone', model_name={model!r}, {seg})",
-        ]
+        lines = ['import timm, torch', '']
         if group_norm:
-            lines = [
-                'import mmebm, safetensors.torch, timm, torch',
-                f'network = mmebm.GroupNormBackbone(timm.create_model({call}))',
-                f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))',
-            ]
+            lines = ['import mmebm, safetensors.torch, timm, torch', '']
+            lines.append(f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))')
+        else:
+            overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
+            kwargs |= dict(pretrained=True, pretrained_cfg_overlay=overlay)
+        text = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
+        call = f'timm.create_model({text})'
+        lines[1] = (
+            f'network = mmebm.GroupNormBackbone({call})' if group_norm else f'network = {call}'
+        )
         usage = _usage(lines, target, shape)
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
@@ -208,8 +204,6 @@ def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     raise ValueError(f'timm.create_model builds no {backbone["model_name"]} without pooling')
 
 
-_MAPS = dict(features_only=True, pretrained=True)
-_HEAD = {'num_classes', 'global_pool', 'fc_norm', 'use_fc_norm'}
 _OURS = {'type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'in_channels'}
 
 
@@ -309,10 +303,6 @@ def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) ->
     images = f'torch.zeros{(1, *shape)}{masked}'
     features = f'features = network({images}){index}{pooling}  # (1, {size})'
     return [*build, 'network.eval()', features]
-
-
-def _text(arguments: Options) -> str:
-    return ', '.join(f'{key}={value!r}' for key, value in arguments.items())
 
 
 def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.Module:

@@ -233,13 +233,13 @@ def test_maps_of_all_stages(kind, convert, tmp_path, capsys):
     assert convert(argv) == 0
     printed = capsys.readouterr().out
     network = created(printed)
-    lines = [line.partition(': ')[2] for line in printed.splitlines() if line.startswith('  # ')]
-    maps, config = (eval(line, dict(timm=timm)) for line in lines)
-    assert config.pop('type') == 'TIMMBackbone'
+    call = re.search(r'network = (timm\.create_model\(.*)\)', printed)[1]
+    maps = eval(f'{call}, features_only=True)', dict(timm=timm))
+    arguments = eval(call.replace('timm.create_model(', 'dict(model_name=') + ')')
     images = images_for(backbone)
     with torch.no_grad():
         expected = network.forward_intermediates(images, intermediates_only=True)
-        for found in (maps.eval()(images), seg.TIMMBackbone(**config).eval()(images)):
+        for found in (maps.eval()(images), seg.TIMMBackbone(**arguments).eval()(images)):
             torch.testing.assert_close(found[-1], expected[-1])
             torch.testing.assert_close(found[0], expected[-len(found)])
 
