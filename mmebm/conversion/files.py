@@ -97,7 +97,7 @@ def to_timm_file(
         config, source, tensors, left = _read_ours(checkpoint, config)
         backbone, kwargs = config.model.backbone, dict(model_kwargs or {})
         group_norm = backbone.type == 'GroupNormBackbone'
-        backbone = backbone.backbone if group_norm else backbone
+        backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
         if backbone.type == 'TIMMBackbone':
             if model or kwargs:
                 raise ValueError(f'{checkpoint} holds {backbone.model_name} of timm: give no model')
