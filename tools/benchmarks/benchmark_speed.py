@@ -132,14 +132,6 @@ def whole_step(model: nn.Module, loss: Loss, device: torch.device, dtype: torch.
     return step
 
 
-def seconds(step: Callable[[], Any], device: torch.device) -> float:
-    start = perf_counter()
-    step()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return perf_counter() - start
-
-
 def peak_memory(step: Callable[[], Any], device: torch.device) -> int:
     """Peak memory of a call in bytes, beyond what was allocated before it."""
     if device.type == 'cuda':
@@ -192,7 +184,11 @@ def measure(name: str, batch: int, num_steps: int, args: argparse.Namespace) -> 
     times = defaultdict(list)
     for _ in track(range(args.repeats), f'{name}, batch {batch}, N = {num_steps}', transient=True):
         for key, step in steps.items():
-            times[key].append(seconds(step, device))
+            start = perf_counter()
+            step()
+            if device.type == 'cuda':
+                torch.cuda.synchronize()
+            times[key].append(perf_counter() - start)
     middle = {key: median(values) for key, values in times.items()}
     return [
         dict(
@@ -242,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
             write_csv(rows, Path(args.out))
     title = f'{device_name(args.device)}; torch {torch.__version__}; {args.image_size}²'
     cells = [[f'{v:.3g}' if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
-    print_table(console, [name.replace('_', ' ') for name in rows[0]], cells, title, left=5)
+    print_table(console, list(rows[0]), cells, title, left=5)
     console.print(args.out)
     return 0
 

@@ -68,13 +68,8 @@ BEGIN, END = '<!-- written by tools/benchmarks/check_backbones.py -->', '<!-- un
 def check(name: str) -> dict:
     """Try energy restoration on a backbone with random weights; errors are returned, not raised.
 
-    Args:
-        name: of a class in MMPretrain's registry, or in ``TIMM_MODELS``.
-
-    Returns:
-        As far as the check got: ``arguments``, ``image_size``, ``features`` (shape); ``coupled``:
-        whether the energy of an image depends on the others of its batch; ``ratio``: processor time
-        of an energy step over a supervised one; ``error``: its ``stage``, ``type`` and ``words``.
+    ``coupled``: whether the energy of an image depends on the others of its batch; ``ratio``:
+    processor time of an energy step over a supervised one.
     """
     row, stage = {}, 'construction and features'
     torch.set_num_threads(1)
@@ -106,8 +101,8 @@ def find(name: str) -> Probe:
         # some classes require in **kwargs what their parent has a default for
         inherited = {n: arguments[n].default for n in arguments.keys() & {'patch_size'}}
         configs = [smallest, dict(type=name), smallest | inherited]
-        if 'model_name' in arguments:
-            configs = [smallest | dict(model_name='resnet18')]
+        if name == 'TIMMBackbone':
+            configs = [dict(type=name, model_name='resnet18')]
     errors = []
     for config in configs:
         for size in (*SIZES, own_image_size(config)):
@@ -145,8 +140,8 @@ def train(model: nn.Module, images: Tensor, channels: int) -> float:
                 loss = nn.functional.cross_entropy(scores, labels)
             loss.backward()
             seconds.append(time.process_time() - started)
-            if not all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()):
-                raise ArithmeticError('gradients are not finite')
+    if not all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()):
+        raise ArithmeticError('gradients are not finite')
     return median(times[1][1:]) / median(times[0][1:])
 
 
