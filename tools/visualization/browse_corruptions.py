@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
@@ -65,7 +64,6 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
     columns = min(len(pairs), PAIRS_PER_ROW)
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4 * columns, 2.3 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
     for axis in figure.subplots(rows, columns, squeeze=False).flat:
         axis.set_axis_off()
     for axis, (clean, corrupted, name) in zip(figure.axes, pairs, strict=False):

@@ -21,7 +21,6 @@ from statistics import mean, stdev
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -112,6 +111,7 @@ def accuracies(folder: Path, protocol: str) -> list[float]:
     with open(folder / 'results.csv', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['method'].startswith('energy-')]
     rows = [row for row in rows if (row['split'], row['protocol']) == ('test', protocol)]
+    rows = [row for row in rows if row['accuracy']]  # of runs that did not fail
     longest = max((int(row['pretraining_epochs']) for row in rows), default=0)
     return [float(r['accuracy']) for r in rows if int(r['pretraining_epochs']) == longest]
 
@@ -145,11 +145,8 @@ def figure_b(args: argparse.Namespace) -> Figure:
 
 
 def new_axes(x: str, y: str) -> Axes:
-    figure = Figure((5.6, 3.8), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    axes = Figure((5.6, 3.8), layout='constrained').subplots()
     axes.set(xlabel=x, ylabel=y)
-    axes.grid(color='0.9')
     return axes
 
 
