@@ -92,7 +92,6 @@ def test_arguments_are_found_in_the_classes():
     ('name', 'stage', 'words'),
     [
         ('LeNet5', 'construction and features', '1 channels'),
-        ('SimMIMSwinTransformer', 'construction and features', "positional argument: 'mask'"),
         ('MAEViT', 'energy', 'floating-point'),
         ('RevVisionTransformer', 'training step', 'has no second derivative'),
     ],
