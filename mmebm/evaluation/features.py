@@ -26,16 +26,14 @@ class FeatureExtractor:
 
     Args:
         config: of the run, its file, or a checkpoint with one; None: that of the weights.
-        checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random.
+        checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
-        seed: of the random weights.
 
-    ``filled`` says how the checkpoint fits, ``image_size`` which side in pixels the backbone is
-    made for (224 if it does not say).
+    ``filled`` is how the checkpoint fits, ``image_size`` the side in pixels that the backbone is
+    made for.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: there is no config, or the checkpoint belongs to another network.
+        FileNotFoundError, ValueError: a file or a config is missing, or of another network.
     """
 
     def __init__(
@@ -89,8 +87,8 @@ def images_of(
 ) -> ImageFolder:
     """The images of a folder, resized and centre-cropped as for ImageNet (256 to 224).
 
-    Below 128 pixels the crop takes the whole short side. ``most`` is the number of images to use,
-    spread evenly over the classes; ``options`` are those of :class:`mmebm.datasets.ImageFolder`.
+    Below 128 pixels the crop takes the whole short side. At most ``most`` images are used, spread
+    evenly over the classes. ``options`` are those of :class:`mmebm.datasets.ImageFolder`.
     """
     side = round(image_size * 256 / 224) if image_size >= 128 else image_size
     pipeline = [
@@ -116,9 +114,11 @@ def evaluate_knn(
 ) -> dict[int, tuple[float, float]]:
     """Top-1 and top-5 accuracy, in 0..1, of k neighbours that vote with ``exp(similarity / T)``.
 
-    ``train`` are labelled images, ``test`` the queries, both of the same classes; ``loading`` are
-    ``batch_size`` and ``workers``. Raises ValueError if k or T is out of range, the classes differ,
-    or a feature is not finite.
+    ``train`` holds the labelled images, ``test`` the queries; ``loading`` is ``batch_size`` and
+    ``workers``.
+
+    Raises:
+        ValueError: an option is out of range, the classes differ, or a feature is not finite.
     """
     if train.CLASSES != test.CLASSES:
         differing = ', '.join(sorted(set(train.CLASSES) ^ set(test.CLASSES))[:5])

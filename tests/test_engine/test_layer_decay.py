@@ -99,20 +99,6 @@ def build(model, optimizer=(), **paramwise_cfg):
         return build_optim_wrapper(model, config)
 
 
-@pytest.mark.parametrize('name', EXPECTED)
-def test_literal_parameters(name):
-    model = Segmentor(name)
-    groups = {g['param_name']: g for g in build(model).optimizer.param_groups}
-    expected = {f'backbone.{k}': v for k, v in EXPECTED[name].items()} | BEHIND
-    for parameter, (halvings, decays) in expected.items():
-        group = groups[parameter]
-        assert group['lr'] == pytest.approx(LR * RATE**halvings), parameter
-        assert group['lr_scale'] == pytest.approx(RATE**halvings), parameter
-        assert group['weight_decay'] == (0.05 if decays else 0), parameter
-        assert group['params'] == [model.get_parameter(parameter)]
-    assert groups.keys() == dict(model.named_parameters()).keys()
-
-
 @pytest.mark.parametrize('name', ['test_vit', 'test_convnext', 'resnet10t'])
 def test_depths_of_timm(name):
     """As timm's own decay has them for the same network with a classifier."""
@@ -129,6 +115,20 @@ def test_depths_of_timm(name):
     assert len(inside) > 20
     assert len(set(inside.values())) > 4
     assert {x for n, x in found.items() if not n.startswith('backbone.')} == {1.0}
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_literal_parameters(name):
+    model = Segmentor(name)
+    groups = {g['param_name']: g for g in build(model).optimizer.param_groups}
+    expected = {f'backbone.{k}': v for k, v in EXPECTED[name].items()} | BEHIND
+    for parameter, (halvings, decays) in expected.items():
+        group = groups[parameter]
+        assert group['lr'] == pytest.approx(LR * RATE**halvings), parameter
+        assert group['lr_scale'] == pytest.approx(RATE**halvings), parameter
+        assert group['weight_decay'] == (0.05 if decays else 0), parameter
+        assert group['params'] == [model.get_parameter(parameter)]
+    assert groups.keys() == dict(model.named_parameters()).keys()
 
 
 def test_frozen_parameters_are_left_out():
