@@ -29,9 +29,6 @@ class FeatureExtractor:
         checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
 
-    ``filled`` is how the checkpoint fits, ``image_size`` the side in pixels that the backbone is
-    made for.
-
     Raises:
         FileNotFoundError, ValueError: a file or a config is missing, or of another network.
     """
@@ -62,7 +59,7 @@ class FeatureExtractor:
         self.model.backbone.init_weights()
         self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
         self.model.to(self.device).eval()
-        size = getattr(self.model.backbone, 'img_size', 224)
+        size = getattr(self.model.backbone, 'img_size', 224)  # it is made for, in pixels
         self.image_size = max(size) if isinstance(size, tuple | list) else size
 
     @torch.no_grad()
