@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     store, rows = args.out.with_suffix('.json'), {}
     if args.only and store.exists():
-        rows = {(row['library'], row['name']): row for row in json.loads(store.read_text())['rows']}
+        rows = {(row['library'], row['name']): row for row in json.loads(store.read_text('utf-8'))['rows']}
     for name in chosen:
         library, title = names[name]
         row = dict(library=library, name=title) | check_in_process(name)
@@ -228,8 +228,10 @@ def main(arguments: list[str] | None = None) -> None:
         # after each row, so that an interrupted run keeps its results
         ordered = [rows[key] for key in names.values() if key in rows]
         stored = dict(measured_with=measured_with, rows=ordered)
-        store.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')
-        args.out.write_text(page(args.out.read_text(), ordered, measured_with))
+        text = json.dumps(stored, indent=1, ensure_ascii=False) + '\n'
+        store.write_text(text, 'utf-8')
+        text = page(args.out.read_text('utf-8'), ordered, measured_with)
+        args.out.write_text(text, 'utf-8')
 
 
 if __name__ == '__main__':

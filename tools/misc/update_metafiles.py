@@ -17,7 +17,7 @@ def updated_files() -> dict[Path, str]:
     """The text that each metafile and model-index.yml should have, by path."""
     files = {}
     for file in sorted((ROOT / 'configs').glob('*/metafile.yml')):
-        head = file.read_text().split('\nModels:')[0].rstrip()
+        head = file.read_text('utf-8').split('\nModels:')[0].rstrip()
         lines = [head, '', 'Models:  # written by tools/misc/update_metafiles.py']
         for path in sorted(file.parent.glob('*.py')):
             lines += [
@@ -32,7 +32,7 @@ def updated_files() -> dict[Path, str]:
 
 def main() -> None:
     for path, text in updated_files().items():
-        path.write_text(text)
+        path.write_text(text, 'utf-8')
 
 
 if __name__ == '__main__':
