@@ -239,7 +239,7 @@ def _read_ours(
     if config is None:
         config = config_inside(saved, checkpoint)
     elif not isinstance(config, Mapping | Config):
-        with open(config):  # a missing file is named
+        with open(config, encoding='utf-8'):  # a missing file is named
             config = Config.fromfile(config)
     config = _clean(config)
     network = _build(config)

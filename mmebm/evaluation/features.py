@@ -42,7 +42,7 @@ class FeatureExtractor:
     ):
         source = checkpoint if config is None else config
         if str(source).endswith('.py'):
-            with open(source):  # a missing file is named
+            with open(source, encoding='utf-8'):  # a missing file is named
                 config = Config.fromfile(source)
         elif isinstance(source, str | Path):
             config = config_inside(load_checkpoint_safely(source, mmap=True), source)

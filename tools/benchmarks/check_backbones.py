@@ -219,7 +219,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     store, rows = args.out.with_suffix('.json'), {}
     if args.only and store.exists():
-        rows = {(row['library'], row['name']): row for row in json.loads(store.read_text('utf-8'))['rows']}
+        kept = json.loads(store.read_text('utf-8'))['rows']
+        rows = {(row['library'], row['name']): row for row in kept}
     for name in chosen:
         library, title = names[name]
         row = dict(library=library, name=title) | check_in_process(name)
