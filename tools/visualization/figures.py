@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -124,7 +123,8 @@ def figure_a(args: argparse.Namespace) -> Figure:
     points = {n: points[n] for n in sorted(points) if points[n]}
     if not points:
         raise FileNotFoundError(f'{args.source} has no sub-folder with results, named ...N')
-    axes = new_axes('steps of descent in pretraining, N', 'top-1 accuracy in %')
+    axes = Figure((5.6, 3.8), layout='constrained').subplots()
+    axes.set(xlabel='steps of descent in pretraining, N', ylabel='top-1 accuracy in %')
     spread = [stdev(values) if len(values) > 1 else 0.0 for values in points.values()]
     axes.errorbar(list(points), [mean(values) for values in points.values()], spread, fmt='o-')
     axes.set_xticks(list(points))
@@ -137,18 +137,13 @@ def figure_b(args: argparse.Namespace) -> Figure:
     history = [r for r in history if r.get('loss') is not None]
     if not history:
         raise FileNotFoundError(f'{args.source} has no TIME/vis_data/scalars.json with a loss')
-    axes = new_axes('iterations', 'loss')
+    axes = Figure((5.6, 3.8), layout='constrained').subplots()
+    axes.set(xlabel='iterations', ylabel='loss')
     for key, label in (('loss', 'loss'), ('distance_step0', 'of the corrupted images themselves')):
         axes.plot([r.iteration for r in history], [r.get(key) for r in history], label=label)
     axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
     return axes.figure
-
-
-def new_axes(x: str, y: str) -> Axes:
-    axes = Figure((5.6, 3.8), layout='constrained').subplots()
-    axes.set(xlabel=x, ylabel=y)
-    return axes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
