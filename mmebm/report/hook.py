@@ -13,7 +13,7 @@ import torch
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -30,7 +30,8 @@ from ..utils.device import device_name
 from ..visualization import to_chains, to_uint8
 from .history import read_history
 from .page import write_page
-from .run_page import Neighbour, report_page
+from .run_page import Neighbour, last, report_page
+from .verdict import contrast, duration, verdict
 
 GALLERY = 128  # held-out images whose features are compared, evenly spread
 QUERIES = 6  # of them, whose neighbours are shown
@@ -40,18 +41,18 @@ BORROWED = (
     'Each restored patch borrows its mean and variance from the original, in pictures and in PSNR: '
     'this energy is for features.'
 )
-_SECONDS = 'report_seconds'  # in a checkpoint's meta
+_SECONDS, _CONTRAST = 'report_seconds', 'report_contrast'  # in a checkpoint's meta
 
 
 @HOOKS.register_module()
 class ReportHook(Hook):
     """Write ``report.html`` into the work dir: at every validation, and at the end.
 
-    One file that needs no other and no network. It has curves (loss, PSNR gain per corruption,
-    AUROC, step size, ...), held-out images on their way from corrupted to restored, histograms of
-    their energies, nearest neighbours in the backbone's features, unreadable files, the time taken,
-    versions and all settings. What a method does not have is left out; without validation it is
-    written after every epoch.
+    One file that needs no other and no network. On top, what was learnt, see
+    :func:`mmebm.report.verdict.verdict` (in the runner's message hub, too, as ``verdict``). Below,
+    curves, held-out images on their way from corrupted to restored, histograms of their energies,
+    nearest neighbours in the backbone's features, unreadable files, cost, versions and settings.
+    What a method does not have is left out; without validation it is written after every epoch.
 
     The curves come from the ``scalars.json`` of all starts of the run, which MMEngine's
     ``LocalVisBackend`` writes. A metric that reports ``knn/accuracy``, in 0..1, is shown as the
@@ -62,6 +63,7 @@ class ReportHook(Hook):
         num_chains: held-out images that are restored on the page, ≥ 0.
         num_neighbours: of each of 6 images, ≥ 0.
         seconds_before: that were spent before the run and belong to its cost, ≥ 0.
+        hours: that the run was given, > 0, for the page.
 
     Raises:
         TypeError, ValueError: an option is no integer, or no number, ≥ 0.
@@ -70,27 +72,41 @@ class ReportHook(Hook):
     priority = 'LOWEST'  # after LoggerHook, which writes the figures, and UnreadableImagesHook
     filename = 'report.html'
 
-    def __init__(self, num_chains: int = 8, num_neighbours: int = 5, seconds_before: float = 0.0):
+    def __init__(
+        self,
+        num_chains: int = 8,
+        num_neighbours: int = 5,
+        seconds_before: float = 0.0,
+        hours: float | None = None,
+    ):
+        self.hours = hours if hours is None else checked_number('hours', hours, above=0)
         self.num_chains = checked_int('num_chains', num_chains, minimum=0)
         self.num_neighbours = checked_int('num_neighbours', num_neighbours, minimum=0)
         self.seconds_before = checked_number('seconds_before', seconds_before, low=0)
         self._loaded_seconds = self.seconds_before
         self._begin: float | None = None  # until training begins
+        self._start: float | None = None  # contrast of the features then
         self._energies: list[ImageEnergies] = []
         self._seen: dict[str, Any] = {}  # of the last validation, for report_page
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._loaded_seconds = float(checkpoint.get('meta', {}).get(_SECONDS, 0.0))
+        meta = checkpoint.get('meta', {})
+        self._loaded_seconds, self._start = float(meta.get(_SECONDS, 0.0)), meta.get(_CONTRAST)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._begin is not None:
-            checkpoint['meta'][_SECONDS] = self._seconds()
+            checkpoint['meta'] |= {_SECONDS: self._seconds(), _CONTRAST: self._start}
 
     def before_train(self, runner: Runner) -> None:
         self._begin = time.perf_counter()
         self._resumed_at = runner.iter
         if not self._resumed_at:  # load_from is no start of this run
             self._loaded_seconds = self.seconds_before
+            model = _unwrapped(runner.model)
+            if runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor):
+                model.eval()
+                self._start = contrast(self._look(runner)[1])
+                model.train()
         self._settings = runner.cfg.pretty_text if is_main_process() else ''
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -120,24 +136,28 @@ class ReportHook(Hook):
         self._seen = dict(energies=found)
         model = _unwrapped(runner.model)
         if isinstance(model, PredictingSelfSupervisor):
-            dataset = runner.val_dataloader.dataset
-            images = evenly(range(len(dataset)), GALLERY)
-            samples = [dataset[i] for i in images]
-            names = _below_their_folder([s['data_samples'].get('img_path', '') for s in samples])
-            corruptions = [s['data_samples'].get('corruption', '') for s in samples]
-            ordered = sorted(range(len(samples)), key=lambda i: corruptions[i])
-            chosen = evenly(ordered, self.num_chains)
-            collate, chains = runner.val_dataloader.collate_fn, []
+            samples, features, pictures = self._look(runner)
+            infos, chains = [sample['data_samples'] for sample in samples], []
+            names = _below_their_folder([info.get('img_path', '') for info in infos])
+            chosen = sorted(range(len(infos)), key=lambda i: infos[i].get('corruption', ''))
+            chosen = evenly(chosen, self.num_chains)
             if chosen and isinstance(model, BaseEnergyAlgorithm):
-                data = model.data_preprocessor(collate([samples[i] for i in chosen]), False)
+                batch = runner.val_dataloader.collate_fn([samples[i] for i in chosen])
+                data = model.data_preprocessor(batch, False)
                 chains = to_chains(model, data['inputs'], data['data_samples'])
-            features, pictures = features_of(model, samples, collate)
             self._seen |= dict(
                 chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
                 neighbours=find_neighbours(features, pictures, names, self.num_neighbours),
                 gallery=len(samples),
+                contrast=(self._start, contrast(features)),
             )
         self._write(runner)
+
+    def _look(self, runner: Runner) -> tuple[list[dict], Tensor, list[np.ndarray]]:
+        """Some held-out samples, evenly spread, and :func:`features_of` them."""
+        dataset, collate = runner.val_dataloader.dataset, runner.val_dataloader.collate_fn
+        samples = [dataset[i] for i in evenly(range(len(dataset)), GALLERY)]
+        return samples, *features_of(_unwrapped(runner.model), samples, collate)
 
     def after_train_epoch(self, runner: Runner) -> None:
         if runner.val_loop is None:
@@ -161,11 +181,25 @@ class ReportHook(Hook):
         if unreadable.exists():
             text = unreadable.read_text(encoding='utf-8', errors='surrogateescape')
             paths = text.splitlines()
+        history = read_history(runner.work_dir, per_round, self._resumed_at)
+        borrowed = getattr(_unwrapped(runner.model), 'norm_pix', False)
+        images = _count(runner.val_loop)
+        said = verdict(
+            runner.iter,
+            self._seconds(),
+            self.hours,
+            None if borrowed else last(history, 'restoration/psnr_gain'),
+            images,
+            self._seen.get('contrast'),
+            [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures],
+        )
+        runner.message_hub.update_info('verdict', '\n'.join(said) if images else None)
         page = report_page(
             f'Pretraining of {backbone_name(runner)}',
-            _state(runner),
-            BORROWED if getattr(_unwrapped(runner.model), 'norm_pix', False) else '',
-            read_history(runner.work_dir, per_round, self._resumed_at),
+            [_state(runner), *(said if images else [])],
+            BORROWED if borrowed else '',
+            history,
+            images=images,
             skipped=paths,
             facts=self._facts(runner),
             versions=versions(),
@@ -185,15 +219,12 @@ class ReportHook(Hook):
         if hasattr(model, 'backbone'):
             size = sum(p.numel() for p in model.backbone.parameters())
             facts['parameters'] = f'{size / 1e6:.2f} million in the backbone'
-        loops = {'training images': runner.train_loop, 'held-out images': runner.val_loop}
-        for name, loop in loops.items():
-            if loop is not None:
-                leaves = leaf_datasets(loop.dataloader.dataset)
-                facts[name] = f'{sum(getattr(x, "num_images", len(x)) for x in leaves):,}'
         facts |= {
+            'training images': f'{_count(runner.train_loop):,}',
+            'held-out images': f'{_count(runner.val_loop):,}',
             'batch': f'{each}{runner.train_dataloader.batch_size}',
             'device': f'{each}{device_name(device)}',
-            'cost': f'{self._seconds() / 3600:.3g} hours{" on each device" if each else ""}',
+            'cost': f'{duration(self._seconds())}{" on each device" if each else ""}',
             'folder': str(Path(runner.work_dir).resolve()),
         }
         if device.type == 'cuda':
@@ -279,6 +310,12 @@ def _state(runner: Runner) -> str:
     state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
     when = time.strftime('%Y-%m-%d %H:%M')
     return f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations. Written {when}.'
+
+
+def _count(loop: BaseLoop | None) -> int:
+    """Images of a loop."""
+    leaves = leaf_datasets(loop.dataloader.dataset) if loop is not None else []
+    return sum(getattr(leaf, 'num_images', len(leaf)) for leaf in leaves)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -96,7 +96,7 @@ class Chart(NamedTuple):
 def line_chart(chart: Chart) -> Markup:
     """A chart as SVG, with the last value of each curve in its legend; empty without a point."""
     shown = {name: points for name, points in chart.curves.items() if points}
-    labels = [f'{name} {number(p[-1][1])}{chart.unit}' for name, p in shown.items()]
+    labels = [f'{name} {number(p[-1][1], chart.unit)}' for name, p in shown.items()]
 
     def draw(axes: 'Axes') -> None:
         for n, (label, points) in enumerate(zip(labels, shown.values(), strict=True)):
@@ -106,7 +106,7 @@ def line_chart(chart: Chart) -> Markup:
             axes.plot(x, y, marker='.' if len(x) <= MARKED else '', label=label, **style)
         if chart.level is not None:
             name, value = chart.level
-            label = f'{name} {number(value)}{chart.unit}'
+            label = f'{name} {number(value, chart.unit)}'
             axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
         axes.set_xlabel(chart.x_label)
 
@@ -156,12 +156,13 @@ def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:
         axes = figure.subplots()
         draw(axes)
         figure.legend(loc='outside lower left', ncols=2, fontsize=10)
-        figure.savefig(file, format='svg', transparent=True)
+        figure.savefig(file, format='svg', transparent=True, metadata=dict(Date=None))
     svg = file.getvalue()[file.getvalue().index('<svg') :].replace(INK, 'currentColor')
     return Markup(f'<div class="plot" role="img" aria-label="{escape(description)}">{svg}</div>')
 
 
-def number(value: float) -> str:
-    """Three significant digits, but no power of ten below a million."""
+def number(value: float, unit: str = '') -> str:
+    """Three significant digits, but no power of ten below a million; decibels have two decimals."""
     text = f'{value:,.0f}' if 100 <= abs(value) < 1e6 else f'{value:.3g}'
-    return text.replace('-', '−')
+    text = f'{round(value, 2) + 0.0:.2f}' if 'dB' in unit else text
+    return text.replace('-', '−') + unit

@@ -7,6 +7,7 @@ import numpy as np
 from ..visualization import Chain, to_uint8
 from .history import Record
 from .page import Chart, number, picture, render
+from .verdict import FEW_IMAGES
 
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
 MOST_PICTURES = 6  # of a chain
@@ -15,26 +16,30 @@ Neighbour = tuple[np.ndarray, str, float]  # (H, W, 3) uint8 RGB, file, cosine s
 
 def report_page(
     title: str,
-    state: str = '',
+    said: Sequence[str] = (),
     note: str = '',
     history: Sequence[Record] = (),
     energies: Mapping[str, tuple[Sequence[float], Sequence[float], float]] = {},
     chains: Sequence[tuple[Chain, str]] = (),
     neighbours: Sequence[Sequence[Neighbour]] = (),
     gallery: int = 0,
+    images: int = 0,
+    contrast: tuple[float | None, float] | None = None,
     **content: object,
 ) -> str:
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
     Args:
         title: of the page.
-        state: how far the run is, in a sentence.
+        said: how far the run is and what it has learnt, in sentences.
         note: on how to read its figures.
         history: what was logged.
         energies: corruption → energies of clean and of corrupted held-out images, and their AUROC.
         chains: of a few held-out images, titled by corruption; and their files.
         neighbours: a held-out image and those with the nearest features, in that order.
         gallery: number of images that the neighbours are found among.
+        images: held-out images that figures are of.
+        contrast: of the features, at the start and now.
         **content: ``skipped`` (unreadable files), ``facts`` and ``versions`` (name → value) and
             ``settings`` (the config, as text).
     """
@@ -42,10 +47,10 @@ def report_page(
     return render(
         'report.html',
         title=title,
-        state=state,
+        said=said,
         note=note,
-        tiles=tiles(history),
-        charts=[chart for chart in charts(history) if any(chart.curves.values())],
+        tiles=tiles(history, images, bool(note), contrast),
+        charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
         energies=energies,
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
         neighbours=[(row[0][1], neighbour_pictures(row)) for row in neighbours],
@@ -57,25 +62,46 @@ def report_page(
 # Curves -----------------------------------------------------------------------------------------
 
 
-def tiles(history: Sequence[Record]) -> list[tuple[str, str]]:
-    """The last values of the figures that matter most: name and value, those that there are."""
-    found = []
-    for label, name, form in (
-        ('PSNR gain, held out', 'restoration/psnr_gain', '{:+.2f} dB'),
-        ('patches sorted right', 'sorting/accuracy', '{:.1%}'),
-        ('AUROC of the energy', 'energy/auroc', '{:.3f}'),
-        ('kNN accuracy', 'knn/accuracy', '{:.1%}'),
-        ('loss', 'loss', '{:.3g}'),
-    ):
-        values = [r.figures[name] for r in history if name in r.figures]
-        if values and np.isfinite(values[-1]):
-            found.append((label, form.format(values[-1]).replace('-', '−')))
+def last(history: Sequence[Record], name: str) -> float | None:
+    """The last value of a figure, if there is a finite one."""
+    values = [r.figures[name] for r in history if np.isfinite(r.figures.get(name, np.nan))]
+    return values[-1] if values else None
+
+
+def tiles(
+    history: Sequence[Record],
+    images: int,
+    borrowed: bool = False,
+    contrast: tuple[float | None, float] | None = None,
+) -> list[tuple[str, str]]:
+    """The last values of the figures that matter most: name and value, those that there are.
+
+    Those of fewer than 20 held-out images are left out, and a PSNR that is ``borrowed``.
+    """
+    found, names = [], {'loss': ('loss', '{:.3g}')}
+    if images >= FEW_IMAGES:
+        names = {
+            'restoration/psnr_gain': (f'PSNR gain, {images} held-out images', '{:+.2f} dB'),
+            'sorting/accuracy': (f'patches sorted right, {images} images', '{:.1%}'),
+            'energy/auroc': (f'AUROC of the energy, {images} images', '{:.2f}'),
+            'knn/accuracy': (f'kNN accuracy, {images} images', '{:.1%}'),
+            **names,
+        }
+        if contrast is not None:
+            start = '' if contrast[0] is None else f', {contrast[0]:.2f} at the start'
+            found.append((f'contrast of the features{start}', f'{contrast[1]:.2f}'))
+    if borrowed:
+        names.pop('restoration/psnr_gain', None)
+    for name, (label, form) in names.items():
+        value = last(history, name)
+        if value is not None:
+            found.append((label, form.format(value).replace('-', '−')))
     return found
 
 
-def charts(history: Sequence[Record]) -> list[Chart]:
-    """Curves of what was logged, over iterations."""
-    x_label = 'iterations'
+def charts(history: Sequence[Record], images: int) -> list[Chart]:
+    """Curves of what was logged, over iterations; ``images`` are held out."""
+    x_label, of = 'iterations', f' {images} held-out images.'
 
     def curve(name: str, training: bool, scale: float = 1, less: str = ''):
         """The figure ``name``, minus another one at most 100 dB each if ``less`` names it."""
@@ -108,16 +134,22 @@ def charts(history: Sequence[Record]) -> list[Chart]:
         for name, n in sorted(steps.items(), key=lambda step: step[1])
     }
     chance = next((r.get('sorting/chance') for r in history if r.get('sorting/chance')), None)
+    idle = [y for _, y in distances.get('corrupted', [])]
     # 'lr' is that of the first group of parameters, which may be α's, ten times the network's
     rate = 'base_lr' if 'base_lr' in logged else 'lr'
     return [
-        Chart('Training loss', x_label, {'loss': curve('loss', True)}),
+        Chart(
+            'Training loss',
+            x_label,
+            {'loss': curve('loss', True)},
+            level=('of doing nothing', float(np.mean(idle))) if idle else None,
+        ),
         Chart(
             'PSNR gain on held-out images',
             x_label,
             gains,
             unit=' dB',
-            note='How much closer to the original than the corrupted image is.',
+            note=f'PSNR of restored minus PSNR of corrupted images.{of}',
         ),
         Chart(
             'Patches sorted right',
@@ -130,14 +162,14 @@ def charts(history: Sequence[Record]) -> list[Chart]:
             'AUROC of the energy on held-out images',
             x_label,
             {key: curve(name, False) for key, name in each('energy', 'auroc').items()},
-            note='Corrupted against clean: 0.5 is chance, 1 is perfect.',
+            note=f'Corrupted against clean: 0.5 is chance, 1 is perfect.{of}',
         ),
         Chart(
             'Accuracy of nearest neighbours',
             x_label,
             {'kNN': curve('knn/accuracy', False, 100)},
             unit=' %',
-            note='The class of a held-out image by its neighbours; labels are not trained on.',
+            note=f'Labels are never used in training.{of}',
         ),
         Chart('Distance to the original while training', x_label, distances),
         Chart('Step size α', x_label, {'α': curve('step_size', True)}),

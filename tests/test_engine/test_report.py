@@ -115,8 +115,10 @@ def test_page_of_a_run(run):
     assert '&lt;script&gt;&amp;.png' in page
     assert 'EnergyRestorationAlgorithm' in page
     assert '<pre>any_setting' in page
-    figures = [r for r in read_history(runner.work_dir, 2) if not r.training][-1]
-    assert f'{figures.get("restoration/psnr_gain"):+.2f} dB'.replace('-', '−') in page
+    said = runner.message_hub.get_info('verdict').splitlines()
+    assert all(f'>{sentence}<' in page for sentence in said)
+    assert re.search(r'features: \d\.\d\d, at the start \d\.\d\d', said[2])
+    assert 'Judged by 8 held-out images: too few' in said[-1]
 
 
 @pytest.mark.parametrize('method', ['sorting', 'auto_encoder', 'sorting_auto_encoder'])

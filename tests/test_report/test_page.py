@@ -53,7 +53,9 @@ def page():
     row = [(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]
     return report_page(
         title=f'Pretraining of {HOSTILE}',
-        state='So far',
+        said=['So far', 'Worth trying.'],
+        images=40,
+        contrast=(1.07, 0.36),
         history=HISTORY,
         energies={HOSTILE: (rng.normal(size=40), rng.normal(1, 1, size=40), 0.76)},
         chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
@@ -91,7 +93,7 @@ def test_an_empty_report_is_a_page():
 
 
 def test_curves_of_what_was_logged():
-    found = {chart.title: chart for chart in charts(HISTORY) if any(chart.curves.values())}
+    found = {chart.title: chart for chart in charts(HISTORY, 40) if any(chart.curves.values())}
     assert list(found) == [
         'Training loss', 'PSNR gain on held-out images', 'AUROC of the energy on held-out images',
         'Accuracy of nearest neighbours', 'Distance to the original while training', 'Step size α',
@@ -108,14 +110,25 @@ def test_curves_of_what_was_logged():
 
 def test_without_names_the_gain_is_of_all_images():
     figures = {'restoration/psnr': 21.0, 'restoration/psnr_corrupted': 20.0}
-    gains = charts([Record(1, False, figures)])[1]
+    gains = charts([Record(1, False, figures)], 40)[1]
     assert gains.curves == {'all images': [(1, 1.0)]}
 
 
-def test_tiles_have_the_last_values():
-    assert dict(tiles(HISTORY)) == {
-        'PSNR gain, held out': '+6.25 dB', 'kNN accuracy': '62.5%', 'loss': '1.5'
+def test_the_loss_of_doing_nothing_is_a_level():
+    (loss, *_) = charts(HISTORY, 40)
+    assert loss.level == ('of doing nothing', 3.0)
+    assert charts([Record(1, True, dict(loss=1.0))], 40)[0].level is None
+
+
+def test_headlines():
+    """The last values; none of few images, no borrowed PSNR, no step size."""
+    names = {name.split(',')[0]: value for name, value in tiles(HISTORY, 20, False, (1.07, 0.364))}
+    assert names == {
+        'contrast of the features': '0.36', 'PSNR gain': '+6.25 dB', 'kNN accuracy': '62.5%',
+        'AUROC of the energy': '0.75', 'loss': '1.5',
     }  # fmt: skip
+    assert dict(tiles(HISTORY, 19, False, (1.07, 0.364))) == {'loss': '1.5'}
+    assert not any('PSNR' in name for name, _ in tiles(HISTORY, 20, borrowed=True))
 
 
 def test_a_long_chain_is_shown_in_few_pictures():
@@ -138,7 +151,7 @@ def text_of(div):
 def test_charts_name_their_curves_and_last_values():
     chart = Chart('t', 'epochs', {'<a>': [(0, 1), (1, 3)], 'b': []}, ' dB', level=('chance', 2))
     text = text_of(line_chart(chart))
-    for words in ('<a> 3 dB', 'chance 2 dB', 'epochs'):
+    for words in ('<a> 3.00 dB', 'chance 2.00 dB', 'epochs'):
         assert words in text
     long = Chart('t', 'x', {'a': [(n, n % 2) for n in range(100_000)]})
     assert len(line_chart(long)) < 30_000
@@ -154,3 +167,4 @@ def test_histograms_leave_out_what_is_not_finite():
 def test_numbers_are_short():
     values = (0.12345, -2, 1234.5, 0.00001234, 12_345_678)
     assert [number(v) for v in values] == ['0.123', '−2', '1,234', '1.23e−05', '1.23e+07']
+    assert [number(v, ' dB') for v in (-9.55e-06, -1.234)] == ['0.00 dB', '−1.23 dB']
