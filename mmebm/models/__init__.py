@@ -8,6 +8,7 @@ from .energy_head import EnergyHead
 from .energy_inpainting import EnergyInpaintingAlgorithm
 from .energy_restoration import EnergyRestorationAlgorithm
 from .energy_sorting import EnergySortingAlgorithm
+from .mae_hog import MAEHOGHead
 from .patch_energy_head import PatchEnergyHead
 from .patch_hog import PatchHOG
 
@@ -17,6 +18,7 @@ __all__ = [
     'EnergyInpaintingAlgorithm',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
+    'MAEHOGHead',
     'PatchEnergyHead',
     'PatchHOG',
     'PositionDecoder',
