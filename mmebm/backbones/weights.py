@@ -15,6 +15,7 @@ from ..utils.state_dict import Fit, shortened
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
 MIN_SHARE = 0.9
+_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -63,7 +64,8 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or belongs to another network; names the tensors.
     """
-    tensors = _with_resized_biases(backbone, read_backbone_tensors(path))
+    tensors = _named_as_in(backbone, read_backbone_tensors(path))
+    tensors = _with_resized_biases(backbone, tensors)
     names = [n for n, t in backbone.state_dict().items() if t.is_floating_point()]
     another = f'{path} belongs to another network than {type(backbone).__name__}'
     try:
@@ -113,6 +115,17 @@ def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
     grid = table[: n * n].T.reshape(1, -1, n, n)
     grid = interpolate(grid, (m, m), mode='bicubic', align_corners=True)
     return torch.cat([grid.reshape(-1, m * m).T, table[n * n :]])
+
+
+def _named_as_in(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the backbone's own names: timm's names are inside of MMPretrain's wrapper.
+
+    Without the statistics of batch norms, where they are other norms in the backbone.
+    """
+    own, prefix = backbone.state_dict().keys(), 'timm_model.'
+    if any(name.startswith(prefix) for name in own):
+        tensors = {prefix + n.removeprefix(prefix): tensor for n, tensor in tensors.items()}
+    return {n: t for n, t in tensors.items() if n in own or n.split('.')[-1] not in _STATISTICS}
 
 
 def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

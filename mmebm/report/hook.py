@@ -24,10 +24,10 @@ from ..evaluation.energy_metric import ImageEnergies, auroc
 from ..evaluation.knn import nearest
 from ..evaluation.samples import by_corruption
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
+from ..models.chain import to_uint8
 from ..models.features import pooled_features
 from ..utils import checked_int, checked_number
 from ..utils.device import device_name
-from ..visualization import to_chains, to_uint8
 from .history import read_history
 from .page import write_page
 from .run_page import Neighbour, last, report_page
@@ -144,7 +144,7 @@ class ReportHook(Hook):
             if chosen and isinstance(model, BaseEnergyAlgorithm):
                 batch = runner.val_dataloader.collate_fn([samples[i] for i in chosen])
                 data = model.data_preprocessor(batch, False)
-                chains = to_chains(model, data['inputs'], data['data_samples'])
+                chains = model.validation_chains(data['inputs'], data['data_samples'])
             self._seen |= dict(
                 chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
                 neighbours=find_neighbours(features, pictures, names, self.num_neighbours),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..visualization import Chain, to_uint8
+from ..models.chain import Chain, to_uint8
 from .history import Record
 from .page import Chart, number, picture, render
 from .verdict import FEW_IMAGES

@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mmebm.models.chain import Chain
 from mmebm.report.history import Record
 from mmebm.report.page import Chart, histogram, line_chart, number, write_page
 from mmebm.report.run_page import chain_pictures, charts, report_page, tiles
-from mmebm.visualization import Chain
 from tests.browser import assert_sound, look_at
 
 HOSTILE = '<script>alert(1)</script>"\'&\u202e\udce4.png'

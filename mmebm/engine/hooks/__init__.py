@@ -1,9 +1,7 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
-from .bounded_history import BoundedHistoryHook
 from .finite_loss import FiniteLossHook
-from .graceful_stop import GracefulStopHook
-from .missed_validation import MissedValidationHook
+from .long_runs import BoundedHistoryHook, GracefulStopHook, MissedValidationHook
 from .neighbour_accuracy import NeighbourAccuracyHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .progress import ProgressHook

@@ -1,0 +1,228 @@
+"""Which images are held out, how long a run is, what is tried, and what the config says."""
+
+import os
+from pathlib import Path
+
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import TRANSFORMS
+from torch import nn
+
+from mmebm.pretraining import run, trial
+from mmebm.pretraining.images import Images, find_images, number_held_out
+from mmebm.pretraining.network import Network, config_of, find_network
+from mmebm.pretraining.options import CORRUPTIONS, PretrainOptions
+from mmebm.pretraining.plan import config_of as full_config
+from mmebm.pretraining.plan import corruption_of, length_of
+from mmebm.pretraining.trial import Speed
+
+
+class TestImages:
+    def test_held_out_images_are_not_trained_on_and_drawn_by_the_seed(self, photos):
+        first, again, other = (find_images([photos], 20, seed) for seed in (0, 0, 1))
+        assert first == again
+        assert set(first.held_out) != set(other.held_out)
+        assert not set(first.train) & set(first.held_out)
+        assert len(first.train) == 40
+        assert len(first.held_out) == 20
+        assert all((first.root / name).is_file() for name in first.train + first.held_out)
+        assert first.classes == ['dark', 'light']
+        assert [first.classes[i] for i in first.labels] == [n.split('/')[0] for n in first.held_out]
+
+    @pytest.mark.parametrize(
+        ('total', 'held_out'), [(2, 1), (20, 4), (100, 16), (1000, 50), (100_000, 1024)]
+    )
+    def test_number_held_out(self, total, held_out):
+        assert number_held_out(total, None) == held_out
+
+    def test_sources(self, photos, tmp_path):
+        names = sorted(str(path) for path in (photos / 'dark').iterdir())
+        file = tmp_path / 'list.txt'
+        file.write_text('\n'.join(names) + '\n\n')
+        found = find_images([file], None, 0)
+        assert sorted(found.train + found.held_out) == sorted(Path(n).name for n in names)
+        assert found.classes == []
+        both = find_images([file, photos / 'dark', photos / 'light'], None, 0)
+        assert len(both.train) + len(both.held_out) == 60
+        file.write_text('gone.png\n')
+        (tmp_path / 'binary').write_bytes(b'\xff\xfe\x00')
+        (tmp_path / 'empty').mkdir()
+        for source, kind, message in (
+            (file, FileNotFoundError, '1 of 1 files that do not exist'),
+            (tmp_path / 'binary', ValueError, 'neither a folder nor a list'),
+            (tmp_path / 'empty', FileNotFoundError, 'no image in'),
+            (photos / 'dark/0 of dark.png', ValueError, 'is a single image'),
+        ):
+            with pytest.raises(kind, match=message):
+                find_images([source], None, 0)
+        with pytest.raises(ValueError, match='held_out must be below'):
+            find_images([photos], 60, 0)
+
+    def test_enough_of_each_class_are_held_out(self, tmp_path):
+        for i in range(60):
+            path = tmp_path / f'class {min(i // 5, 6)}' / f'{i}.png'  # six of 5, one of 30
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        found = find_images([tmp_path], 35, 0)
+        assert min(np.bincount(found.labels)) == 5
+        assert len(found.held_out) == 35
+        assert found.notes == []
+        # a fifth of the images is less than 5 of each
+        found = find_images([tmp_path], None, 0)
+        assert len(found.held_out) == 12
+        assert found.classes == []
+        assert 'no kNN accuracy' in found.notes[0]
+        for i in range(60, 180):
+            (tmp_path / f'class 6/{i}.png').touch()
+        found = find_images([tmp_path], None, 0)
+        assert (len(found.held_out), len(found.classes)) == (35, 7)
+
+    def test_names_that_a_list_cannot_hold(self, tmp_path):
+        for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
+            Path(os.fsdecode(bytes(tmp_path) + b'/' + name)).touch()
+        found = find_images([tmp_path], 1, 0)
+        assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
+        assert found.notes[0].startswith('2 ')
+
+
+class TestLength:
+    @pytest.mark.parametrize('hours', [1 / 60, 0.1, 2, 100])
+    @pytest.mark.parametrize('iteration', [0.01, 0.3, 4.0])
+    @pytest.mark.parametrize('validation', [0.05, 3.0])
+    def test_hours_end_on_time(self, hours, iteration, validation):
+        """By a clock that only these durations move."""
+        speed = Speed(iteration, validation, start=0.1 * 60)
+        length = length_of(speed, seconds=hours * 3600)
+        taken = speed.start + length.iterations * iteration
+        taken += -(-length.rounds // length.validation_interval) * validation
+        step = length.per_round * iteration + validation  # nothing shorter can be left out
+        assert abs(taken - hours * 3600) <= max(0.05 * hours * 3600, step)
+        # torchrun kills a process 30 s after it told it to stop
+        assert length.per_round * iteration <= 20
+
+    def test_iterations_are_kept(self):
+        for iterations in (*range(1, 201), 4000, 12_000):
+            length = length_of(Speed(0.2, 1.0), iterations=iterations)
+            assert length.iterations == iterations
+            assert length.save_interval <= length.rounds
+        prime = length_of(Speed(0.2, 1.0), iterations=4001)
+        assert abs(prime.iterations - 4001) <= 0.03 * 4001
+
+
+def test_the_batch_is_halved_until_it_fits(monkeypatch):
+    tried = []
+
+    def measure(config, batch, seconds):
+        tried.append(batch)
+        if batch > 8:
+            raise MemoryError
+        return Speed(1.0, 1.0)
+
+    monkeypatch.setattr(trial, 'measure', measure)
+    assert trial.largest_batch(None, 32, 1.0, halve=True) == (8, Speed(1.0, 1.0))
+    assert tried == [32, 16, 8]
+    with pytest.raises(MemoryError):
+        trial.largest_batch(None, 32, 1.0, halve=False)
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than an address space has, while it trains on many images."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.conv = most, nn.Conv2d(3, 8, 8, 8)
+
+    def forward(self, images):
+        if self.training and len(images) > self.most:
+            torch.empty(2**60)
+        return self.conv(images).square()
+
+
+@pytest.mark.slow
+def test_memory_for_a_batch_or_for_none(pretrain, tmp_path):
+    done = pretrain(Greedy(5), tmp_path / 'out', batch_size=None, iterations=1)
+    assert mmengine.Config.fromfile(done.config).train_dataloader.batch_size == 4
+    for most, batch in ((5, 8), (0, None)):
+        with pytest.raises(MemoryError, match=f'a batch of {batch or 1} does not fit in memory'):
+            pretrain(Greedy(most), tmp_path / 'none', batch_size=batch)
+    assert not (tmp_path / 'none').exists()
+
+
+@pytest.mark.parametrize(
+    ('device', 'hours', 'asked', 'compiled'),
+    [
+        ('cuda', 1.0, None, True),
+        ('cuda', 0.9, None, False),
+        ('cuda', 2.0, False, False),
+        ('cpu', 100.0, None, False),
+        ('cpu', 0.1, True, True),
+    ],
+)
+def test_compiled_by_rule(monkeypatch, photos, vit, device, hours, asked, compiled):
+    monkeypatch.setattr(run, 'get_device', lambda: device)
+    monkeypatch.setattr(run, 'default_dtype', lambda device: 'bfloat16')
+    monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_, **__: (batch, Speed(1, 1)))
+    monkeypatch.setattr(run, 'measure', lambda *_: Speed(0.5, 1))
+    options = PretrainOptions(
+        data=[str(photos)], backbone=vit, out='out', hours=hours, compile_step=asked, workers=0
+    )
+    network = find_network(vit, 32, False)
+    chosen, speed = run.choose(options, find_images([photos], None, 0), network, 1)
+    assert chosen.compile_step == compiled
+    assert speed.iteration == (0.5 if compiled and asked is None else 1)
+    assert chosen.batch_size == 32  # a power of two below the 48 images on a GPU
+    assert chosen.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize('kind', CORRUPTIONS)
+@pytest.mark.parametrize('size', [8, 32, 224])
+def test_corruptions_suit_the_image_size(kind, size):
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    corrupted, clean = TRANSFORMS.build(corruption_of(kind, size))(dict(img=image))['img']
+    assert corrupted.shape == clean.shape == image.shape
+
+
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [
+        ('small/energy-inpainting4-75-hog_vit-micro-p4_1xb128-amp-coslr-40e_small32', 32),
+        ('recipe/energy-inpainting16-75-hog_vit-small-p16_8xb512-amp-coslr-100e_in1k', 224),
+        ('recipe/energy-inpainting16-75-hog_vit-base-p16_8xb512-amp-coslr-400e_in1k', 224),
+    ],
+)
+def test_inpainting_is_that_of_the_configs(name, size):
+    path = Path(__file__).parents[2] / f'configs/{name}.py'
+    expected = mmengine.Config.fromfile(path)
+    backbone = config_of(str(path))  # not built: ViT-B takes long
+    network = Network(
+        name, backbone, size, expected.model.head.in_channels, 'features', group_norm=0,
+        sincos=True, patch_size=backbone['patch_size'], parameters=0,
+    )  # fmt: skip
+    options = PretrainOptions(
+        data=['a'], backbone='b', out='o', energy='inpainting', batch_size=8, learning_rate=1e-3,
+        precision='float32', workers=0, compile_step=expected.model.compile_step,
+    )  # fmt: skip
+    images = Images(Path('.'), ['a.png'], ['b.png'], [], [], [])
+    found = full_config(images, network, options, length_of(Speed(1, 0), 1))
+    assert found.model.to_dict() == expected.model.to_dict()
+    masks = [
+        next(t for t in c.train_dataloader.dataset.pipeline if t['type'] == 'GriddedMask')
+        for c in (found, expected)
+    ]
+    assert masks[0] == masks[1]
+    keys = [c.optim_wrapper.paramwise_cfg.custom_keys.pos_embed for c in (found, expected)]
+    assert keys[0]['lr_mult'] == keys[1]['lr_mult'] == 0.0
+
+
+@pytest.mark.slow
+def test_names_of_mmpretrain(vit):
+    found = find_network('mmpretrain/ShuffleNetV2', 32, False)
+    assert found.group_norm > 0
+    assert found.config['type'] == 'GroupNormBackbone'
+    found = find_network(vit, 32, False)
+    assert found.config['out_type'] == 'avg_featmap'
+    assert found.sincos
+    assert (found.channels, found.patch_size) == (16, 8)
+    assert find_network(vit, 32, False, 'inpainting').config['out_type'] == 'raw'

@@ -1,0 +1,322 @@
+"""``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import mmengine
+import pytest
+import safetensors.torch
+import timm
+import torch
+from mmengine.hooks import Hook
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+import mmebm
+from mmebm.cli.main import main
+from mmebm.pretraining import plan
+from mmebm.pretraining import run as module
+from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.browser import assert_sound, look_at
+from tests.processes import exit_codes
+from tests.tools import load_tool
+
+from .conftest import SHORT, VIT
+
+NAMES = dict(timm=timm, mmebm=mmebm, safetensors=safetensors)
+
+pytestmark = pytest.mark.slow
+
+
+def pixels():
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def trained_backbone(run):
+    """The backbone inside the checkpoint, in the class that the run trained."""
+    backbone = MODELS.build(mmengine.Config.fromfile(run.config).model.backbone)
+    prefix = 'backbone.'
+    state = {k.removeprefix(prefix): v for k, v in weights(run).items() if k.startswith(prefix)}
+    backbone.load_state_dict(state)
+    backbone.eval()
+    return backbone
+
+
+def last(features):
+    while isinstance(features, tuple | list):
+        features = features[-1]
+    return features
+
+
+def weights(run):
+    return load_checkpoint_safely(run.checkpoint)['state_dict']
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def logged(out, name):
+    lines = [file.read_text().splitlines() for file in sorted(out.glob('*/vis_data/scalars.json'))]
+    records = [json.loads(line) for part in lines for line in part]
+    return [record[name] for record in records if name in record]
+
+
+def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said):
+    out = tmp_path / 'out'
+    run = pretrain('timm/test_vit', out, iterations=4, held_out=20)
+    loaded = eval(run.usage[0], NAMES).eval()
+    assert torch.equal(loaded(pixels()), last(trained_backbone(run)(pixels())))
+    overlay = dict(file=run.backbone, num_classes=0)
+    classifier = timm.create_model(
+        'test_vit', img_size=32, pretrained=True, num_classes=3, pretrained_cfg_overlay=overlay
+    )
+    classifier.reset_classifier(0, '')
+    assert torch.equal(classifier.eval()(pixels()), loaded(pixels()))
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
+        *('backbone.safetensors', 'checkpoint.pth', 'config.py', 'report.html'),
+        *('train.txt', 'held_out.txt', 'options.json', 'log.txt', '.lock'),
+    }
+    assert len((out / 'train.txt').read_text().splitlines()) == 40
+    assert 0 <= logged(out, 'knn/accuracy')[-1] <= 1
+    assert 'Finished: 0.8 of 0.8 epochs' in Path(run.report).read_text()  # 4 × 8 of 40 images
+    # the same call again has nothing left to do, other options are refused
+    before = Path(run.checkpoint).stat().st_mtime_ns
+    assert pretrain('timm/test_vit', out, iterations=4, held_out=20) == run
+    assert Path(run.checkpoint).stat().st_mtime_ns == before
+    for change in (dict(iterations=7), dict(seed=4), dict(corruption='denoising')):
+        ((name, value),) = change.items()
+        with pytest.raises(ValueError, match=f'other options .*{name} was .* is {value!r}'):
+            pretrain('timm/test_vit', out, **dict(iterations=4, held_out=20) | change)
+
+
+def test_a_timm_convnext_and_the_other_commands(pretrain, photos, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / module.UNFINISHED).touch()  # ended while it wrote the files of a new run
+    (out / 'config.py').write_text('half of a')
+    run = pretrain('timm/test_convnext', out)
+    loaded = eval(run.usage[0], NAMES).eval()
+    torch.testing.assert_close(loaded(pixels()), last(trained_backbone(run)(pixels())))
+    assert_sound(look_at(Path(run.report)))
+    dark, restored = str(photos / 'dark'), out / 'restored'
+    assert main(['restore', run.checkpoint, dark, '--out', str(restored)]) == 0
+    assert len(list(restored.glob('*.restored.png'))) == 30
+
+
+@pytest.mark.parametrize('keep', [False, True])
+def test_a_network_with_batch_norm(pretrain, photos, tmp_path, keep):
+    sources = [photos / 'dark', photos / 'light']
+    options = dict(keep_batch_norm=keep, corruption='masking', data=sources)
+    run = pretrain('timm/test_resnet', tmp_path / 'out', **options)
+    expected = last(trained_backbone(run)(pixels()))  # (B, C, H, W)
+    names = dict(NAMES)
+    if keep:
+        network = eval(run.usage[0], names)
+    else:
+        exec('\n'.join(run.usage), names)
+        network = names['network']
+    assert any(isinstance(m, torch.nn.GroupNorm) for m in network.modules()) != keep
+    found = network.eval()(pixels())
+    torch.testing.assert_close(found, expected if keep else expected.mean((2, 3)))
+
+
+def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path):
+    out, options = tmp_path / 'out', dict(energy='inpainting', num_steps=2, held_out=20)
+    run = pretrain('timm/test_vit', out, **options)
+    network = eval(run.usage[0], NAMES).eval()
+    assert torch.equal(network(pixels()), last(trained_backbone(run)(pixels())))
+    start = mmebm.backbones.sincos_position_embedding((2, 2), 64)
+    assert torch.equal(network.pos_embed[0, 1:], start)  # fixed
+    model = MODELS.build(mmengine.Config.fromfile(run.config).model)
+    model.load_state_dict(weights(run))
+    assert (type(model), model.num_steps) == (mmebm.EnergyInpaintingAlgorithm, 2)
+    # options of a run that was started before there was a choice of energies
+    kept = json.loads((out / 'options.json').read_text())
+    del kept['energy']
+    (out / 'options.json').write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="energy was 'restoration', is 'inpainting'"):
+        pretrain('timm/test_vit', out, **options)
+
+
+def test_a_module_starts_with_its_own_weights(pretrain, tmp_path):
+    torch.manual_seed(1)
+    module = timm.create_model('test_vit', img_size=32, num_classes=0)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    run = pretrain(module, tmp_path / 'out', iterations=1, learning_rate=1e-9)
+    assert_equal(before, module.state_dict())  # a copy was trained
+    loaded = safetensors.torch.load_file(run.backbone)
+    assert loaded.keys() == before.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(loaded[name], tensor, atol=1e-6, rtol=1e-4)
+    module.load_state_dict(loaded)
+
+
+def test_a_module_with_batch_norm_is_loaded_as_printed(pretrain, tmp_path):
+    module = timm.create_model('test_resnet', num_classes=0)
+    run = pretrain(module, tmp_path / 'out', iterations=1)
+    exec('\n'.join(run.usage), dict(NAMES, network=module))
+    assert_equal(module.state_dict(), safetensors.torch.load_file(run.backbone))
+
+
+@pytest.mark.parametrize('name', ['test_vit', 'test_resnet'])
+def test_a_start_from_a_file_of_timm(pretrain, tmp_path, name):
+    source = timm.create_model(name, num_classes=0)
+    safetensors.torch.save_file(source.state_dict(), tmp_path / 'timm.safetensors')
+    options = dict(start=tmp_path / 'timm.safetensors', learning_rate=1e-9, image_size=160)
+    run = pretrain(f'timm/{name}', tmp_path / 'out', iterations=1, **options)
+    loaded, state = safetensors.torch.load_file(run.backbone), source.state_dict()
+    assert loaded
+    for key, tensor in loaded.items():
+        torch.testing.assert_close(tensor, state[key], atol=1e-5, rtol=1e-4)
+
+
+class Signals(Hook):
+    """Send this process a signal."""
+
+    def __init__(self, number, iteration):
+        self.number, self.iteration = number, iteration
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            signal.raise_signal(self.number)
+
+
+def with_hook(hook):
+    def build(config):
+        runner = mmebm.engine.runner_of(config)
+        runner.register_hook(hook)
+        return runner
+
+    return build
+
+
+def pretrain_until_killed(photos, vit, out, options):
+    torch.set_num_threads(1)
+    module.TRIAL_SECONDS = plan.SAVE_SECONDS = 0.0
+    module.runner_of = with_hook(Signals(signal.SIGKILL, 4))
+    mmebm.pretrain(photos, vit, out, **options)
+
+
+def test_interrupted_killed_resumed_and_repeated_by_its_config(
+    pretrain, photos, tmp_path, vit, monkeypatch
+):
+    options = dict(iterations=6, learning_rate=1e-3, seed=3)
+    whole = pretrain(vit, tmp_path / 'whole', **options)
+    backbone = MODELS.build(mmengine.Config.fromfile(whole.config).model.backbone)
+    mmebm.load_backbone(backbone, whole.backbone)
+
+    out = tmp_path / 'interrupted'
+    with monkeypatch.context() as patched:
+        patched.setattr(module, 'runner_of', with_hook(Signals(signal.SIGINT, 3)))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(vit, out, **options)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [path.name for path in out.glob('epoch_*.pth')] == ['epoch_4.pth']
+    assert_equal(weights(whole), weights(pretrain(vit, out, **options)))
+
+    monkeypatch.setattr(plan, 'SAVE_SECONDS', 0.0)  # after each round
+    out = tmp_path / 'killed'
+    killed = exit_codes(pretrain_until_killed, (photos, vit, out, SHORT | options))
+    assert killed == [-signal.SIGKILL]
+    assert {path.name for path in out.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth'}
+    (out / 'epoch_4.pth').write_bytes(b'damaged')
+    resumed = pretrain(vit, out, **options)
+    assert_equal(weights(whole), weights(resumed))
+    # killed between the last checkpoint and the report
+    os.replace(resumed.checkpoint, out / 'epoch_6.pth')
+    Path(resumed.report).unlink()
+    assert pretrain(vit, out, **options) == resumed
+    assert 'Finished: 1 of 1 epochs' in Path(resumed.report).read_text()
+    assert_equal(weights(whole), weights(resumed))
+
+    argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
+    load_tool('train').main([*argv, '--cfg-options', 'experiment_name=repeated'])
+    repeated = load_checkpoint_safely(tmp_path / 'repeated/epoch_6.pth')['state_dict']
+    assert_equal(weights(whole), repeated)
+
+    start = pretrain(vit, tmp_path / 'more', start=whole.backbone, **options)
+    assert 'PretrainedBackboneHook' in Path(start.config).read_text()
+    assert weights(start).keys() == weights(whole).keys()
+
+
+def one_of_two(rank, port, photos, vit, out, options):
+    torch.set_num_threads(1)
+    os.environ |= dict(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), TORCHELASTIC_RUN_ID='a',
+    )  # fmt: skip
+    module.TRIAL_SECONDS = 0.0
+    assert (mmebm.pretrain(photos, vit, out, **options) is None) == (rank == 1)
+
+
+def test_two_processes_learn_what_one_does(pretrain, photos, tmp_path):
+    (tmp_path / 'vit.py').write_text(VIT.replace('drop_path_rate=0.2', 'drop_path_rate=0.0'))
+    vit, out = str(tmp_path / 'vit.py'), tmp_path / 'two'
+    options = SHORT | dict(iterations=3, learning_rate=1e-3, precision='float32')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    both = [(rank, port, photos, vit, out, options) for rank in range(2)]
+    assert exit_codes(one_of_two, *both) == [0, 0]
+    one = pretrain(vit, tmp_path / 'one', **options | dict(batch_size=16))
+    two = load_checkpoint_safely(out / 'checkpoint.pth')['state_dict']
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4)
+    assert (out / 'backbone.pth').is_file()
+    with pytest.raises(ValueError, match='processes was 2, is 1'):
+        pretrain(vit, out, **options)
+
+
+def test_what_cannot_be_pretrained_is_refused_and_nothing_written(pretrain, photos, tmp_path):
+    out, vit = tmp_path / 'out', tmp_path / 'vit.py'
+
+    def refused(match, backbone='timm/test_vit', out=out, kind=ValueError, **options):
+        with pytest.raises(kind, match=match):
+            pretrain(backbone, out, **options)
+
+    refused('timm has no resnet81, the nearest is resnet', 'timm/resnet81')
+    refused('MMPretrain has no ConvNexT2, the nearest is ConvNeXt', 'mmpretrain/ConvNexT2')
+    refused('timm/NAME, mmpretrain/NAME or a config file', 'resnet18')
+    refused('config no.py does not exist', 'no.py', kind=FileNotFoundError)
+    refused('cannot be pretrained on images of 32 × 32', 'mmpretrain/LeNet5')
+    name = 'deit_tiny_distilled_patch16_224'  # has two class tokens
+    refused(f'{name} cannot be written for timm', f'timm/{name}')
+    refused('no such folder or list', data=tmp_path / 'no', kind=FileNotFoundError)
+    new = dict(energy='inpainting')
+    why = '{} on images of {}.* it needs a vision transformer'.format
+    refused(why('test_resnet', 32), 'timm/test_resnet', **new)
+    refused(why('test_vit', 16), image_size=16, **new)  # a single patch
+    rectangular = VIT.replace('patch_size=8', 'patch_size=(8, 16)')
+    for text, size in ((VIT, 28), (rectangular, 32), (VIT.replace('=16', '=18'), 32)):
+        vit.write_text(text)
+        refused(why('vit.py', size), str(vit), image_size=size, **new)
+    pooled = timm.create_model('test_vit', img_size=32, num_classes=0)
+    refused("cannot be pretrained .*global_pool=''", pooled, **new)
+    refused('start: not allowed with a module', pooled, start='x.pth')
+    refused('no.pth does not exist', start='no.pth', kind=FileNotFoundError)
+    (tmp_path / 'one').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'one/a.png')
+    refused('data holds 1 image: at least 2', data=tmp_path / 'one')
+    assert not out.exists()
+    out.mkdir()
+    (out / 'mine.txt').write_text('mine')
+    refused('holds other files: choose a new folder')
+    refused('is a file, but must be a folder', out=out / 'mine.txt')
+    refused('mine.txt is a file, but must be', out=out / 'mine.txt/out')
+    assert [path.name for path in out.iterdir()] == ['mine.txt']
+
+
+def test_two_processes_do_not_write_into_one_folder(pretrain, tmp_path):
+    out = tmp_path / 'new/out'
+    with module.locked(out):
+        with pytest.raises(ValueError, match='another process is training in '):
+            pretrain('timm/test_vit', out)
+        assert [path.name for path in out.iterdir()] == [module.LOCK]
+    with module.locked(out):  # the file stays, the lock does not
+        pass

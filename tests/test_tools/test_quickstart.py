@@ -1,0 +1,34 @@
+"""The quickstart, shortened, on a folder with a broken file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools import load_tool
+
+
+@pytest.mark.slow
+def test_quickstart_draws_and_measures_every_task(tmp_path, capsys, tool_process):
+    folder, work_dir = tmp_path / 'my photos', tmp_path / 'work'
+    (folder / 'nested').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(14):
+        small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        small.resize((90 + i, 60)).save(folder / f'{"nested/" * (i % 2)}{i}.png')
+    (folder / 'broken.jpg').write_text('not an image')
+    argv = ['--data', str(folder), '--work-dir', str(work_dir), '--hours', '0.0001']
+    load_tool('quickstart').main(argv)
+    assert np.asarray(Image.open(work_dir / 'restored.png')).std() > 10
+    printed = capsys.readouterr().out
+    for task in ('GriddedMask', 'SuperResolution', 'GaussianNoise', 'Colorization'):
+        (row,) = (line for line in printed.splitlines() if line.startswith(task))
+        before, after, gain = map(float, row.split()[1:])
+        assert after - before == pytest.approx(gain, abs=0.02)
+    assert (work_dir / 'run/backbone.pth').is_file()
+
+
+def test_sample_photographs_are_cut_into_squares(tmp_path):
+    folder = load_tool('quickstart').write_photographs(tmp_path)
+    sizes = {Image.open(path).size for path in folder.iterdir()}
+    assert sizes == {(96, 96)}
+    assert len(list(folder.iterdir())) > 150
