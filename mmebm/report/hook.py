@@ -1,7 +1,6 @@
 """The page of a run, rewritten while it trains."""
 
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -37,10 +36,6 @@ GALLERY = 128  # held-out images whose features are compared, evenly spread
 QUERIES = 6  # of them, whose neighbours are shown
 BATCH = 32
 PACKAGES = 'mmebm', 'torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'numpy'
-BORROWED = (
-    'Each restored patch borrows its mean and variance from the original, in pictures and in PSNR: '
-    'this energy is for features.'
-)
 _SECONDS, _CONTRAST = 'report_seconds', 'report_contrast'  # in a checkpoint's meta
 
 
@@ -95,7 +90,8 @@ class ReportHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._begin is not None:
-            checkpoint['meta'] |= {_SECONDS: self._seconds(), _CONTRAST: self._start}
+            seconds = self._loaded_seconds + time.perf_counter() - self._begin
+            checkpoint['meta'] |= {_SECONDS: seconds, _CONTRAST: self._start}
 
     def before_train(self, runner: Runner) -> None:
         self._begin = time.perf_counter()
@@ -126,12 +122,12 @@ class ReportHook(Hook):
                 self._energies.append(ImageEnergies(sample.get('corruption'), *both))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        energies = [e for part in all_gather_object(self._energies) for e in part]
+        gathered = all_gather_object(self._energies)
         if self._begin is None or not is_main_process():  # runner.val() alone
             return
         found = {}
-        for name, part in by_corruption(energies).items():
-            both = [e.clean for e in part], [e.corrupted for e in part]
+        for name, group in by_corruption(e for part in gathered for e in part).items():
+            both = [e.clean for e in group], [e.corrupted for e in group]
             found[name or 'all images'] = (*both, auroc(*both))
         self._seen = dict(energies=found)
         model = _unwrapped(runner.model)
@@ -148,7 +144,6 @@ class ReportHook(Hook):
             self._seen |= dict(
                 chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
                 neighbours=find_neighbours(features, pictures, names, self.num_neighbours),
-                gallery=len(samples),
                 contrast=(self._start, contrast(features)),
             )
         self._write(runner)
@@ -166,43 +161,31 @@ class ReportHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._write(runner)
 
-    def _seconds(self) -> float:
-        """Of all starts, as far as checkpoints know of them."""
-        return self._loaded_seconds + time.perf_counter() - self._begin
-
     def _write(self, runner: Runner) -> None:
         if not is_main_process():
             return
-        per_round = None
-        if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            per_round = len(runner.train_dataloader)
-        unreadable = Path(runner.work_dir, UnreadableImagesHook.filename)
-        paths = []
-        if unreadable.exists():
-            text = unreadable.read_text(encoding='utf-8', errors='surrogateescape')
-            paths = text.splitlines()
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        per_round = len(runner.train_dataloader) if by_epoch else None
         history = read_history(runner.work_dir, per_round, self._resumed_at)
         borrowed = getattr(_unwrapped(runner.model), 'norm_pix', False)
-        images = _count(runner.val_loop)
-        said = verdict(
-            runner.iter,
-            self._seconds(),
-            self.hours,
-            None if borrowed else last(history, 'restoration/psnr_gain'),
-            images,
-            self._seen.get('contrast'),
-            [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures],
-        )
-        runner.message_hub.update_info('verdict', '\n'.join(said) if images else None)
+        gain = None if borrowed else last(history, 'restoration/psnr_gain')
+        knn = [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures]
+        images, seen = _count(runner.val_loop), self._seen.get('contrast')
+        seconds = self._loaded_seconds + time.perf_counter() - self._begin
+        said = verdict(runner.iter, seconds, self.hours, gain, images, seen, knn) if images else []
+        runner.message_hub.update_info('verdict', '\n'.join(said) or None)
+        state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
+        state = f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations.'
+        skipped, name = Path(runner.work_dir, UnreadableImagesHook.filename), backbone_name(runner)
+        skipped = skipped.read_text(errors='surrogateescape') if skipped.exists() else ''
         page = report_page(
-            f'Pretraining of {backbone_name(runner)}',
-            [_state(runner), *(said if images else [])],
-            BORROWED if borrowed else '',
+            f'Pretraining of {name}',
+            [state, *said],
             history,
-            images=images,
-            skipped=paths,
-            facts=self._facts(runner),
-            versions=versions(),
+            images,
+            borrowed,
+            skipped=skipped.splitlines(),
+            facts=self._facts(runner, name, seconds),
             settings=self._settings,
             **self._seen,
         )
@@ -211,29 +194,22 @@ class ReportHook(Hook):
         except OSError as error:  # no reason to end a long run
             runner.logger.warning(f'{self.filename} could not be written: {error}')
 
-    def _facts(self, runner: Runner) -> dict[str, str]:
+    def _facts(self, runner: Runner, name: str, seconds: float) -> dict[str, str]:
         model, processes = _unwrapped(runner.model), get_world_size()
-        device = next(model.parameters()).device
         each = f'{processes} × ' if processes > 1 else ''
-        facts = dict(method=type(model).__name__, backbone=backbone_name(runner))
-        if hasattr(model, 'backbone'):
-            size = sum(p.numel() for p in model.backbone.parameters())
-            facts['parameters'] = f'{size / 1e6:.2f} million in the backbone'
-        facts |= {
+        size = sum(p.numel() for p in model.backbone.parameters())
+        return {
+            'written': time.strftime('%Y-%m-%d %H:%M'),
+            'method': type(model).__name__,
+            'backbone': f'{name}, {size / 1e6:.2f} million parameters',
             'training images': f'{_count(runner.train_loop):,}',
             'held-out images': f'{_count(runner.val_loop):,}',
             'batch': f'{each}{runner.train_dataloader.batch_size}',
-            'device': f'{each}{device_name(device)}',
-            'cost': f'{duration(self._seconds())}{" on each device" if each else ""}',
+            'device': f'{each}{device_name(next(model.parameters()).device)}',
+            'cost': f'{duration(seconds)}{" on each device" if each else ""}',
             'folder': str(Path(runner.work_dir).resolve()),
+            'versions': ', '.join(f'{p} {import_module(p).__version__}' for p in PACKAGES),
         }
-        if device.type == 'cuda':
-            gib = torch.cuda.max_memory_allocated(device) / 2**30
-            facts['memory'] = f'{gib:.1f} GiB at most'
-        return facts
-
-
-# What is seen -----------------------------------------------------------------------------------
 
 
 def evenly(items: Sequence, count: int) -> list:
@@ -285,31 +261,13 @@ def _below_their_folder(paths: Sequence[str]) -> list[str]:
     return [os.path.relpath(path, folder) for path in paths]
 
 
-# What is known of the run -----------------------------------------------------------------------
-
-
 def backbone_name(runner: Runner) -> str:
     """The backbone in words: of the config where it says more than the class."""
-    model = _unwrapped(runner.model)
     config = (runner.cfg.get('model') or {}).get('backbone') or {}
     while isinstance(config.get('backbone'), Mapping):
         config = config['backbone']
-    kind = str(config.get('type', type(getattr(model, 'backbone', model)).__name__))
-    arch = config.get('arch')
-    arch = f' {arch}' if isinstance(arch, str) else ''
-    return config.get('model_name') or f'{kind.split(".")[-1]}{arch}'
-
-
-def versions() -> dict[str, str]:
-    """What the figures were made with."""
-    found = {name: import_module(name).__version__ for name in PACKAGES}
-    return found | dict(python=platform.python_version(), system=platform.platform())
-
-
-def _state(runner: Runner) -> str:
-    state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
-    when = time.strftime('%Y-%m-%d %H:%M')
-    return f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations. Written {when}.'
+    kind = config.get('type') or type(_unwrapped(runner.model).backbone).__name__
+    return config.get('model_name') or str(kind).split('.')[-1]
 
 
 def _count(loop: BaseLoop | None) -> int:

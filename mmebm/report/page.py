@@ -86,7 +86,6 @@ class Chart(NamedTuple):
     """
 
     title: str
-    x_label: str
     curves: dict[str, Sequence[tuple[float, float]]]
     unit: str = ''
     note: str = ''
@@ -108,9 +107,9 @@ def line_chart(chart: Chart) -> Markup:
             name, value = chart.level
             label = f'{name} {number(value, chart.unit)}'
             axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
-        axes.set_xlabel(chart.x_label)
+        axes.set_xlabel('iterations')
 
-    description = f'{chart.title} over {chart.x_label}, last {"; ".join(labels)}'
+    description = f'{chart.title} over iterations, last {"; ".join(labels)}'
     return _svg(draw, description) if shown else Markup('')
 
 
