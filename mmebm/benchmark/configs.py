@@ -56,13 +56,8 @@ def stage_config(
 ) -> Config:
     """A config with this comparison's images, length, rate, seed and start, without validation.
 
-    Args:
-        path: a config of MMPretrain that has ``train_dataloader.dataset.pipeline``.
-        options: of the comparison.
-        epochs, seed, lr: of the run.
-        images: list of the training images.
-        classes, layer_decay: of finetuning; no classes for pretraining.
-        start: checkpoint that fills the backbone before the first iteration.
+    ``images`` lists the training images, ``start`` is the checkpoint of the backbone;
+    ``classes`` and ``layer_decay`` are of finetuning.
     """
     config = copy.deepcopy(read_config(path))
     model, loader, hooks = config.model, config.train_dataloader, config.default_hooks

@@ -119,12 +119,10 @@ def layer_features(
 def frozen_accuracy(
     config: Config, checkpoint: Path, split: str, files: Files
 ) -> dict[str, list[float]]:
-    """Accuracies in % of a linear probe and of nearest neighbours, after every layer.
+    """Accuracies in % of a linear ``probe`` and of nearest neighbours, ``knn``, after every layer.
 
-    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1).
-
-    Returns:
-        ``probe`` and ``knn``, a number per layer each; NaN where features are not finite.
+    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1). NaN
+    where features are not finite.
     """
     # when used: slow to import
     from sklearn.linear_model import LogisticRegression

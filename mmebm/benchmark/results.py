@@ -15,10 +15,9 @@ Results = dict[tuple[str, int], dict[str, list[float]]]
 
 
 def choose(rows: Sequence[dict], protocols: Sequence[str]) -> dict[str, dict]:
-    """The row with the highest validation accuracy per protocol, at one pretraining learning rate.
+    """The row with the highest validation accuracy per protocol, without failed runs.
 
-    The first protocol chooses that rate; ties go to the earlier row. Rows of failed runs are passed
-    over, and so is a protocol without any other.
+    The first protocol chooses the pretraining learning rate; ties go to the earlier row.
     """
     kept = [row for row in rows if not row['failed']]
     chosen = {}
@@ -35,12 +34,7 @@ def failure(row: Mapping) -> str:
 
 
 def summarised(rows: Sequence[Mapping], seconds: str = 'pretraining_cpu_s') -> Results:
-    """Bring the seeds of the test images together, without runs that failed.
-
-    Args:
-        rows: of results.csv, numbers or their text.
-        seconds: the column with the cost of pretraining.
-    """
+    """Test rows of results.csv, numbers or text, without failed runs; ``seconds`` is their cost."""
     results: Results = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row['split'] == 'test' and not row.get('failed'):

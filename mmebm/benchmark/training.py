@@ -1,6 +1,5 @@
 """Training runs in processes of their own: what is done, what it cost, what failed and why."""
 
-import errno
 import fcntl
 import json
 import os
@@ -23,9 +22,6 @@ from ..utils.shipped_files import shipped
 from ..utils.whole_files import WholeFilesBackend
 
 INTERRUPTED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
-# words in the output: of FiniteLossHook; of torch on a GPU, on a CPU, and ours of a killed worker
-DIVERGED = 'Not finite at iteration', 'Weights not finite'
-NO_MEMORY = 'out of memory', "can't allocate memory", 'memory ran out'
 _KEY = 'benchmark_seconds'  # in the checkpoint's message hub
 _imported = time.monotonic()
 
@@ -46,7 +42,7 @@ class Stage:
 
     @property
     def failure(self) -> str:
-        """Why it failed, such as 'diverged'; empty if it did not."""
+        """Why it failed, the last line of its output; empty if it did not."""
         file = self.folder / 'failed.txt'
         return file.read_text() if file.exists() else ''
 
@@ -60,10 +56,8 @@ class Stage:
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     """Train a config in a process of its own, unless it is done or failed; continue if interrupted.
 
-    A failed run's folder gets ``failed.txt``; without the folder it starts again.
-
     Raises:
-        UserError: it was ended from outside, or the disk is full.
+        UserError: it was ended from outside.
         ValueError: the folder holds a run with other options. Names them.
     """
     folder = stage.folder
@@ -83,13 +77,12 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     config.dump(file)
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
+    if {-code, code - 128} & INTERRUPTED:
+        raise UserError(f'a training run was interrupted, see {output}')
     if code:
-        last = output.read_text(errors='replace')[-5000:]
-        if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
-            raise UserError(f'a training run was interrupted, see {output}')
-        reason = 'killed, probably out of memory' if code == -signal.SIGKILL else 'failed'
-        reason = 'out of memory' if any(words in last for words in NO_MEMORY) else reason
-        reason = 'diverged' if any(words in last for words in DIVERGED) else reason
+        last = output.read_text(errors='replace').strip().rpartition('\n')[2]
+        killed = 'killed, probably out of memory'
+        reason = killed if code == -signal.SIGKILL else last.rpartition('error: ')[2]
         WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 

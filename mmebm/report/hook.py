@@ -1,6 +1,5 @@
 """The page of a run, rewritten while it trains."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -43,25 +42,18 @@ _SECONDS, _CONTRAST = 'report_seconds', 'report_contrast'  # in a checkpoint's m
 class ReportHook(Hook):
     """Write ``report.html`` into the work dir: at every validation, and at the end.
 
-    One file that needs no other and no network. On top, what was learnt, see
-    :func:`mmebm.report.verdict.verdict` (in the runner's message hub, too, as ``verdict``). Below,
-    curves, held-out images on their way from corrupted to restored, histograms of their energies,
-    nearest neighbours in the backbone's features, unreadable files, cost, versions and settings.
-    What a method does not have is left out; without validation it is written after every epoch.
-
-    The curves come from the ``scalars.json`` of all starts of the run, which MMEngine's
-    ``LocalVisBackend`` writes. A metric that reports ``knn/accuracy``, in 0..1, is shown as the
-    accuracy of nearest neighbours. The features of 128 held-out images cost one forward pass each,
-    the chains a descent each; only the first of several processes does this.
+    One file that needs no other and no network: what was learnt (see
+    :func:`mmebm.report.verdict.verdict`; the message hub has it as ``verdict``), curves from the
+    ``scalars.json`` of MMEngine's ``LocalVisBackend``, restored held-out images, energies, nearest
+    neighbours, unreadable files, cost and settings. What a method does not have is left out;
+    without validation it is written after every epoch. The features of 128 held-out images cost a
+    forward pass each, the chains a descent each.
 
     Args:
         num_chains: held-out images that are restored on the page, ≥ 0.
         num_neighbours: of each of 6 images, ≥ 0.
         seconds_before: that were spent before the run and belong to its cost, ≥ 0.
         hours: that the run was given, > 0, for the page.
-
-    Raises:
-        TypeError, ValueError: an option is no integer, or no number, ≥ 0.
     """
 
     priority = 'LOWEST'  # after LoggerHook, which writes the figures, and UnreadableImagesHook
@@ -134,7 +126,7 @@ class ReportHook(Hook):
         if isinstance(model, PredictingSelfSupervisor):
             samples, features, pictures = self._look(runner)
             infos, chains = [sample['data_samples'] for sample in samples], []
-            names = _below_their_folder([info.get('img_path', '') for info in infos])
+            names = [Path(info.get('img_path', '')).name for info in infos]
             chosen = sorted(range(len(infos)), key=lambda i: infos[i].get('corruption', ''))
             chosen = evenly(chosen, self.num_chains)
             if chosen and isinstance(model, BaseEnergyAlgorithm):
@@ -236,11 +228,7 @@ def features_of(
 def find_neighbours(
     features: Tensor, pictures: Sequence[np.ndarray], names: Sequence[str], count: int
 ) -> list[list[Neighbour]]:
-    """A few evenly spread images, each followed by the nearest ``count`` of the others.
-
-    Returns:
-        None if there are fewer than two images, or features that are not finite.
-    """
+    """A few evenly spread images, each followed by the nearest ``count`` of the others, if any."""
     count = min(count, len(features) - 1)
     if count < 1 or not torch.isfinite(features).all():
         return []
@@ -251,14 +239,6 @@ def find_neighbours(
         others = [(pictures[i], names[i], s) for i, s in zip(found, row, strict=True) if i != query]
         rows.append([(pictures[query], names[query], 1.0), *others[:count]])
     return rows
-
-
-def _below_their_folder(paths: Sequence[str]) -> list[str]:
-    """Paths without the folders that all have in common."""
-    if not all(paths):
-        return [''] * len(paths)
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [os.path.relpath(path, folder) for path in paths]
 
 
 def backbone_name(runner: Runner) -> str:

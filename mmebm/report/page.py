@@ -40,14 +40,9 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **content: object) -> str:
-    """Fill a template of this package.
+    """HTML of a file in ``templates/``. Text is escaped, ``Markup`` is not.
 
-    Args:
-        template: a file in ``templates/``.
-        **content: what it names. Text is escaped, ``Markup`` is not.
-
-    Returns:
-        HTML. What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
+    What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
     """
     page = _environment().get_template(template).render(**content)
     return page.encode('utf-8', errors='backslashreplace').decode()
@@ -66,12 +61,7 @@ def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] 
 
 
 def data_uri(image: np.ndarray, most: int = 224) -> str:
-    """An image inside a URI: a PNG if it is small, else a JPEG.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        most: pixels of its longer side, to which a larger one is reduced.
-    """
+    """An image ``(H, W, 3)`` uint8 RGB inside a URI, reduced to at most ``most`` pixels a side."""
     found, file = Image.fromarray(image), io.BytesIO()
     kind = 'PNG' if max(found.size) <= SMALL else 'JPEG'
     found.thumbnail((most, most), Image.Resampling.LANCZOS)
@@ -114,12 +104,9 @@ def line_chart(chart: Chart) -> Markup:
 
 
 def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:
-    """The finite values of one or several groups, on top of each other, as SVG.
+    """The finite values of one or several groups, (name, values) each, as SVG.
 
-    Args:
-        groups: name and values of each. The outermost half percent at either end counts for the
-            outermost bars.
-        label: below the axis.
+    The outermost half percent at either end counts for the outermost bars.
     """
     values = [np.asarray(v, float)[np.isfinite(np.asarray(v, float))] for _, v in groups]
     together = np.concatenate(values)

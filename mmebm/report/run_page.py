@@ -30,17 +30,14 @@ def report_page(
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
     Args:
-        title: of the page.
-        said: how far the run is and what it has learnt, in sentences.
-        history: what was logged.
-        images: held-out images that figures are of.
+        title, said: its heading, and sentences on how far the run is and what it has learnt.
+        history, images: what was logged, and the number of held-out images.
         borrowed: whether a restored patch takes its mean and variance from the original.
         contrast: of the features, at the start and now.
         energies: corruption → energies of clean and of corrupted held-out images, and their AUROC.
         chains: of a few held-out images, titled by corruption; and their files.
         neighbours: a held-out image and those with the nearest features, in that order.
-        skipped: files that could not be read.
-        facts, settings: of the run; its config, as text.
+        skipped, facts, settings: unreadable files, facts by name, the config as text.
     """
     return render(
         'report.html',

@@ -38,13 +38,11 @@ def verdict(
     """Sentences: the cost, what was gained and against what, and whether to use the backbone.
 
     Args:
-        updates: of the weights.
-        seconds: that the run took.
-        hours: that it was given, if it was.
+        updates, seconds, hours: weight updates, the time taken, and the time asked for, if any.
         gain: PSNR of restored minus PSNR of corrupted held-out images, in dB.
         images: held-out images.
         features: contrast at the start and now, see :func:`contrast`.
-        knn: accuracies of nearest neighbours, 0..1, in the order of validation.
+        knn: accuracies of nearest neighbours, 0..1, of all validations.
     """
     asked = '' if hours is None else f' of {duration(hours * 3600)} asked for'
     said = [f'{updates:,} weight updates in {duration(seconds)}{asked}.']

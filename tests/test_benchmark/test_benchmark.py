@@ -30,6 +30,7 @@ from mmebm.benchmark.options import BenchmarkOptions
 from mmebm.benchmark.results import choose, draw_results, result_table, summarised
 from mmebm.benchmark.training import SecondsHook, Stage
 from mmebm.cli.main import main
+from mmebm.utils import UserError
 from tests.tools import exit_code, load_tool
 
 BACKBONES = 'vit-micro-p4', 'swin-micro-p2', 'convnext-micro-p2'
@@ -97,10 +98,8 @@ def trained(monkeypatch, tool_process):
     return files
 
 
-def test_every_method_of_the_folder_is_offered():
-    methods = METHODS['vit-micro-p4']
-    assert {'mae', 'ae-denoising', 'ae-sorting', 'energy-mixed', 'energy-sorting'} < set(methods)
-    assert not {'scratch', 'finetune', 'linear'} & set(methods)
+def test_methods_are_names_and_files():
+    assert not {'scratch', 'finetune', 'linear', 'beit'} & set(METHODS['vit-micro-p4'])
     assert 'simmim' in METHODS['swin-micro-p2']
     found, finetuning = find_configs(options('.', methods=['scratch', 'a/b.py'], backbone='c.py'))
     assert {k: str(v) for k, v in found.items()} == {'scratch': 'None', 'b': 'a/b.py'}
@@ -265,8 +264,6 @@ def test_the_first_protocol_chooses_the_learning_rate_of_pretraining():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--epochs', '0'], 'epochs must be an integer ≥ 1, got 0'),
-        (['--lrs', '0'], 'lrs must be a finite number > 0, got 0.0'),
         (['--labels-per-class', '37'], 'dark has only 36 images that are not for validation'),
         (['--methods', 'simclr'], 'vit-micro-p4 has no method simclr'),
         (['--methods', 'mae', '--backbone', 'swin-micro-p2'], 'swin-micro-p2 has no method mae'),
@@ -276,22 +273,15 @@ def test_the_first_protocol_chooses_the_learning_rate_of_pretraining():
 def test_mistakes_are_one_line_and_exit_with_2(arguments, message, images, tmp_path, capsys):
     argv = ['benchmark', str(images), '--out', str(tmp_path / 'out'), *arguments]
     assert exit_code(main, argv) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert message in lines[0]
-
-
-def picture(path, size=32):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', (size, size)).save(path)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
 
 
 def test_what_the_folders_must_hold(images, tmp_path):
-    with pytest.raises(FileNotFoundError, match='does not exist'):
-        Benchmark(options(tmp_path, tmp_path / 'out'))
     for part, names in (('train', 'ab'), ('test', 'ac')):
         for name in names:
-            picture(tmp_path / part / name / '0.png', size=224)
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new('RGB', (224, 224)).save(tmp_path / part / name / '0.png')
     with pytest.raises(ValueError, match='need the same classes'):
         Benchmark(options(tmp_path, tmp_path / 'out'))
     (tmp_path / 'test/c').rename(tmp_path / 'test/b')
@@ -407,8 +397,8 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert 'holds a run with another randomness: choose another out' in capsys.readouterr().err
 
 
-DIVERGED = 2, 'FloatingPointError: Not finite at iteration 3 (epoch 1): loss=nan.'
-NO_MEMORY = 1, "RuntimeError: DefaultCPUAllocator: can't allocate memory"
+DIVERGED = 2, 'First line\ntrain.py: error: Not finite at iteration 3\n'
+NO_MEMORY = 1, 'RuntimeError: no memory'
 
 
 @pytest.fixture
@@ -451,18 +441,15 @@ def test_what_fails_is_reported_and_the_others_go_on(images, tmp_path, outcomes)
     table = Benchmark(asked).run(said.append)
     failed = [r for r in read(tmp_path / 'out') if r['failed'] and not r['layer']]
     assert all(r['accuracy'] == 'nan' for r in failed)
-    found = [(r['method'], r['split'], r['protocol'], r['failed'].split(', see ')) for r in failed]
-    assert found == [
-        ('ae-denoising', 'val', 'pretraining',
-         ['out of memory', 'ae-denoising/seed0/pretraining_2e_lr0.001/output.txt']),
-        ('ae-denoising', 'val', 'pretraining',
-         ['out of memory', 'ae-denoising/seed0/pretraining_2e_lr0.003/output.txt']),
-        ('mae', 'val', 'finetune',
-         ['diverged', 'mae/seed0/pretraining_2e_lr0.001_finetune_2e_lr0.003_decay1/output.txt']),
-        ('mae', 'val', 'pretraining',
-         ['diverged', 'mae/seed0/pretraining_2e_lr0.003/output.txt']),
+    first = 'mae/seed0/pretraining_2e_lr0.001'
+    diverged, memory = 'Not finite at iteration 3, see ', 'RuntimeError: no memory, see '
+    assert [(r['method'], r['split'], r['protocol'], r['failed']) for r in failed] == [
+        ('ae-denoising', 'val', 'pretraining', f'{memory}ae-denoising{first[3:]}/output.txt'),
+        ('ae-denoising', 'val', 'pretraining', f'{memory}ae-denoising{first[3:-1]}3/output.txt'),
+        ('mae', 'val', 'finetune', f'{diverged}{first}_finetune_2e_lr0.003_decay1/output.txt'),
+        ('mae', 'val', 'pretraining', f'{diverged}{first[:-1]}3/output.txt'),
         ('mae', 'test', 'pretraining',
-         ['killed, probably out of memory', 'mae/seed1/pretraining_2e_lr0.001/output.txt']),
+         'killed, probably out of memory, see mae/seed1/pretraining_2e_lr0.001/output.txt'),
     ]  # fmt: skip
     assert table.splitlines()[2:4] == [
         '| mae | 2 | 1 | 0 | 50.0 | 30.0 | 20.0 |',
@@ -484,24 +471,11 @@ def test_what_fails_is_reported_and_the_others_go_on(images, tmp_path, outcomes)
     assert '| mae | 2 | 2 | 0 | 50.0 ± 0.0 |' in again
 
 
-def test_nothing_is_left_of_a_comparison(images, tmp_path, outcomes, capsys):
-    outcomes['mae'] = DIVERGED
-    arguments = ['benchmark', str(images), '--out', str(tmp_path / 'out'), '--methods', 'mae']
-    assert exit_code(main, arguments) == 2
-    error = capsys.readouterr().err
-    assert error.count('\n') == 1
-    assert 'no method could be tested. mae, seed 0, pretraining: diverged, see mae/seed0/' in error
-    assert len(outcomes['began']) == 2
-
-
-@pytest.mark.parametrize(
-    ('code', 'output'),
-    [(143, ''), (-1, ''), (2, 'error: x.pth: No space left on device; 3.2 MB are needed')],
-)
-def test_an_interrupted_run_is_none_that_failed(code, output, images, tmp_path, outcomes):
-    outcomes['scratch'] = code, output
+@pytest.mark.parametrize('code', [143, -1])
+def test_an_interrupted_run_is_none_that_failed(code, images, tmp_path, outcomes):
+    outcomes['scratch'] = code, ''
     benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
-    with pytest.raises(RuntimeError, match=r'was interrupted, see .*output\.txt'):
+    with pytest.raises(UserError, match=r'was interrupted, see .*output\.txt'):
         benchmark.run()
     assert len(outcomes['began']) == 1
     assert not list(tmp_path.rglob('failed.txt'))
