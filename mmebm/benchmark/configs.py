@@ -61,6 +61,8 @@ def stage_config(
     """
     config = copy.deepcopy(read_config(path))
     model, loader, hooks = config.model, config.train_dataloader, config.default_hooks
+    if 'data_preprocessor' in config:  # as MMPretrain's configs have it
+        model.setdefault('data_preprocessor', config.data_preprocessor)
     data = dict(type='ImageFolder', data_root=str(Path(options.data_root).resolve()))
     data.update(data_prefix='train', with_label=classes > 0, ann_file=str(images))
     loader.dataset = dict(data, pipeline=loader.dataset.pipeline)

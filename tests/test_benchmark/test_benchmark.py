@@ -7,16 +7,18 @@ import re
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from math import nan
+from pathlib import Path
 from types import SimpleNamespace
 
+import mmpretrain
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
-from mmpretrain.registry import MODELS
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 from torch import nn
 
@@ -177,6 +179,22 @@ def test_pretraining_is_on_equal_terms(images, lists):
             assert loader.dataset.pipeline[:3] == first.dataset.pipeline[:3]
             assert loader.dataset.ann_file == str(lists['unlabelled'])
             assert config.val_dataloader is None
+
+
+def test_mmpretrains_own_configs(images, lists):
+    """A pretraining and a finetuning config as MMPretrain ships them."""
+    init_default_scope('mmpretrain')
+    folder = Path(mmpretrain.__file__).parent / '.mim/configs'
+    asked = options(images)
+    path = folder / 'simsiam/simsiam_resnet50_8xb32-coslr-100e_in1k.py'
+    simsiam = stage_config(path, asked, 3, lists['unlabelled'], lr=0.02)
+    sample = DATASETS.build(simsiam.train_dataloader.dataset)[0]
+    assert [view.shape for view in sample['inputs']] == [(3, 224, 224)] * 2
+    assert simsiam.optim_wrapper.optimizer.lr == 0.02
+    path = folder / 'resnet/resnet18_8xb32_in1k.py'
+    model = classifier(stage_config(path, asked, 3, lists['labelled'], 2))
+    assert model.head.num_classes == 2
+    assert model.data_preprocessor.mean is not None
 
 
 @pytest.mark.parametrize('warm_up', [0, 1, 2, 5])
