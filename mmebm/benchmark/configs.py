@@ -97,7 +97,8 @@ def stage_config(
 
 def set_length(config: Config, epochs: int, iterations: int) -> None:
     """Train for ``epochs`` of ``iterations``: warm-up as the config, a fifth at most; cosine."""
-    old = {s.type: s for s in config.get('param_scheduler') or []}
+    old = config.get('param_scheduler') or []
+    old = {s.type: s for s in (old if isinstance(old, list) else [old])}
     warm_up = min(old.get('LinearLR', {}).get('end', 0), max(1, epochs // 5)) * iterations
     warm_up = warm_up if epochs > 1 else warm_up // 5
     total, eta_min = epochs * iterations, old.get('CosineAnnealingLR', {}).get('eta_min', 0)

@@ -86,16 +86,16 @@ class ReportHook(Hook):
             checkpoint['meta'] |= {_SECONDS: seconds, _CONTRAST: self._start}
 
     def before_train(self, runner: Runner) -> None:
-        self._begin = time.perf_counter()
-        self._resumed_at = runner.iter
+        self._begin, self._resumed_at = time.perf_counter(), runner.iter
+        self._settings = runner.cfg.pretty_text  # slow
         if not self._resumed_at:  # load_from is no start of this run
             self._loaded_seconds = self.seconds_before
             model = _unwrapped(runner.model)
-            if runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor):
+            judged = runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor)
+            if judged and is_main_process():
                 model.eval()
                 self._start = contrast(self._look(runner)[1])
                 model.train()
-        self._settings = runner.cfg.pretty_text if is_main_process() else ''
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._energies = []
