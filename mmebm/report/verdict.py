@@ -21,9 +21,11 @@ def contrast(features: Tensor) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Such as ``7.6 minutes`` or ``2.3 hours``."""
-    value, unit = (seconds / 60, 'minute') if seconds < 3600 else (seconds / 3600, 'hour')
-    return f'{value:.3g} {unit}{"s" * (f"{value:.3g}" != "1")}'
+    """Such as ``52 seconds``, ``7.6 minutes`` or ``2.3 hours``."""
+    if seconds < 100:
+        return f'{seconds:.0f} seconds'
+    value, unit = (seconds / 60, 'minutes') if seconds < 5400 else (seconds / 3600, 'hours')
+    return f'{value:.1f} {unit}'
 
 
 def verdict(

@@ -37,6 +37,6 @@ def test_whether_to_use_a_backbone(figures, end):
 
 
 def test_durations():
-    assert [duration(s) for s in (60, 453.6, 3600, 8280)] == [
-        '1 minute', '7.56 minutes', '1 hour', '2.3 hours'
+    assert [duration(s) for s in (51.7, 453.6, 3600, 8280)] == [
+        '52 seconds', '7.6 minutes', '60.0 minutes', '2.3 hours'
     ]  # fmt: skip
