@@ -69,7 +69,7 @@ def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
     package = tmp_path / 'lib/mmebm'
     assert (package / '.mim/tools/train.py').read_bytes() == (ROOT / 'tools/train.py').read_bytes()
     assert (package / '.mim/tools/test.py').is_file()
-    assert (package / 'visualization/templates/page.html').is_file()
+    assert (package / 'report/templates/page.html').is_file()
     assert not list(package.rglob('__pycache__'))
 
     monkeypatch.setattr('mmebm.utils.shipped_files.PACKAGE', package)

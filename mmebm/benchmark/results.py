@@ -84,5 +84,6 @@ def draw_results(results: Results, compute: str) -> 'Figure':
             elif y:  # from scratch
                 axes.axhline(y[0], color='C7', linestyle=':', label=method)
         axes.set_xlim(left=0)
-    figure.axes[-1].legend(fontsize='small', frameon=False)
+    shown = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(*shown, loc='outside right upper', fontsize='small', frameon=False)
     return figure
