@@ -17,7 +17,7 @@ from ..utils.whole_files import WholeFilesBackend
 from .configs import SCRATCH, find_configs, stage_config, write_start
 from .measuring import accuracy, frozen_accuracy, write_split
 from .options import BenchmarkOptions
-from .results import LAST_LAYER, choose, draw_results, failure, result_table, summarised
+from .results import CONTRAST, LAST_LAYER, choose, draw_results, failure, result_table, summarised
 from .training import Stage, train
 
 
@@ -109,6 +109,7 @@ class Benchmark:
         for values in grid if 'finetune' in self.options.protocols else []:
             yield self.finetune(start, *values, split)
         protocols = [p for p in ('probe', 'knn') if p in self.options.protocols]
+        protocols += [CONTRAST] if protocols else []
         if protocols:
             found = remembered(
                 start.folder.with_name(f'{start.folder.name}_frozen_{split}.json'),
@@ -135,8 +136,9 @@ class Benchmark:
             for row in (rows := list(self.trial(method, seed, epochs, lr, grid, 'test'))):
                 if not row['layer'] or (row['protocol'], row['layer']) in layers:
                     yield row
-            probes = [row for row in rows if row['protocol'] == 'probe']
-            yield from (dict(row, protocol=LAST_LAYER) for row in probes[-1:])
+            for protocol, name in (('probe', LAST_LAYER), (CONTRAST, CONTRAST)):
+                found = [row for row in rows if row['protocol'] == protocol]
+                yield from (dict(row, protocol=name) for row in found[-1:])
 
     def pretrain(self, method: str, seed: int, epochs: int, lr: float | str) -> Stage:
         """Train a config from the initial weights of this seed; scratch is these weights."""

@@ -19,6 +19,7 @@ from ..backbones.weights import load_backbone
 from ..datasets import ImageFolder
 from ..evaluation.knn import knn_predict
 from ..models.energy_head import pool_features
+from ..report.verdict import contrast
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.whole_files import WholeFilesBackend
 from .options import BenchmarkOptions
@@ -122,7 +123,7 @@ def frozen_accuracy(
     """Accuracies in % of a linear ``probe`` and of nearest neighbours, ``knn``, after every layer.
 
     The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1). NaN
-    where features are not finite.
+    where features are not finite. And their :func:`contrast <mmebm.report.verdict.contrast>`.
     """
     # when used: slow to import
     from sklearn.linear_model import LogisticRegression
@@ -135,11 +136,12 @@ def frozen_accuracy(
     load_backbone(model.backbone, checkpoint)
     features, targets = layer_features(model, config, 'labelled', files)
     queries, truth = layer_features(model, config, split, files)
-    result = dict(probe=[math.nan] * len(features), knn=[math.nan] * len(features))
+    result = {name: [math.nan] * len(features) for name in ('probe', 'knn', 'contrast')}
     for n, (x, q) in enumerate(zip(features, queries, strict=True)):
         if x.isfinite().all() and q.isfinite().all():
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
             probe.fit(x.numpy(), targets.numpy())
+            result['contrast'][n] = contrast(q)
             result['probe'][n] = 100 * probe.score(q.numpy(), truth.numpy())
             predicted = knn_predict(x, targets, q, k=min(NEIGHBOURS, len(x)))
             result['knn'][n] = 100 * (predicted == truth).double().mean().item()

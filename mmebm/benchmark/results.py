@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAST_LAYER = 'probe-last'  # the probe of the last layer, not of the best one
-PROTOCOLS = 'finetune', 'probe', LAST_LAYER, 'knn'  # in the order of columns
+CONTRAST = 'contrast'  # of the last layer's features; no accuracy
+PROTOCOLS = 'finetune', 'probe', LAST_LAYER, 'knn', CONTRAST  # in the order of columns
 # (method, epochs of pretraining) → protocol → accuracies in %, one per seed; 'hours' of pretraining
 Results = dict[tuple[str, int], dict[str, list[float]]]
 
@@ -51,15 +52,16 @@ def standard_error(values: Sequence[float]) -> float:
 def result_table(results: Results, compute: str) -> list[list[str]]:
     """Lines of cells for :func:`mmebm.utils.tables.markdown_table`: means ± standard errors."""
 
-    def cell(values: Sequence[float]) -> str:
-        error = f' ± {standard_error(values):.1f}' if len(values) > 1 else ''
-        return f'{mean(values):.1f}{error}' if values else ''
+    def cell(protocol: str, values: Sequence[float]) -> str:
+        digits = 2 if protocol == CONTRAST else 1
+        error = f' ± {standard_error(values):.{digits}f}' if len(values) > 1 else ''
+        return f'{mean(values):.{digits}f}{error}' if values else ''
 
     shown = [p for p in PROTOCOLS if any(p in found for found in results.values())]
     lines = [['method', 'epochs', 'seeds', compute, *shown], ['---', *['---:'] * (3 + len(shown))]]
     for (method, epochs), found in results.items():
         seeds = max(len(found[p]) for p in shown)
-        cells = [cell(found[p]) for p in shown]
+        cells = [cell(p, found[p]) for p in shown]
         lines.append([method, str(epochs), str(seeds), f'{mean(found["hours"]):.3g}', *cells])
     return lines
 

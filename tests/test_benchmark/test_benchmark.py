@@ -334,7 +334,8 @@ def test_probes_of_random_weights(finetuning, lists, tmp_path):
     config.model.head.in_channels = 12
     write_start(config, 0, tmp_path / 'start.pth')
     found = frozen_accuracy(config, tmp_path / 'start.pth', 'test', lists)
-    assert found == dict(probe=[100.0, 100.0], knn=[100.0, 100.0])
+    assert found['probe'] == found['knn'] == [100.0, 100.0]
+    assert all(0 < x < 2 for x in found['contrast'])
     start = torch.load(tmp_path / 'start.pth')
     start['state_dict']['backbone.layers.1.ln1.weight'] *= nan
     torch.save(start, tmp_path / 'start.pth')
@@ -368,14 +369,14 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     assert len(trained) == 2 * 2
     rows = read(tmp_path)
     found = [(r['split'], r['protocol'], r['pretraining_epochs'], r['layer']) for r in rows]
-    layers = [('probe', '1'), ('probe', '2'), ('knn', '1'), ('knn', '2')]
+    layers = [(p, layer) for p in ('probe', 'knn', 'contrast') for layer in '12']
     assert [f[:2] + f[3:] for f in found if f[2] == '2' and f[0] == 'val'] == [
         ('val', *layer) for layer in layers
     ]
     assert [f[1:3] for f in found if f[0] == 'test'] == [
         (protocol, epochs)
         for epochs in '12'
-        for protocol in ('finetune', 'probe', 'knn', 'probe-last')
+        for protocol in ('finetune', 'probe', 'knn', 'probe-last', 'contrast')
     ]
     assert all(0 <= float(r['accuracy']) <= 100 for r in rows)
     assert {r['accuracy'] for r in rows if r['protocol'] == 'probe'} == {'100.0'}
@@ -436,7 +437,7 @@ def outcomes(monkeypatch):
 
     monkeypatch.setattr(training, 'run_training', run)
     monkeypatch.setattr(comparison, 'accuracy', lambda *a: 50.0)
-    layers = dict(probe=[30.0, nan], knn=[20.0, nan])
+    layers = dict(probe=[30.0, nan], knn=[20.0, nan], contrast=[0.4, nan])
     monkeypatch.setattr(comparison, 'frozen_accuracy', lambda *a: layers)
     outcomes['began'] = began
     return outcomes
