@@ -106,6 +106,9 @@ class ImageFolder(CustomDataset):
     def _find_samples(self) -> list:
         if not isinstance(get_file_backend(self.img_prefix, enable_singleton=True), LocalBackend):
             return super()._find_samples()
+        if not os.path.isdir(self.img_prefix):
+            options = f'data_root={self.data_root!r}, data_prefix={self.data_prefix!r}'
+            raise FileNotFoundError(f'{os.path.abspath(self.img_prefix)} does not exist: {options}')
         names, notes = search(self.img_prefix, self.extensions)
         for note in notes:
             print_log(f'{self.img_prefix}: {note}', logger='current', level=logging.WARNING)
