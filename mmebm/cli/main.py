@@ -4,6 +4,7 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:  # told by the sub-command, which knows its options
         args.parser.error(f'unrecognized arguments: {" ".join(unknown)}')

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,12 @@ IMAGE_EXTENSIONS = (
 _OTHERS = dict.fromkeys(('.heic', '.heif'), 'pip install pillow-heif') | dict.fromkeys(
     ('.cr2', '.cr3', '.nef', '.arw', '.dng', '.orf', '.rw2', '.raf', '.jxl', '.psd', '.svg'),
     'convert to JPEG, PNG or TIFF',
+)
+# What `mmebm restore` writes beside or below the images is none of them.
+_RESTORED = re.compile(
+    rf'({"|".join(map(re.escape, IMAGE_EXTENSIONS))})'
+    r'\.(restored\.png|strip\.png|animation\.gif|animation\.webp)',
+    re.IGNORECASE,
 )
 _SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 
@@ -70,8 +77,8 @@ def walk(
 ) -> Iterator[str]:
     """Paths of all files below a local folder, relative to it, with ``/``.
 
-    Without hidden files and folders (``.name``, ``__MACOSX``); symbolic links are followed, but not
-    to one of the folders ``above``.
+    Without hidden files and folders (``.name``, ``__MACOSX``) and what ``mmebm restore`` wrote;
+    symbolic links are followed, but not to one of the folders ``above``.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -82,7 +89,7 @@ def walk(
                 continue
             if entry.is_dir():
                 yield from walk(entry.path, f'{prefix}{entry.name}/', above | {real})
-            elif entry.is_file():
+            elif entry.is_file() and not _RESTORED.search(entry.name):
                 yield prefix + entry.name
 
 
