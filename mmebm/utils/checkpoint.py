@@ -16,9 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from filelock import FileLock  # torch depends on it
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
@@ -85,7 +87,7 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         ValueError: the newest would run code. Nothing is taken in its place.
     """
     pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
-    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
+    last = (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
@@ -105,13 +107,29 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
 
 
 def register_safe_loader() -> None:
-    """Make MMEngine load local files with :func:`load_checkpoint_safely` in this process."""
+    """Make MMEngine load files and URLs with :func:`load_checkpoint_safely` in this process."""
     CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(('http://', 'https://'), load_from_url, force=True)
 
 
 # MMEngine derives the backend's name in its log line from this function's name
 def load_from_local(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
     return load_checkpoint_safely(filename, map_location)
+
+
+def load_from_url(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
+    """Load a file that is downloaded once per machine, into torch's cache."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):  # only the first of several processes downloads
+        if not path.is_file():
+            try:
+                torch.hub.download_url_to_file(filename, str(path))
+            except (OSError, RuntimeError) as error:
+                raise ValueError(
+                    f'{filename} cannot be downloaded ({error}): name a file in its place'
+                ) from error
+    return load_checkpoint_safely(path, map_location)
 
 
 def _explained(path: Path, error: Exception) -> ValueError:

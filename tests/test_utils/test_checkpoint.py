@@ -15,6 +15,7 @@ from mmebm.utils.checkpoint import (
     DamagedCheckpointError,
     load_checkpoint_safely,
     load_from_local,
+    load_from_url,
     newest_sound_checkpoint,
     register_safe_loader,
 )
@@ -132,6 +133,23 @@ def test_other_files(tmp_path, data):
         load_checkpoint_safely(tmp_path / 'tensor.pth')
     with pytest.raises(FileNotFoundError, match=r'gone\.pth does not exist'):
         load_checkpoint_safely(tmp_path / 'gone.pth')
+
+
+def test_a_url_is_downloaded_once_and_loaded_safely(tmp_path, pwned, monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'hub'))
+    register_safe_loader()
+    assert CheckpointLoader._get_checkpoint_loader('https://x/y.pth') is load_from_url
+    for name, content in (('good', dict(a=1)), ('bad', dict(a=Payload(pwned)))):
+        torch.save(content, tmp_path / f'{name}.pth')
+    for _ in range(2):
+        assert load_from_url(f'file://{tmp_path}/good.pth', None) == dict(a=1)
+        (tmp_path / 'good.pth').unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r'bad\.pth is refused'):
+        load_from_url(f'file://{tmp_path}/bad.pth', None)
+    with pytest.raises(ValueError, match=r'gone\.pth cannot be downloaded'):
+        load_from_url(f'file://{tmp_path}/gone.pth', None)
+    assert not pwned.exists()
 
 
 def test_a_zip_file_that_unpacks_to_more_than_itself_is_refused(tmp_path):
