@@ -15,12 +15,14 @@ class Fit(NamedTuple):
         missing: names of the network's tensors that are not in the file.
         unused: names of the file's tensors that are not in the network.
         unfit: a sentence for each tensor that both have, with different shapes.
+        resized: names of tensors that were given the network's shape.
     """
 
     total: int
     missing: Sequence[str] = ()
     unused: Sequence[str] = ()
     unfit: Sequence[str] = ()
+    resized: Sequence[str] = ()
 
     @property
     def share(self) -> float:
@@ -34,6 +36,7 @@ class Fit(NamedTuple):
             'missing in the file': self.missing,
             'not in the network': self.unused,
             'do not fit': self.unfit,
+            'resized': self.resized,
         }
         return '; '.join(f'{len(n)} {what}: {shortened(n)}' for what, n in found.items() if n)
 
