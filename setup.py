@@ -52,7 +52,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=['mmebm', 'mmebm.*']),
-    package_data={'mmebm': ['visualization/templates/*']},
+    package_data={'mmebm': ['report/templates/*', 'restorer/network/*']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime.txt'),
     extras_require={

@@ -7,10 +7,11 @@ How the data flow, one stage per folder:
 3. ``models``         the energy ``E(x)``, its descent, the loss along it (equation 5)
 4. ``engine``         hooks and optimizer parts that MMEngine's runner calls
 5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
-6. ``visualization``  pictures of the descent, HTML reports
+6. ``report``         the page of a run
 7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``apis``           benchmark; restore, sort and score images; compare features
+8. ``restorer``       restore, sort and score images of any size
 9. ``pretraining``    a folder of images becomes a backbone, in one call
+10. ``benchmark``      configs × seeds → one table
 
 Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
 (changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
@@ -33,7 +34,6 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .apis import RestorationInferencer, SortingInferencer
 from .backbones import GroupNormBackbone, load_backbone
 from .corruptions import (
     BaseCorruption,
@@ -50,16 +50,14 @@ from .corruptions import (
     SuperResolution,
 )
 from .datasets import ImageFolder, RoundSampler
-from .engine import (
+from .engine import LayerDecayOptimWrapperConstructor, MixedPrecisionOptimWrapper
+from .engine.hooks import (
     BoundedHistoryHook,
     FiniteLossHook,
     GracefulStopHook,
-    LayerDecayOptimWrapperConstructor,
     MissedValidationHook,
-    MixedPrecisionOptimWrapper,
     NeighbourAccuracyHook,
     PretrainedBackboneHook,
-    ReportHook,
     ReproducibleEpochsHook,
     RestorationVisualizationHook,
     SinCosPositionEmbeddingHook,
@@ -81,6 +79,9 @@ from .models import (
     descent_step,
     energy_gradient,
 )
+from .models.chain import Chain
+from .report.hook import ReportHook
+from .restorer import Damage, Restorer
 from .version import __version__
 
 register_models()
@@ -98,7 +99,9 @@ __all__ = [
     'BaseCorruption',
     'Blur',
     'BoundedHistoryHook',
+    'Chain',
     'Colorization',
+    'Damage',
     'EnergyHead',
     'EnergyInpaintingAlgorithm',
     'EnergyMetric',
@@ -128,14 +131,13 @@ __all__ = [
     'ReproducibleEpochsHook',
     'RestorationAutoEncoder',
     'RestorationDataPreprocessor',
-    'RestorationInferencer',
     'RestorationMetric',
     'RestorationVisualizationHook',
+    'Restorer',
     'RoundSampler',
     'Shuffle',
     'SinCosPositionEmbeddingHook',
     'SortingAutoEncoder',
-    'SortingInferencer',
     'SortingMetric',
     'SuperResolution',
     'UnreadableImagesHook',

@@ -60,4 +60,3 @@ def tool_process(monkeypatch):
 
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
-    monkeypatch.setattr('mmebm.engine.runner.keep_freed_memory', lambda: None)

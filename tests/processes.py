@@ -8,7 +8,9 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-multiprocessing.set_forkserver_preload(['mmebm', 'mmengine.runner', 'tensorboard'])
+# the last three are imported by metrics and pictures, when they are first used
+PRELOADED = ['mmebm', 'mmengine.runner', 'tensorboard', 'torchmetrics', 'matplotlib.pyplot']
+multiprocessing.set_forkserver_preload([*PRELOADED, 'skimage.metrics'])
 CONTEXT = multiprocessing.get_context('forkserver')
 
 

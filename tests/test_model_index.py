@@ -10,8 +10,7 @@ import yaml
 from mmpretrain import get_model, list_models
 from mmpretrain.apis import ModelHub
 
-import mmebm
-from mmebm._model_index import find_model_index
+from mmebm.utils.shipped_files import shipped
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -74,16 +73,10 @@ def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
     assert not list(package.rglob('__pycache__'))
 
     monkeypatch.setattr('mmebm.utils.shipped_files.PACKAGE', package)
-    index = find_model_index()
+    index = shipped('model-index.yml')
     assert index == package / '.mim/model-index.yml'
     monkeypatch.setattr(ModelHub, '_models_dict', {})
     ModelHub.register_model_index(index, config_prefix=index.parent)
     paths = [Path(model.config) for model in ModelHub._models_dict.values()]
     assert sorted(path.relative_to(package / '.mim').as_posix() for path in paths) == CONFIGS
     assert all(path.is_file() for path in paths)
-
-
-def test_without_an_index_there_is_nothing_to_register(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmebm.utils.shipped_files.PACKAGE', tmp_path / 'mmebm')
-    assert find_model_index() is None
-    mmebm._model_index.register_models.__wrapped__()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmebm import RestorationInferencer, SortingInferencer, load_backbone
+from mmebm import Damage, Restorer, load_backbone
 
 DATA = Path(__file__).parent / 'data'
 
@@ -21,7 +21,7 @@ def images():
 
 
 def test_restoration(images):
-    restore = RestorationInferencer(DATA / 'restoration_0.1.pth', device='cpu')
+    restore = Restorer(DATA / 'restoration_0.1.pth', device='cpu')
     model = restore.model
     expected = torch.tensor([2.1109232902526855, 1.640662431716919])
     torch.testing.assert_close(model.energy(images).detach(), expected)
@@ -29,12 +29,12 @@ def test_restoration(images):
     moved = (model.restore(images)[-1] - images).norm().item()
     assert moved == pytest.approx(43.3969841003418, rel=1e-5)
     photograph = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    chain = restore(photograph)  # corrupted as its config says
-    assert chain.images.shape == (3, 16, 16, 3)
+    chain = restore(photograph, Damage(corruption='config'))
+    assert [image.shape for image in chain.images] == [(20, 24, 3)] * 3
 
 
 def test_sorting(images):
-    model = SortingInferencer(DATA / 'sorting_0.1.pth', device='cpu').model
+    model = Restorer(DATA / 'sorting_0.1.pth', device='cpu').model
     shuffled = model.true_embedding.flip(0).expand(2, -1, -1)
     expected = torch.tensor([1.3409357070922852, 1.2873727083206177])
     torch.testing.assert_close(model.energy(images, shuffled).detach(), expected)
@@ -43,7 +43,7 @@ def test_sorting(images):
 
 
 def test_the_backbone_fills_another_model(images):
-    model = RestorationInferencer(DATA / 'restoration_0.1.pth', device='cpu').model
+    model = Restorer(DATA / 'restoration_0.1.pth', device='cpu').model
     energies = model.energy(images)
     with torch.no_grad():
         for p in model.backbone.parameters():

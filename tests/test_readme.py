@@ -1,7 +1,7 @@
-"""The examples of the README run verbatim, and what the docs name exists."""
+"""The examples of the README and of docs/ run verbatim, and what they name exists."""
 
 import re
-from functools import partial
+import shlex
 from pathlib import Path
 
 import mmpretrain
@@ -13,18 +13,21 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from mmebm.cli.main import build_parser
+
 ROOT = Path(__file__).parent.parent
-README = (ROOT / 'README.md').read_text()
-PAGES = sorted(
-    [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')], key=lambda path: path.as_posix()
-)
-NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+PAGES = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')]
+NAMES = sorted(page.relative_to(ROOT).as_posix() for page in PAGES)
 
 
-def example(marker: str) -> str:
-    """The README's Python example that holds ``marker``."""
-    (code,) = (c for c in re.findall(r'```python\n(.*?)```', README, re.DOTALL) if marker in c)
-    return code
+def python_blocks(name: str) -> list[str]:
+    return re.findall(r'```python\n(.*?)```', (ROOT / name).read_text(), re.DOTALL)
+
+
+def commands(name: str) -> list[str]:
+    """The lines of a page's shell examples, continued lines joined."""
+    blocks = re.findall(r'```(?:bash)?\n(.*?)```', (ROOT / name).read_text(), re.DOTALL)
+    return [c for b in blocks for c in re.sub(r'\\\n\s*', ' ', b).splitlines()]
 
 
 @pytest.fixture
@@ -38,38 +41,15 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_pytorch_loop_trains_and_timm_loads_its_backbone(photos, monkeypatch):
-    create = partial(timm.create_model, depth=1, img_size=32)
-    monkeypatch.setattr(timm, 'create_model', create)
-    code = example('timm.create_model')
-    assert code.count('1, 14, 14') == 1
-    code = code.replace('1, 14, 14', '1, 2, 2')
-    torch.manual_seed(0)
-    names = dict(loader=[(torch.randn(2, 3, 32, 32), torch.zeros(2))] * 2)
-    exec(code, names)
-    model = names['model']
-    assert torch.isfinite(names['loss'])
-    assert model.head.fc.weight.abs().max() > 0  # it began at zero
-    # In the first iteration a head of zeros gives the step size no gradient.
-    assert model.step_size.item() != pytest.approx(1000, abs=0.1)
-    fresh = timm.create_model('vit_small_patch16_224', num_classes=0).eval()
-    fresh.load_state_dict(torch.load(photos / 'backbone.pth', weights_only=True))
-    images = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(fresh(images), model.backbone.eval()(images))
-
-
 def plain_pytorch() -> dict:
     """The names that the code of docs/plain_pytorch.md defines."""
-    page = (ROOT / 'docs/plain_pytorch.md').read_text()
     names = {}
-    for marker, code in re.findall(r'(<!-- not run -->\n)?```python\n(.*?)```', page, re.DOTALL):
-        compile(code, 'docs/plain_pytorch.md', 'exec')
-        if not marker:
-            exec(code, names)
+    for code in python_blocks('docs/plain_pytorch.md'):
+        exec(code, names)
     return names
 
 
-def test_the_loop_without_mmengine_trains():
+def test_the_loop_trains_and_timm_loads_its_backbone():
     names = plain_pytorch()
     torch.manual_seed(0)
     clean = torch.randn(2, 3, 32, 32)
@@ -80,8 +60,11 @@ def test_the_loop_without_mmengine_trains():
     model, optimizer = names['build'](img_size=32, depth=1)
     loss = names['train'](model, optimizer, [clean] * 3, device='cpu')
     assert torch.isfinite(loss)
-    assert model.head.fc.weight.abs().max() > 0
+    assert model.head.fc.weight.abs().max() > 0  # it began at zero
     assert model.step_size.item() != pytest.approx(1000, abs=0.1)
+    fresh = timm.create_model('vit_small_patch16_224', num_classes=0, img_size=32, depth=1)
+    fresh.load_state_dict(model.backbone.state_dict())
+    torch.testing.assert_close(fresh.eval()(clean), model.backbone.eval()(clean))
 
 
 def test_the_distributed_loop_trains(tmp_path):
@@ -100,7 +83,7 @@ def test_the_distributed_loop_trains(tmp_path):
 
 def test_the_config_trains(photos):
     bundled = Path(mmpretrain.__file__).parent / '.mim/configs/_base_'
-    code = example('_base_ =')
+    (code,) = (c for c in python_blocks('README.md') if '_base_ =' in c)
     assert code.count("'../_base_/") == 2
     path = photos / 'mine.py'
     path.write_text(code.replace("'../_base_/", f"'{bundled}/"))
@@ -119,13 +102,24 @@ def test_the_config_trains(photos):
     config.default_hooks.checkpoint = None
     runner = Runner.from_cfg(config)
     runner.train()
-    assert runner.iter == 2
     model = runner.model
     assert model.data_preprocessor._enable_normalize
     assert torch.isfinite(torch.cat([p.flatten() for p in model.parameters()])).all()
     assert model.head.fc.weight.abs().max() > 0
     # log α moves by its learning rate, ten times that of the network, in an update of AdamW
     assert abs(model.log_step_size.item() - np.log(1000)) > 5e-4
+
+
+def test_the_restorer_restores(photos):
+    (code,) = (c for c in python_blocks('docs/restore_and_score.md') if 'Restorer' in c)
+    checkpoint = ROOT / 'tests/data/restoration_0.1.pth'
+    code = code.replace('work_dirs/quickstart/epoch_10.pth', str(checkpoint))
+    names = {}
+    exec(code.replace('photo.jpg', 'data/photos/cats/0.png'), names)
+    chain = names['chain']
+    assert chain.images[-1].shape == (48, 40, 3)
+    assert len(chain.energies) == len(chain.images) == len(chain.psnr)
+    assert chain.heat.shape == (48, 40)
 
 
 def anchors(page: Path) -> set[str]:
@@ -154,26 +148,31 @@ def test_named_files_exist(name):
         assert (ROOT / path).exists(), path
 
 
+def test_every_file_of_the_docs_is_used():
+    text = ''.join(page.read_text() for page in PAGES)
+    for path in (ROOT / 'docs').rglob('*.*'):
+        assert path.suffix == '.py' or path.name in text, path
+
+
 @pytest.mark.parametrize('name', NAMES)
-def test_every_command_that_trains_names_its_work_dir(name):
-    text = (ROOT / name).read_text()
-    blocks = re.findall(r'```(?:bash)?\n(.*?)```', text, re.DOTALL)
-    commands = [c for b in blocks for c in re.sub(r'\\\n\s*', ' ', b).splitlines()]
-    for command in commands:
+def test_commands_take_the_options_that_are_shown(name):
+    for command in commands(name):
+        if re.match(r'mmebm [a-z]', command):
+            build_parser().parse_args(shlex.split(command, comments=True)[1:])
+        tool = re.search(r'python (tools/\S+\.py)(.*)', command)
+        if tool:
+            shared = [(ROOT / f'mmebm/cli/{m}.py').read_text() for m in ('launch', 'parser')]
+            source = (ROOT / tool[1]).read_text() + ''.join(shared)
+            for option in re.findall(r' (--[\w-]+)', tool[2].split(' #')[0]):
+                assert f"'{option}'" in source, (command, option)
         if re.search(r'tools/(dist_)?train\.(py|sh)|mim train', command):
             assert '--work-dir ' in command, command
 
 
-def test_rows_of_the_paper_share_a_folder_only_with_themselves():
-    """A folder of docs/paper.md belongs to one pair of configs, and a pair to one folder."""
+def test_every_config_of_the_paper_is_linked():
     page = (ROOT / 'docs/paper.md').read_text()
-    rows = re.findall(r'^\| [^|]+\| `(\w+/[\w\-]+)` \| ([^|]+) \| (\[[^|]+) \|', page, re.M)
-    assert len(rows) > 50
-    runs = dict.fromkeys(rows)
-    for part in (0, slice(1, 3)):
-        seen = [row[part] for row in runs]
-        assert len(set(seen)) == len(seen)
-    pretrained = {folder for folder, pretraining, _ in rows if pretraining.startswith('[')}
-    named = re.findall(r'\| from `([^`]+)`', page)
-    assert named
-    assert set(named) <= pretrained
+    linked = set(re.findall(r'\(\.\./(configs/[^)]+\.py)\)', page))
+    for family in ('masking', 'restoration', 'sorting', 'mixed', 'baselines', 'autoencoder'):
+        for path in (ROOT / 'configs' / family).glob('*.py'):
+            no_row = re.match('simmim_|mae_vit-small.*-100e|ae-gridded', path.name)
+            assert no_row or path.relative_to(ROOT).as_posix() in linked

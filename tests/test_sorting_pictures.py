@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 
+from mmebm.models.chain import draw_chains
 from mmebm.models.sorting_pictures import assign_positions, place_patches
-from mmebm.visualization import draw_chains, to_chains
 from tests.test_models.test_energy_sorting import build, images
 
 
@@ -34,7 +34,7 @@ def test_each_position_gets_one_patch_at_the_least_distance():
 def test_chains_show_the_shuffled_image_and_what_the_descent_makes_of_it():
     model, x = build(num_steps=2, step_size=50.0), images(2, torch.float32)
     samples = [DataSample(metainfo=dict(sample_idx=n)) for n in (3, 9)]
-    chains = to_chains(model, x, samples)
+    chains = model.validation_chains(x, samples)
     predicted = model.predict(x, samples)
     for chain, sample, image in zip(chains, predicted, model.to_pixels(x), strict=True):
         clean = image.permute(1, 2, 0).numpy()
@@ -56,7 +56,7 @@ def test_a_sorted_chain_says_so():
     """With a zero head and no shuffle, all patches are right at every step."""
     model = build(head_std=0.0)
     model.disorder = lambda x, noise: (x, torch.arange(16).expand(len(x), -1))
-    chain, _ = to_chains(model, images(2, torch.float32))
+    chain, _ = model.validation_chains(images(2, torch.float32))
     assert chain.accuracy.tolist() == [1, 1, 1]
     for picture in chain.images:
         assert np.array_equal(picture, chain.clean)

@@ -1,4 +1,4 @@
-"""Checkpoints of tiny restoration networks on 16² images, with their config inside."""
+"""Checkpoints of tiny networks on 16² images, with their config inside."""
 
 import torch
 from mmengine.config import Config
@@ -19,10 +19,11 @@ VIT = dict(
 CONVNEXT = dict(
     type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]), stem_patch_size=2
 )
+CORRUPTION = dict(type='GriddedMask', patch_size=4, ratio=0.5, fill=[10, 20, 30])
 
 
 def save_network(path, backbone=VIT, zero=True, to_rgb=True, **options) -> None:
-    """Write a checkpoint; its head is zero (the start of training) or random.
+    """Write a checkpoint that restores; its head is zero (the start of training) or random.
 
     Args:
         path: the file.
@@ -31,35 +32,30 @@ def save_network(path, backbone=VIT, zero=True, to_rgb=True, **options) -> None:
         to_rgb: of the data preprocessor.
         **options: of the algorithm.
     """
-    pack = dict(type='PackInputs')
-    corruption = dict(type='GriddedMask', patch_size=4, ratio=0.5, fill=[10, 20, 30])
-    config = Config(
-        dict(
-            model=dict(
-                type='EnergyRestorationAlgorithm',
-                backbone=backbone,
-                head=dict(type='EnergyHead', in_channels=16),
-                data_preprocessor=dict(
-                    type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=to_rgb
-                ),
-                **options,
-            ),
-            val_dataloader=dict(
-                dataset=dict(
-                    pipeline=[
-                        dict(type='LoadImageFromFile'),
-                        dict(type='ResizeEdge', scale=SIZE, edge='short'),
-                        dict(type='CenterCrop', crop_size=SIZE),
-                        dict(**corruption, seed=0),
-                        pack,
-                    ]
-                )
-            ),
-        )
-    )
+    model = dict(type='EnergyRestorationAlgorithm', backbone=backbone, **options)
+    _save(path, model, zero, to_rgb, [dict(**CORRUPTION, seed=0)])
+
+
+def save_sorting(path) -> None:
+    """Write a checkpoint that sorts, its head random."""
+    model = dict(type='EnergySortingAlgorithm', backbone=VIT, step_size=10.0, edge_widths=[1])
+    _save(path, model, zero=False, to_rgb=True, corruption=[])
+
+
+def _save(path, model: dict, zero: bool, to_rgb: bool, corruption: list[dict]) -> None:
+    preprocessor = dict(type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=to_rgb)
+    model |= dict(head=dict(type='EnergyHead', in_channels=16), data_preprocessor=preprocessor)
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=SIZE, edge='short'),
+        dict(type='CenterCrop', crop_size=SIZE),
+        *corruption,
+        dict(type='PackInputs'),
+    ]
+    config = Config(dict(model=model, val_dataloader=dict(dataset=dict(pipeline=pipeline))))
     torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    model.init_weights()
+    built = MODELS.build(config.model)
+    built.init_weights()
     if not zero:
-        torch.nn.init.normal_(model.head.fc.weight)
-    torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=model.state_dict()), path)
+        torch.nn.init.normal_(built.head.fc.weight)
+    torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=built.state_dict()), path)

@@ -7,18 +7,10 @@ import argparse
 from collections.abc import Sequence
 
 # importing mmebm registers its parts, even for a config without custom_imports
-from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import one_line_errors
-from mmebm.cli.launch import (
-    add_common_arguments,
-    build_runner,
-    check_checkpoint,
-    check_work_dir,
-    close_process_group,
-    load_config,
-)
+from mmebm.cli.launch import add_common_arguments, load_config
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.run_check import check_weights
+from mmebm.engine.runner import check_weights, close_process_group, runner_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f'{args.config} has no test set: set test_dataloader, test_cfg and test_evaluator '
                 '(for example to those of validation)'
             )
-        check_checkpoint(cfg)
-        check_config(cfg)
-        check_work_dir(cfg)
-        runner = build_runner(cfg, args.local_rank)
+        runner = runner_of(cfg)
         check_weights(runner, cfg, whole=True)
         runner.test()
         close_process_group()

@@ -13,20 +13,11 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 # importing mmebm registers its parts, even for a config without custom_imports
-from mmebm.cli.config_check import check_config
 from mmebm.cli.errors import one_line_errors
-from mmebm.cli.launch import (
-    add_common_arguments,
-    build_runner,
-    check_checkpoint,
-    check_tokenizer,
-    check_work_dir,
-    close_process_group,
-    load_config,
-)
+from mmebm.cli.launch import add_common_arguments, check_tokenizer, load_config
 from mmebm.cli.parser import OneLineParser
-from mmebm.cli.run_check import check_batches, check_weights
 from mmebm.engine.hooks import check_pretrained_backbone
+from mmebm.engine.runner import check_batches, check_weights, close_process_group, runner_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,6 +48,8 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ValueError: the config lacks what an argument needs.
     """
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} has nothing to train on: set train_dataloader')
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -84,17 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors(parser.prog, '--resume goes on after the last checkpoint'):
         cfg = load_config(args)
         merge_arguments(cfg, args)
-        if cfg.get('train_dataloader') is None:
-            raise ValueError(
-                f'{args.config} has nothing to train on: set train_dataloader, train_cfg and '
-                'optim_wrapper'
-            )
-        check_checkpoint(cfg)
-        check_config(cfg)
         check_pretrained_backbone(cfg)
-        check_work_dir(cfg)
         check_tokenizer(cfg)
-        runner = build_runner(cfg, args.local_rank)
+        runner = runner_of(cfg)
         check_weights(runner, cfg, whole=False)
         check_batches(runner)
         runner.train()

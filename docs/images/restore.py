@@ -9,14 +9,15 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from mmebm.apis import Damage, Picture, WholeImageRestorer, restore_image, to_bytes
 from mmebm.corruptions.masking import grid_mask
+from mmebm.models.chain import to_uint8
+from mmebm.restorer import Damage, Restorer
 
 GAP = 6
 
 
 def main(checkpoint: str, output: str) -> None:
-    restorer = WholeImageRestorer(checkpoint)
+    restorer = Restorer(checkpoint)
     photograph = Image.fromarray(skimage.data.chelsea()).resize((450, 300), Image.LANCZOS)
     pixels = np.asarray(photograph)[..., ::-1].copy()  # BGR
     mask = grid_mask(*pixels.shape[:2], 6, 0.3, np.random.default_rng(0))
@@ -31,11 +32,10 @@ def main(checkpoint: str, output: str) -> None:
     height, width = 300, 450
     sheet = Image.new('RGB', (2 * (width + GAP) - GAP, 4 * (height + GAP) - GAP), 'white')
     for row, (image, damage) in enumerate(cases):
-        restoration = restore_image(restorer, Picture(image), damage)
-        for column, change in enumerate((0.0, restoration.difference)):
-            shown = to_bytes(restoration.start.pixels, change)[..., ::-1].copy()
-            shown = Image.fromarray(shown).resize((width, height))
-            sheet.paste(shown, (column * (width + GAP), row * (height + GAP)))
+        images = restorer(image, damage).images
+        for column, shown in enumerate((images[0], images[-1])):
+            picture = Image.fromarray(to_uint8(shown)).resize((width, height))
+            sheet.paste(picture, (column * (width + GAP), row * (height + GAP)))
     sheet.save(output, quality=85)
 
 

@@ -3,25 +3,17 @@
 ``attention``, ``second_derivative``    a second derivative where PyTorch has none
 ``gradient_collection``                 many partial losses, one ``backward``
 ``compiling``, ``onednn_linear``        speed
-``activation_checkpointing``            memory
 """
 
-from .activation_checkpointing import checkpoint_activations
 from .compiling import CompiledDifferentiation, why_not_compiled
 from .gradient_collection import GradientCollector, differentiate
-from .second_derivative import (
-    check_graph_of_gradient,
-    replaced_functions,
-    twice_differentiable,
-)
+from .second_derivative import check_graph_of_gradient, twice_differentiable
 
 __all__ = [
     'CompiledDifferentiation',
     'GradientCollector',
     'check_graph_of_gradient',
-    'checkpoint_activations',
     'differentiate',
-    'replaced_functions',
     'twice_differentiable',
     'why_not_compiled',
 ]

@@ -13,23 +13,22 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # B batch, H heads, L queries, S keys, D channels of a head. In formulas: Q, K, V, O the rows of one
 # head, s the scale, P = softmax(s Q Kᵀ), O = P V, and G = ∂/∂O.
-
-_FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # Elements of the L × S matrices that are computed at once: few enough for the caches of a CPU,
 # enough to outweigh the overhead; 256 MB on a GPU, enough to keep it busy.
 _CHUNK = {'cpu': 2**19, 'other': 2**26}
 
-# P is kept where its rows are no longer than this many rows of q: those of q, k, v and o.
+# P is kept where its rows take no more bytes than this many rows of q: those of q, k, v and o.
 _KEEP = 4
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """``softmax(scale · q kᵀ) v``, differentiable twice.
+
+    In half precision the softmax, and what it is computed from, is float32, as in fused kernels.
 
     Args:
         q: ``(..., L, D)``, floating point.
@@ -44,7 +43,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Te
         images = [x.reshape((1,) * (4 - x.dim()) + x.shape).flatten(0, -4) for x in (q, k, v)]
         return attention(*images, scale).reshape(q.shape)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    keep = k.shape[-2] <= _KEEP * q.shape[-1]
+    keep = k.shape[-2] * _wide(q).itemsize <= _KEEP * q.shape[-1] * q.dtype.itemsize
     return _forward(q, k, v, scale, keep, torch.compiler.is_compiling())[0]
 
 
@@ -58,20 +57,18 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     o, p = _empty_results(q, k, v, keep)
     if keep:
-        _in_chunks(_softmax_and_output, (q, k, v), scale, (o, p), k.shape[-2], compiled)
+        _in_chunks(_output_and_softmax, (q, k, v), scale, (o, p), compiled)
     else:
-        with sdpa_kernel(_FUSED):
-            o.copy_(F.scaled_dot_product_attention(q, k, v, scale=scale))
+        o.copy_(F.scaled_dot_product_attention(q, k, v, scale=scale))
     return o, p
 
 
 @torch.library.custom_op('mmebm::attention_backward', mutates_args=())
 def _backward(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float, compiled: bool
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, scale: float, compiled: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, k, v)))
-    tensors = (g, q, k, v, o, p)
-    _in_chunks(first_derivative, tensors, scale, results, k.shape[-2], compiled)
+    _in_chunks(_first_derivative, (g, q, k, v, p), scale, results, compiled)
     return results
 
 
@@ -84,123 +81,97 @@ def _double_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    o: Tensor,
     p: Tensor,
     scale: float,
     compiled: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     results = tuple(map(torch.empty_like, (q, q, k, v)))
-    tensors = (gq, gk, gv, g, q, k, v, o, p)
-    _in_chunks(second_derivative, tensors, scale, results, k.shape[-2], compiled)
+    _in_chunks(_second_derivative, (gq, gk, gv, g, q, k, v, p), scale, results, compiled)
     return results
 
 
-def first_derivative(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, p: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``⟨g, attention(q, k, v)⟩``.
+# The formulas, for (..., L, D). L × S matrices are float32 at least; what is multiplied with one
+# has the type of q.
 
-    Matrix products are taken in the type of q, the rest in float32 at least.
 
-    Args:
-        g: ``(..., L, D)``, with respect to the output.
-        q, k, v, scale: as for :func:`attention`.
-        o: the output, ``(..., L, D)``.
-        p: the softmax, ``(..., L, S)``, or without elements.
+def _output_and_softmax(q, k, v, scale):
+    p = _softmax(q, k, scale)
+    return p.to(q.dtype) @ v, p
 
-    Returns:
-        With respect to q, k and v, of their shapes.
+
+def _first_derivative(g, q, k, v, p, scale):
+    """Gradients of ``⟨g, attention(q, k, v)⟩`` with respect to q, k and v."""
+    p = p if p.numel() else _softmax(q, k, scale)
+    ds = _centred(_products(g, v), p).mul_(p).to(q.dtype)
+    return scale * (ds @ k), scale * (ds.mT @ q), p.to(q.dtype).mT @ g
+
+
+def _second_derivative(gq, gk, gv, g, q, k, v, p, scale):
+    """Gradients of ``⟨(gq, gk, gv), _first_derivative(g, q, k, v)⟩`` with respect to g, q, k and v.
+
+    P is a function of q and k. That scalar is ``⟨g, Ȯ⟩``, with Ȯ = Ṗ V + P gv the change of the
+    output along (gq, gk, gv).
     """
     p = p if p.numel() else _softmax(q, k, scale)
-    ds = _gradient_of_scores(g, v, o).mul_(p).to(q.dtype)
-    return scale * (ds @ k), scale * (ds.mT @ q), p.mT @ g
-
-
-def second_derivative(
-    gq: Tensor,
-    gk: Tensor,
-    gv: Tensor,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    o: Tensor,
-    p: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``⟨(gq, gk, gv), first_derivative(g, q, k, v)⟩``, o and p being functions too.
-
-    That scalar is ``⟨g, Ȯ⟩``, with Ȯ = Ṗ V + P gv the change of the output along (gq, gk, gv).
-
-    Args:
-        gq, gk, gv: of the shapes of q, k and v.
-        g, q, k, v, o, p, scale: as for :func:`first_derivative`.
-
-    Returns:
-        With respect to g, q, k and v, of their shapes.
-    """
-    p = p if p.numel() else _softmax(q, k, scale)
-    a = _gradient_of_scores(g, v, o)
+    a = _centred(_products(g, v), p)
     # Ṡ = s (gq Kᵀ + Q gkᵀ), in one product, then Ṗ = P ∘ (Ṡ − the row sums of P ∘ Ṡ)
-    c = (torch.cat([scale * gq, scale * q], -1) @ torch.cat([k, gk], -1).mT).to(a.dtype)
-    c.sub_(_row_sum(p * c))
-    m = (g @ gv.mT).to(a.dtype).addcmul_(a, c)  # ∂⟨g, Ȯ⟩ / ∂P, but for a constant of each row
-    ds2 = m.sub_(_row_sum(p * m)).mul_(p).to(q.dtype)
-    ds, dp = a.mul_(p).to(q.dtype), c.mul_(p).to(q.dtype)
+    c = _products(torch.cat([gq, q], -1), torch.cat([k, gk], -1)).mul_(scale)
+    c = _centred(c, p)
+    # ∂⟨g, Ȯ⟩ / ∂P, but for a constant of each row
+    m = _centred(_products(g, gv).addcmul_(a, c), p)
+    ds2, ds, dp = (x.mul_(p).to(q.dtype) for x in (m, a, c))
     return (
-        dp @ v + p @ gv,
+        dp @ v + p.to(q.dtype) @ gv,
         scale * (ds2 @ k + ds @ gk),
         scale * (ds2.mT @ q + ds.mT @ gq),
         dp.mT @ g,
     )
 
 
-def _softmax_and_output(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    p = _softmax(q, k, scale)
-    return p @ v, p
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """``x yᵀ``, float32 at least."""
+    wide = _wide(x)
+    if x.is_cuda and x.dtype != wide and hasattr(torch.ops.aten.bmm, 'dtype'):  # since torch 2.8
+        product = torch.bmm(x.flatten(0, -3), y.flatten(0, -3).mT, out_dtype=wide)
+        return product.unflatten(0, x.shape[:-2])
+    return x.to(wide) @ y.to(wide).mT
 
 
 def _softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    # Torch adds up in float32 at least. The type is named because autocast on a GPU would otherwise
-    # write float32, twice the bytes.
-    return F.softmax((scale * q) @ k.mT, dim=-1, dtype=q.dtype)
+    return _products(q, k).mul_(scale).softmax(-1)
 
 
-def _gradient_of_scores(g: Tensor, v: Tensor, o: Tensor) -> Tensor:
-    """``G Vᵀ`` less the row sums of its product with P, which are those of G ∘ O."""
-    wide = torch.promote_types(g.dtype, torch.float32)
-    return (g @ v.mT).to(wide).sub_(_row_sum(g.to(wide) * o))
-
-
-def _row_sum(x: Tensor) -> Tensor:
-    return x.sum(-1, keepdim=True)
+def _centred(x: Tensor, p: Tensor) -> Tensor:
+    """An x, changed in place, less its mean over each row with the weights P."""
+    return x.sub_((p * x).sum(-1, keepdim=True))
 
 
 def _in_chunks(
-    function: Callable,
-    tensors: tuple[Tensor, ...],
-    scale: float,
-    results: tuple[Tensor, ...],
-    keys: int,
-    compiled: bool,
+    function: Callable, tensors: tuple, scale: float, results: tuple, compiled: bool
 ) -> None:
     """Write ``function(*tensors, scale)`` into the results, a few images or heads at a time.
 
-    All are ``(B, H, L or S, ...)``, the first result ``(B, H, L, D)``; a tensor without elements is
-    passed on unchanged.
+    All are ``(B, H, L or S, ...)``; a tensor without elements is passed on unchanged.
     """
     write = _writer(function, compiled)
+    device = results[0].device.type
     images, heads, queries, _ = results[0].shape
-    limit = _CHUNK.get(results[0].device.type, _CHUNK['other'])
-    images_at_once = max(1, limit // (heads * queries * keys))
-    heads_at_once = max(1, limit // (queries * keys))
-    for image in range(0, images, images_at_once):
-        for head in range(0, heads, heads_at_once):
+    pairs = queries * max(x.shape[-2] for x in tensors if x.numel())
+    limit = _CHUNK.get(device, _CHUNK['other'])
+    images_at_once = max(1, limit // (heads * pairs))
+    heads_at_once = max(1, limit // pairs)
+    with torch.autocast(device, enabled=False):  # types are chosen here
+        for image in range(0, images, images_at_once):
             # One image is an index, since the products of a slice would copy what they multiply.
             at = image if images_at_once == 1 else slice(image, image + images_at_once)
-            chunk = (at, slice(head, head + heads_at_once))
-            parts = [x[chunk] if x.numel() else x for x in tensors]
-            write([result[chunk] for result in results], parts, scale)
+            for head in range(0, heads, heads_at_once):
+                chunk = (at, slice(head, head + heads_at_once))
+                parts = [x[chunk] if x.numel() else x for x in tensors]
+                write([result[chunk] for result in results], parts, scale)
 
 
 @cache
@@ -217,7 +188,8 @@ def _writer(function: Callable, compiled: bool) -> Callable:
 
 
 def _empty_results(q: Tensor, k: Tensor, v: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q), q.new_empty((*q.shape[:-1], k.shape[-2]) if keep else (0,))
+    shape = (*q.shape[:-1], k.shape[-2]) if keep else (0,)
+    return torch.empty_like(q), q.new_empty(shape, dtype=_wide(q))
 
 
 @_forward.register_fake
@@ -226,21 +198,20 @@ def _(q, k, v, scale, keep, compiled):
 
 
 @_backward.register_fake
-def _(g, q, k, v, o, p, scale, compiled):
+def _(g, q, k, v, p, scale, compiled):
     return tuple(map(torch.empty_like, (q, k, v)))
 
 
 @_double_backward.register_fake
-def _(gq, gk, gv, g, q, k, v, o, p, scale, compiled):
+def _(gq, gk, gv, g, q, k, v, p, scale, compiled):
     return tuple(map(torch.empty_like, (q, q, k, v)))
 
 
 def _save_forward(ctx, inputs, output):
     q, k, v, scale, _, compiled = inputs
     ctx.options = scale, compiled
-    o, p = output
-    ctx.mark_non_differentiable(p)
-    ctx.save_for_backward(q, k, v, o, p)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(q, k, v, output[1])
 
 
 def _save_backward(ctx, inputs, output):
@@ -249,7 +220,7 @@ def _save_backward(ctx, inputs, output):
     ctx.save_for_backward(*tensors)
 
 
-# o and p are functions of q, k and v: their part of the second derivative is in that of q, k and v.
+# p is a function of q and k: its part of the second derivative is in that of q and k.
 _forward.register_autograd(
     lambda ctx, g, _: (*_backward(g, *ctx.saved_tensors, *ctx.options), None, None, None),
     setup_context=_save_forward,
@@ -275,17 +246,24 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """PyTorch's function of this name, differentiable twice.
 
-    With a mask, dropout or grouped queries this is PyTorch's own mathematical form, which keeps the
-    matrices; otherwise it is :func:`attention`.
+    With a mask, dropout, grouped queries, or keys and values that broadcast, this is PyTorch's own
+    mathematical form, which keeps the matrices; otherwise it is :func:`attention`.
     """
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        query, key, value = (x.to(dtype) for x in (query, key, value))
     plain = attn_mask is None and not dropout_p and not is_causal and not any(options.values())
-    if plain and query.dim() == key.dim() == value.dim():
-        device = query.device.type
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            query, key, value = (x.to(dtype) for x in (query, key, value))
+    if plain and query.shape[:-2] == key.shape[:-2] and key.shape == value.shape:
         return attention(query, key, value, scale)
-    with sdpa_kernel(SDPBackend.MATH):
-        return F.scaled_dot_product_attention(
+    if attn_mask is not None:
+        if attn_mask.dtype == torch.bool:
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(
+                ~attn_mask, float('-inf')
+            )
+        attn_mask = attn_mask.to(query.dtype)
+    # Not through sdpa_kernel, whose flags are those of all threads.
+    with torch.autocast(device, enabled=False):
+        return torch.ops.aten._scaled_dot_product_attention_math(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options
-        )
+        )[0]

@@ -1,14 +1,15 @@
 """A partial loss and its gradients as one compiled graph."""
 
 import logging
+from collections.abc import Sequence
 from textwrap import shorten
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
-from .gradient_collection import Differentiated, differentiate
+from .gradient_collection import Function, Term, differentiate, without_graph
 
 
 class CompiledDifferentiation:
@@ -40,21 +41,23 @@ class CompiledDifferentiation:
         # gradients leave this graph at its end.
         torch._dynamo.config.optimize_ddp = False
         # Not dynamic: the second derivative of a convolution does not take symbolic sizes.
-        self.compiled = torch.compile(differentiate, fullgraph=True, dynamic=False)
+        self.compiled = torch.compile(_with_gradients, fullgraph=True, dynamic=False)
 
-    def __call__(self, function, x, parameters, scale=1.0, totals=None) -> Differentiated:
+    def __call__(
+        self,
+        function: Function,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        totals: Sequence[Tensor],
+        scale: Tensor | float = 1.0,
+    ) -> Term:
         """As :func:`~mmebm.autograd.differentiate`."""
-        if self.shape is None:
-            self.shape = x.shape
+        self.shape = self.shape or x.shape
         if self.compiled is not None and x.shape == self.shape:
             try:
                 # A compiled graph cannot make a leaf, so it gets one.
                 leaf = x.detach().requires_grad_()
-                loss, others, gradients = self.compiled(function, leaf, parameters, scale)
-                if totals is None:
-                    return loss, others, gradients
-                torch._foreach_add_(totals, gradients)
-                return loss, others, totals
+                term, gradients = self.compiled(function, leaf, parameters, scale)
             except (
                 torch._dynamo.exc.TorchDynamoException,
                 torch._dynamo.exc.FailOnRecompileLimitHit,
@@ -63,7 +66,10 @@ class CompiledDifferentiation:
                 # The message alone: neither where it was raised, nor the whole graph.
                 reason = shorten(str(e).split('\n\n')[0], 400, placeholder=' ...')
                 self._fall_back(f'{type(e).__name__}: {reason}')
-        return differentiate(function, x, parameters, scale, totals)
+            else:
+                torch._foreach_add_(totals, gradients)
+                return term
+        return differentiate(function, x, parameters, totals, scale)
 
     def _fall_back(self, reason: str) -> None:
         self.compiled = None
@@ -75,6 +81,16 @@ def why_not_compiled() -> str | None:
     if not hasattr(torch._dynamo.config, 'trace_autograd_ops'):
         return f'torch {torch.__version__} cannot compile torch.autograd.grad; newer ones can'
     return None
+
+
+def _with_gradients(
+    function: Function, x: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
+) -> tuple[Term, Sequence[Tensor]]:
+    term = function(x)
+    gradients = torch.autograd.grad(
+        scale * term['loss'], parameters, allow_unused=True, materialize_grads=True
+    )
+    return without_graph(term), gradients
 
 
 def _use_python_numbers(module: nn.Module) -> None:

@@ -1,58 +1,72 @@
 """Many partial losses, each differentiated on its own, and one ``backward`` for their sum."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
 
-Function = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]
-"""Maps x to a partial loss, 0-dim, and to other tensors that the caller wants."""
+Term = dict[str, Tensor]
+"""A partial loss, 0-dim, called ``loss``, and whatever else was computed with it, by name."""
 
-Differentiated = tuple[Tensor, tuple[Tensor, ...], Sequence[Tensor]]
+Function = Callable[[Tensor], Term]
 
 
 def differentiate(
     function: Function,
     x: Tensor,
     parameters: Sequence[Tensor],
+    totals: Sequence[Tensor],
     scale: Tensor | float = 1.0,
-    totals: list[Tensor] | None = None,
-) -> Differentiated:
-    """Compute a partial loss and its parameter gradients; its graph is freed.
+) -> Term:
+    """Compute a partial loss and add its parameter gradients to totals; its graph is freed.
+
+    Each gradient is added as soon as autograd has it, so there is never a second set of them.
 
     Args:
-        function: maps x to the partial loss and to other tensors.
+        function: maps x to the partial loss and what else is wanted.
         x: ``(B, ...)``.
-        parameters: leaves; one that has no influence gets zeros.
+        parameters: leaves that require gradients; one without influence counts as zero.
+        totals: of the shapes of the parameters, changed in place.
         scale: a factor of the loss while it is differentiated.
-        totals: gradients of earlier partial losses, to which these are added in place.
 
     Returns:
-        The loss and the other tensors, without graph, and the gradients.
+        What the function returned, without graph.
     """
-    loss, others = function(x)
-    gradients = added_gradients(scale * loss, parameters, totals)
-    return loss.detach(), tuple(other.detach() for other in others), gradients
+    term = function(x)
+    hooks = [
+        parameter.register_hook(partial(_add_to, total))
+        for parameter, total in zip(parameters, totals, strict=True)
+    ]
+    try:
+        torch.autograd.grad(scale * term['loss'], parameters, allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return without_graph(term)
+
+
+def without_graph(term: Term) -> Term:
+    """The same values, detached."""
+    return {name: value.detach() for name, value in term.items()}
 
 
 class GradientCollector:
     """Sum the gradients of partial losses, and hand them out in one ordinary ``backward``.
 
     Each partial loss is differentiated before the next one is computed, so that only one graph
-    exists at a time. :meth:`total` returns the sum of the losses; its backward passes
-    ``grad_output × collected`` on to the parameters. So gradient accumulation,
-    DistributedDataParallel and loss scaling work as with any loss. A parameter that no partial loss
-    reaches gets a zero gradient instead of None, which DistributedDataParallel would wait for.
+    exists at a time. The backward of :meth:`total` passes ``grad_output × collected`` on to the
+    parameters, so gradient accumulation, DistributedDataParallel and loss scaling work as with any
+    loss. A parameter that no partial loss reaches gets zeros instead of None, which
+    DistributedDataParallel would wait for.
 
     Args:
-        parameters: tensors that require gradients.
+        parameters: leaves that require gradients.
         loss_scale: for float16 only, a 0-dim tensor that outlives this object. Partial losses are
-            multiplied by its value while they are differentiated, so that their gradients do not
-            underflow; the collected ones are divided by it again. The backward of ``total``
-            overwrites it with the ``grad_output`` it receives, which is the scale of the run's loss
-            scaler. So if the scaler meets infinite gradients and lowers its scale, this one follows
-            an iteration later.
+            multiplied by it while they are differentiated, so that their gradients do not
+            underflow. The backward of the total overwrites it with the ``grad_output`` it receives,
+            the scale of the run's loss scaler, which it so follows an iteration later.
         differentiate: :func:`differentiate`, or a compiled form of it.
     """
 
@@ -60,101 +74,62 @@ class GradientCollector:
         self,
         parameters: Sequence[Tensor],
         loss_scale: Tensor | None = None,
-        differentiate: Callable[..., Differentiated] = differentiate,
+        differentiate: Callable[..., Term] = differentiate,
     ):
         self.parameters = list(parameters)
+        self.totals = [torch.zeros_like(p) for p in self.parameters]
+        self.loss: Tensor | float = 0.0
         self.loss_scale = loss_scale
         self.scale = 1.0 if loss_scale is None else loss_scale.clone()
-        self.gradients: list[Tensor] | None = None
-        self.loss: Tensor | float = 0.0
         self._differentiate = differentiate
 
-    def differentiate(self, function: Function, x: Tensor) -> tuple[Tensor, ...]:
-        """Add the partial loss ``function(x)`` and its gradients.
-
-        Returns:
-            The other tensors of the function, without graph.
-        """
-        loss, others, gradients = self._differentiate(
-            function, x, self.parameters, self.scale, self.gradients
-        )
-        if self.gradients is None:  # from here on they are changed in place
-            gradients = _without_shared_memory(gradients)
-        self.gradients = list(gradients)
-        self.loss = self.loss + loss
-        return others
+    def add(self, function: Function, x: Tensor) -> Term:
+        """Add the partial loss ``function(x)['loss']`` and its gradients; returns the values."""
+        with _without_hooks(self.parameters):  # they act once, in the backward of the total
+            term = self._differentiate(function, x, self.parameters, self.totals, self.scale)
+        self.loss = self.loss + term['loss']
+        return term
 
     def total(self) -> Tensor:
-        """The sum of the added losses, 0-dim, differentiable once."""
-        return _Total.apply(
-            self.loss, self.gradients, self.scale, self.loss_scale, *self.parameters
-        )
+        """The sum of the partial losses, 0-dim, differentiable once."""
+        return _Total.apply(self.loss, self.totals, self.scale, self.loss_scale, *self.parameters)
 
 
-def added_gradients(
-    loss: Tensor, parameters: Sequence[Tensor], totals: list[Tensor] | None = None
-) -> Sequence[Tensor]:
-    """Differentiate a loss, and add each gradient to its total as soon as autograd has it.
-
-    So there is never a second set of gradients as large as the network.
-
-    Args:
-        loss: 0-dim; its graph is freed.
-        parameters: leaves; one that has no influence counts as zero.
-        totals: of the shapes of the parameters, changed in place; None starts from zero.
-
-    Returns:
-        The totals.
-    """
-    if totals is None:
-        return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    hooks = [p.register_hook(partial(_take, t)) for p, t in zip(parameters, totals, strict=True)]
+@contextmanager
+def _without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
+    hooks = [parameter._backward_hooks for parameter in parameters]
     try:
-        torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter in parameters:
+            parameter._backward_hooks = None
+        yield
     finally:
-        for hook in hooks:
-            hook.remove()
-    return totals
+        for parameter, own in zip(parameters, hooks, strict=True):
+            parameter._backward_hooks = own
 
 
-def _take(total: Tensor, gradient: Tensor | None) -> Tensor | None:
+def _add_to(total: Tensor, gradient: Tensor | None) -> Tensor | None:
     if gradient is None:  # no influence
         return None
     total.add_(gradient)
     return gradient.new_zeros(()).expand_as(gradient)  # without memory, in place of the gradient
 
 
-def _without_shared_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of those that lie in the memory of an earlier one, or more than once in their own.
-
-    Autograd returns such tensors: for one image, a class token's gradient is a part of the position
-    embedding's, since the sum over the batch is a view there.
-    """
-    seen, found = set(), []
-    for tensor in tensors:
-        memory = tensor.untyped_storage()
-        if memory._cdata in seen or memory.nbytes() < tensor.nbytes:
-            tensor = tensor.clone()
-        seen.add(memory._cdata)
-        found.append(tensor)
-    return found
-
-
 class _Total(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, loss, gradients, scale, loss_scale, *parameters):
-        ctx.gradients, ctx.scale, ctx.loss_scale = gradients, scale, loss_scale
+    def forward(ctx, loss, totals, scale, loss_scale, *parameters):
+        ctx.totals, ctx.scale, ctx.loss_scale = totals, scale, loss_scale
         return loss.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:
+        totals, ctx.totals = ctx.totals, None
+        if totals is None:
             raise RuntimeError('the collected gradients of this loss were handed out already')
         factor = grad_output
         if ctx.loss_scale is not None:
             factor = grad_output / ctx.scale
-            ctx.loss_scale.copy_(grad_output)
-        torch._foreach_mul_(gradients, factor)  # in place: no second model-sized buffer
-        return (None, None, None, None, *gradients)
+            usable = grad_output.isfinite() & (grad_output != 0)  # not of a loss with weight 0
+            ctx.loss_scale.copy_(torch.where(usable, grad_output, ctx.loss_scale))
+        torch._foreach_mul_(totals, factor)  # in place: no second set of them
+        return (None, None, None, None, *totals)

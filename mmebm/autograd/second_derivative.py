@@ -1,13 +1,12 @@
 """Second derivatives: fused kernels replaced, and missing derivatives named."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from .attention import scaled_dot_product_attention
@@ -19,23 +18,25 @@ _NO_SECOND_DERIVATIVE = re.compile(
     r'|Trying to backward through (\S+) that is not double differentiable'
 )
 
-# Functions that torch implements without a second derivative → the same with one.
-_MISSING_DERIVATIVES = {
+
+def _multi_head_attention(*args, need_weights: bool = True, **options) -> tuple:
+    # With weights, PyTorch writes attention out; without, it calls a fused kernel unseen.
+    output, weights = F.multi_head_attention_forward(*args, need_weights=True, **options)
+    return output, weights if need_weights else None
+
+
+_REPLACEMENTS = {
     F.scaled_dot_product_attention: scaled_dot_product_attention,
+    F.multi_head_attention_forward: _multi_head_attention,
     F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
+    F.linear: linear,  # has all derivatives; this one is faster in a compiled step on a CPU
 }
-
-# Functions that torch can differentiate twice → the same, faster in a compiled step on a CPU.
-_FASTER = {F.linear: linear}
-
-_REPLACEMENTS = _MISSING_DERIVATIVES | _FASTER
 
 
 class TwiceDifferentiableFunctions(TorchFunctionMode):
     """Within the context, replace functions without a second derivative by equivalent ones.
 
-    Linear layers are replaced too, for speed. Calls from any code are replaced, except from inside
-    PyTorch itself, such as the attention of ``nn.MultiheadAttention``.
+    In this thread, and in calls from any code.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -43,28 +44,14 @@ class TwiceDifferentiableFunctions(TorchFunctionMode):
 
 
 @contextmanager
-def replaced_functions():
-    """Replace what has a first derivative only: fused attention and the hard sigmoid.
-
-    Linear layers are replaced too, for speed (:mod:`~mmebm.autograd.onednn_linear`). The switch is
-    thread-local and ends with the context.
-    """
-    # the second for calls from inside PyTorch's own functions, which the first does not see
-    with TwiceDifferentiableFunctions(), sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
-@contextmanager
-def twice_differentiable(backbone: nn.Module):
+def twice_differentiable(backbone: nn.Module) -> Iterator[None]:
     """Replace what has a first derivative only, and say what to do where a second one is missing.
-
-    See :func:`replaced_functions`.
 
     Raises:
         NotImplementedError: an operation in the context cannot be differentiated twice; names it.
     """
     try:
-        with replaced_functions():
+        with TwiceDifferentiableFunctions():
             yield
     except RuntimeError as error:
         found = _NO_SECOND_DERIVATIVE.search(str(error))
@@ -74,10 +61,7 @@ def twice_differentiable(backbone: nn.Module):
 
 
 def check_graph_of_gradient(
-    backbone: nn.Module,
-    values: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    scale: Tensor,
+    backbone: nn.Module, value: Tensor, gradient: Tensor, scale: Tensor
 ) -> None:
     """Refuse functions whose own backward silently cuts the graph.
 
@@ -87,35 +71,24 @@ def check_graph_of_gradient(
 
     Args:
         backbone: to name it.
-        values: what was differentiated, the energy say, with its graph.
-        gradients: of the values times the factor, with their graph.
+        value: what was differentiated, the energy say, with its graph.
+        gradient: of the value times the factor, with its graph.
         scale: the factor, α say, requiring a gradient.
 
     Raises:
-        NotImplementedError: there is such a function; names it.
+        NotImplementedError: there is such a function; names those that are not PyTorch's own.
     """
-    nodes = _nodes(gradients)
-    custom = [n for n in _nodes(values) if hasattr(n, '_forward_cls')]
-    if any(type(node).__name__ == 'Error' for node in nodes):
-        marked = [n for n in custom if hasattr(n._forward_cls.backward, '__wrapped__')]
-        raise _no_second_derivative(backbone, f'{_names(marked)} (marked @once_differentiable)')
-    if get_gradient_edge(scale).node not in nodes:
-        raise _no_second_derivative(backbone, f'{_names(custom)} (with a backward of its own)')
+    nodes = _nodes(gradient)
+    cut = any(type(node).__name__ == 'Error' for node in nodes)
+    if cut or get_gradient_edge(scale).node not in nodes:
+        own = {type(n).__name__ for n in _nodes(value) if hasattr(n, '_forward_cls')}
+        names = ', '.join(sorted(name.removesuffix('Backward') for name in own))
+        raise _no_second_derivative(backbone, names or 'a function')
 
 
-def leaves_of_graph(values: Sequence[Tensor]) -> list[Tensor]:
-    """The leaves that require a gradient and were used in computing some tensors."""
-    return [n.variable for n in _nodes(values) if hasattr(n, 'variable')]
-
-
-def _names(nodes: list) -> str:
-    names = {type(node).__name__.removesuffix('Backward') for node in nodes}
-    return ', '.join(sorted(names)) or 'a function'
-
-
-def _nodes(values: Sequence[Tensor]) -> set:
-    """All nodes of the autograd graph of some tensors."""
-    waiting, seen = [x.grad_fn for x in values], set()
+def _nodes(x: Tensor) -> set:
+    """All nodes of the autograd graph of a tensor."""
+    waiting, seen = [x.grad_fn], set()
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:

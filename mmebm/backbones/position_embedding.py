@@ -27,6 +27,11 @@ class PositionEmbedding(NamedTuple):
     num_extra_tokens: int
     patch_size: tuple[int, int]
 
+    @property
+    def num_patches(self) -> int:
+        """L."""
+        return self.grid[0] * self.grid[1]
+
 
 def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
     """Find the absolute position embedding of MMPretrain's and timm's vision transformers.

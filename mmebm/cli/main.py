@@ -6,13 +6,7 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 from collections.abc import Sequence
 
-from . import (
-    benchmark_command,
-    demo_command,
-    pretrain_command,
-    restore_command,
-    score_command,
-)
+from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
 from .parser import OneLineParser
 
 # A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it once

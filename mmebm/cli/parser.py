@@ -3,26 +3,26 @@
 import argparse
 import re
 import sys
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
-MISTAKE = 2  # exit code, the same as argparse's
+from .errors import MISTAKE, print_error
 
 
 class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line that suggests the nearest option or choice."""
 
-    def error(self, message: str) -> NoReturn:
-        # not for --help: they import what trains
-        from ..utils import nearest_name
-        from .errors import print_error
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        text = 'print the stack trace of an error, too'  # print_error does
+        self.add_argument('--traceback', action='store_true', default=argparse.SUPPRESS, help=text)
 
-        unknown = re.search(r'unrecognized arguments: (--[\w-]+)', message)
-        if unknown:
-            options = [o for o in self._option_string_actions if o.startswith('--')]
-            message += nearest_name(unknown[1], options)
-        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        if choice:
-            names = re.findall("'(.*?)'", choice[2]) or choice[2].split(', ')  # newer Pythons
-            message += nearest_name(choice[1], names)
-        print_error(self.prog, message)
+    def error(self, message: str) -> NoReturn:
+        near = []
+        if found := re.search(r'unrecognized arguments: (--[\w-]+)', message):
+            near = get_close_matches(found[1], self._option_string_actions, n=1)
+        elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            names = re.findall("'(.*?)'", found[2]) or found[2].split(', ')  # newer Pythons
+            near = get_close_matches(found[1], names, n=1)
+        print_error(self.prog, f'{message}, the nearest is {near[0]}' if near else message)
         sys.exit(MISTAKE)

@@ -1,139 +1,82 @@
-"""Rank images by how strange they are.
+"""Rank images by how strange they are to a network.
 
 mmebm score CHECKPOINT FOLDER --out FOLDER
 mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES
 
-Writes scores.csv, strangest image first, and scores.html, a self-contained page: for each score a
-histogram, the strangest and the most ordinary images, and maps of where they are strange. What was
-scored is kept in FOLDER/kept and not scored again.
+Writes scores.csv, strangest image first, and scores.html, a self-contained page with the strangest
+and the most ordinary images and maps of where they are strange.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-GO_ON = 'run the same command again to continue'
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('checkpoint', metavar='CHECKPOINT')
-    parser.add_argument('images', metavar='FOLDER')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for the two files')
-    parser.add_argument('--config', help='needed only if the checkpoint holds none')
-    parser.add_argument(
-        '--rank-by',
-        choices=['energy', 'gradient', 'restoration', 'knn', 'size'],
-        default='size',
-        help='order of scores.csv and first section of the page; defaults to size, which did best '
-        'in our measurements and uses no network (docs/restore_and_score.md)',
+    add = parser.add_argument
+    add('checkpoint', metavar='CHECKPOINT')
+    add('images', metavar='FOLDER')
+    add('--out', required=True, metavar='FOLDER', help='folder for the two files')
+    add('--reference', metavar='FOLDER', help='ordinary images; default: the images themselves')
+    add(
+        '--threshold',
+        type=float,
+        default=0.05,
+        metavar='P',
+        help='label as strange what at most this share of the reference images is as strange as; '
+        'default: 0.05',
     )
-    parser.add_argument(
-        '--corruptions',
-        type=int,
-        default=4,
-        metavar='K',
-        help='corruptions that each image is restored from; 0 skips this score, which takes most '
-        'of the time; defaults to 4',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
-    parser.add_argument(
-        '--reference',
-        metavar='FOLDER',
-        help='ordinary images to compare with, for knn and size; defaults to the other images',
-    )
-    parser.add_argument(
-        '--neighbours',
-        type=int,
-        default=5,
-        metavar='K',
-        help='nearest images that knn averages over; defaults to 5',
-    )
-    parser.add_argument(
-        '--short-side',
-        type=int,
-        metavar='PIXELS',
-        help="short side of an image when it is scored; defaults to at most twice the network's",
-    )
-    parser.add_argument(
-        '--top', type=int, default=12, metavar='N', help='images to show at each end of a ranking'
-    )
-    parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
-    parser.add_argument('--batch-size', type=int, metavar='TILES', help='tiles per batch')
+    add('--top', type=int, default=12, metavar='N', help='images to show at each end; default: 12')
+    add('--config', help='needed only if the checkpoint holds none')
+    add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
+    add('--batch-size', type=int, metavar='TILES', help='tiles per batch')
 
 
 def run(args: argparse.Namespace) -> int:
     """Score all images; return the exit status, 1 if none could be read."""
+    import numpy as np
     from rich.console import Console
     from rich.progress import track
 
-    from ..apis import WholeImageRestorer, find_images, score_images
-    from ..apis.scoring import SCORES
-    from ..utils import checked_int
+    from ..report.page import data_uri, render, write_page
+    from ..restorer import Restorer, find_images, overlay
+    from ..restorer.scoring import score_images
+    from ..utils import checked_int, checked_number
     from ..utils.tables import write_csv
-    from ..visualization.score_page import score_page
 
-    top = checked_int('--top', args.top, minimum=1)
-    if args.rank_by == 'restoration' and not args.corruptions:
-        raise ValueError('--rank-by restoration needs --corruptions ≥ 1')
+    checked_int('--top', args.top, minimum=1)
+    checked_number('--threshold', args.threshold, 0, 1)
     images = find_images(args.images)
     reference = find_images(args.reference) if args.reference else []
-    if args.rank_by in ('knn', 'size') and len(images) == 1 and not reference:
-        raise ValueError(
-            f'{args.rank_by} compares an image with others: add --reference FOLDER, or use '
-            '--rank-by energy'
-        )
-    restorer = WholeImageRestorer(args.checkpoint, args.config, args.device, args.batch_size)
-    count = len(images) + len(reference)
-    bar = iter(track(range(count), 'scoring', console=Console(stderr=True)))
-    out = Path(args.out)
-    found, problems = score_images(
-        restorer,
-        images,
-        args.corruptions,
-        args.seed,
-        args.neighbours,
-        reference,
-        args.short_side,
-        on_image=lambda: next(bar, None),
-        kept=out / 'kept',
-    )
-    next(bar, None)
-    if found:
-        root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
-        ranked = ranked_images(found, root, args.rank_by)
-        write_csv(rows_of(ranked), out / 'scores.csv')
-        notes = [f'{len(found)} images, scored by {Path(args.checkpoint).name}.']
-        notes += [f'{len(problems)} could not be read.'] if problems else []
-        page = score_page(ranked, SCORES, args.rank_by, top, notes=notes)
-        Path(out, 'scores.html').write_text(page, encoding='utf-8')
-        print(f'{len(found)} scored: {(out / "scores.html").resolve()}')
+    restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
+    console, count = Console(stderr=True), len(images) + len(reference)
+    bar = iter(track(range(count + 1), 'scoring', console=console))
+    found, problems = score_images(restorer, images, reference, lambda: next(bar))
     for problem in problems:
         print(f'skipped: {problem}', file=sys.stderr)
     if problems:
-        print(f'{len(problems)} images could not be read', file=sys.stderr)
-    return int(not found)
-
-
-def ranked_images(found: list, root: Path, by: str) -> list:
-    """Scores of images below ``root`` as what the page shows, the strangest by one score first."""
-    from ..apis.scoring import SCORES
-    from ..visualization.score_page import RankedImage, rank
-
-    images = [
-        RankedImage(
-            str(each.path.relative_to(root)),
-            {name: getattr(each, name) for name in SCORES},
-            each.thumbnail,
-            each.heat,
-        )
-        for each in found
+        print(f'{len(problems)} of {count} images could not be read', file=sys.stderr)
+    if not found:
+        return 1
+    root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
+    rows = []
+    for rank, image in enumerate(found, 1):
+        label = 'strange' if image.p_value <= args.threshold else 'ordinary'
+        row = dict(rank=rank, image=str(image.path.relative_to(root)), score=f'{image.score:.6g}')
+        row |= dict(p_value=f'{image.p_value:.4g}', label=label)
+        rows.append(row | dict(png_bytes_per_pixel=f'{image.bytes_per_pixel:.4g}'))
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, out / 'scores.csv')
+    highest = float(np.percentile(np.concatenate([i.heat.ravel() for i in found]), 99.5)) or 1.0
+    cards = [
+        (row, data_uri(image.thumbnail), data_uri(overlay(image.thumbnail, image.heat, highest)))
+        for row, image in zip(rows, found, strict=True)
     ]
-    return rank(images, by)
-
-
-def rows_of(ranked: list) -> list[dict]:
-    """The rows of ``scores.csv``."""
-    return [
-        dict(rank=n, image=i.name, **{k: f'{v:.6g}' for k, v in i.scores.items()})
-        for n, i in enumerate(ranked, 1)
-    ]
+    ends = {'Strangest': cards[: args.top], 'Most ordinary': cards[args.top :][-args.top :]}
+    content = dict(ends=ends, scores=[i.score for i in found], network=Path(args.checkpoint).name)
+    page = render('scores.html', title='How strange images are', **content)
+    write_page(out / 'scores.html', page)
+    strange = sum(row['label'] == 'strange' for row in rows)
+    print(f'{len(found)} scored, {strange} of them strange: {(out / "scores.html").resolve()}')
+    return 0

@@ -1,4 +1,4 @@
-"""What all corruptions share: the contract with the data pipeline, and the source of randomness."""
+"""What all corruptions share: the contract with the data pipeline, the randomness, the mixture."""
 
 import inspect
 from abc import abstractmethod
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmpretrain.registry import TRANSFORMS
 
-from ..utils import checked_bool, checked_int
+from ..utils import checked_bool, checked_int, checked_numbers, nearest_name
+
+NO_NOISE = (1.0, 0.0)  # γ and seed of an image that gets no noise
 
 
 class BaseCorruption(BaseTransform):
@@ -32,7 +35,8 @@ class BaseCorruption(BaseTransform):
             validation set is corrupted identically in every epoch.
 
     Raises:
-        TypeError, ValueError: If ``seed`` is neither None nor an integer >= 0.
+        TypeError, ValueError: In every subclass too: an option has the wrong type or is out of
+            range.
     """
 
     dtype: type = np.uint8
@@ -73,7 +77,8 @@ class BaseCorruption(BaseTransform):
         view = _contiguous(image).view()
         view.flags.writeable = False
         corrupted = self.corrupt(view, rng)
-        _check_corrupted(self, corrupted, image)
+        must = f'{type(self).__name__}.corrupt must return'
+        _check_array(must, corrupted, self.dtype, image.shape)
         if np.may_share_memory(corrupted, image):
             corrupted = corrupted.copy()
         return [corrupted, image], self
@@ -86,7 +91,8 @@ class BaseCorruption(BaseTransform):
                 ``sample_idx`` is missing, or if :meth:`corrupt` breaks its contract.
         """
         image = results.get('img')
-        _check_image(self, image)
+        must = f"{type(self).__name__}, once before PackInputs, expects results['img'] as"
+        _check_array(must, image, np.uint8)
         results['img'], applied = self.apply(image, self._generator(results))
         results['corruption'] = type(applied).__name__
         return results
@@ -97,8 +103,8 @@ class BaseCorruption(BaseTransform):
         if 'sample_idx' not in results:
             raise ValueError(
                 f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, to corrupt an '
-                'image identically in every epoch, but got only the keys '
-                f"{sorted(results)}. MMEngine's BaseDataset writes it; without it use seed=None"
+                f"image identically in every epoch, got only {sorted(results)}. MMEngine's "
+                'BaseDataset writes it; without it use seed=None'
             )
         return np.random.default_rng([self.seed, results['sample_idx']])
 
@@ -108,20 +114,119 @@ class BaseCorruption(BaseTransform):
         return f'{type(self).__name__}({", ".join(f"{n}={getattr(self, n)!r}" for n in names)})'
 
 
+@TRANSFORMS.register_module()
+class MixedCorruption(BaseCorruption):
+    """Draw one of several corruptions for each image (section 3.2 and Table 3).
+
+    Instead of one that changes nothing, as colorization of a grey image, another is drawn.
+
+    The images of a batch must stack, so all corrupted ones are float32 if any of the corruptions
+    returns float32 (noise, unless ``on_device``), else uint8. Clean images stay uint8. A mixture
+    may contain mixtures.
+
+    Args:
+        corruptions: Configs of transforms, such as ``dict(type='Colorization')``, or corruptions.
+        probs: Probability of each, in 0..1, summing to 1; None is uniform, as in the paper.
+        seed: See :class:`BaseCorruption`. The corruptions must not have seeds of their own.
+        on_device: True sets this option of every :class:`GaussianNoise` among the configs.
+    """
+
+    def __init__(
+        self,
+        corruptions: Sequence[dict | BaseCorruption],
+        probs: Sequence[float] | None = None,
+        seed: int | None = None,
+        on_device: bool = False,
+    ) -> None:
+        super().__init__(seed)
+        checked_on_device(on_device, seed)
+        if not isinstance(corruptions, Sequence) or isinstance(corruptions, str):
+            raise TypeError(f'corruptions must be a list of corruptions, got {corruptions!r}')
+        if not corruptions:
+            raise ValueError('corruptions must name at least one corruption, got an empty list')
+        self.corruptions = [_build(corruption, on_device) for corruption in corruptions]
+        for corruption in self.corruptions:
+            if corruption.seed is not None:
+                raise ValueError(
+                    f'{corruption} has a seed of its own; set the seed of MixedCorruption, which '
+                    'draws for all of its corruptions'
+                )
+        # Every image of a batch then needs the third entry that noisy ones have.
+        self.on_device = any(getattr(c, 'on_device', False) for c in self.corruptions)
+        checked_on_device(self.on_device, seed)
+        self.dtype = np.result_type(*(c.dtype for c in self.corruptions)).type
+        self.probs = probs
+        count = len(self.corruptions)
+        given = [1 / count] * count if probs is None else probs
+        self._probs = np.array(checked_numbers('probs', given, count, 0, 1))
+        if abs(self._probs.sum() - 1) > 1e-6:
+            raise ValueError(f'probs must sum to 1, got {probs!r}')
+        self._probs /= self._probs.sum()
+
+    def apply(
+        self, image: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], BaseCorruption]:
+        """Apply one of the corruptions; all return the same dtype and number of entries."""
+        probs = self._probs.copy()
+        while probs.any():
+            chosen = rng.choice(len(probs), p=probs / probs.sum())
+            (corrupted, clean, *noise), applied = self.corruptions[chosen].apply(image, rng)
+            if noise or not np.array_equal(corrupted, clean):
+                break
+            probs[chosen] = 0
+        if self.on_device and not noise:
+            noise = [np.array(NO_NOISE)]
+        return [corrupted.astype(self.dtype, copy=False), clean, *noise], applied
+
+    def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Corrupt ``image``, (H, W, 3) uint8, by one of the corruptions."""
+        return self.apply(image, rng)[0][0]
+
+
+def _build(corruption: dict | BaseCorruption, on_device: bool) -> BaseCorruption:
+    """Build a corruption from its config, or return the one given."""
+    if isinstance(corruption, BaseCorruption):
+        return corruption
+    if not isinstance(corruption, dict):
+        raise TypeError(f'corruptions must hold configs or corruptions, got {corruption!r}')
+    kind = corruption.get('type')
+    cls = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    if not _is_corruption(cls):
+        known = sorted(n for n, c in TRANSFORMS.module_dict.items() if _is_corruption(c))
+        raise (ValueError if cls is None else TypeError)(
+            f'{kind!r} in {dict(corruption)} is not a corruption; registered are '
+            f'{", ".join(known)}{nearest_name(str(kind), known)}'
+        )
+    options = {**corruption, 'type': cls}
+    if on_device and 'on_device' in inspect.signature(cls).parameters:
+        options['on_device'] = True
+    return TRANSFORMS.build(options)
+
+
+def _is_corruption(cls: object) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BaseCorruption)
+
+
+def checked_on_device(on_device: bool, seed: int | None) -> bool:
+    """Return ``on_device`` if it is a bool, and not True with a seed; else raise."""
+    if checked_bool('on_device', on_device) and seed is not None:
+        raise ValueError(
+            'on_device=True must have seed=None, because devices draw different random numbers '
+            f'from the same seed; got seed={seed!r}'
+        )
+    return on_device
+
+
 def image_order(rgb: Sequence[float], to_rgb: bool) -> np.ndarray:
     """Reorder one value per channel from RGB, as in configs, to the channel order of the images.
 
     Args:
-        rgb: Three values in the order red, green, blue, like ``mean`` and ``std`` of MMPretrain's
-            ``SelfSupDataPreprocessor``.
-        to_rgb: The option of that preprocessor. True: images arrive as BGR, which is what
-            ``LoadImageFromFile`` returns, and are converted to RGB later. False: they are RGB.
+        rgb: Three values in the order red, green, blue.
+        to_rgb: As for MMPretrain's ``SelfSupDataPreprocessor``. True: images arrive as BGR, which
+            is what ``LoadImageFromFile`` returns, and are converted to RGB later. False: as RGB.
 
     Returns:
         Array (3,).
-
-    Raises:
-        TypeError: If ``to_rgb`` is not a bool.
     """
     return np.array(rgb[::-1] if checked_bool('to_rgb', to_rgb) else rgb)
 
@@ -134,28 +239,14 @@ def _contiguous(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def _check_image(corruption: BaseCorruption, image: np.ndarray) -> None:
-    expected = f"{type(corruption).__name__} expects results['img'] as (H, W, 3) uint8"
+def _check_array(
+    must: str, image: np.ndarray, dtype: type, shape: tuple[int, int, int] | None = None
+) -> None:
+    must = f'{must} {shape or "(H, W, 3)"} {np.dtype(dtype)}'
     if not isinstance(image, np.ndarray):
-        raise TypeError(
-            f'{expected}, got {type(image).__name__}. It belongs in the pipeline once, after the '
-            'transforms that load and crop, before PackInputs'
-        )
-    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f'{expected}, got shape {image.shape} {image.dtype}')
-    if image.dtype != np.uint8:
-        raise TypeError(f'{expected}, got shape {image.shape} {image.dtype}')
-
-
-def _check_corrupted(corruption: BaseCorruption, corrupted: np.ndarray, image: np.ndarray) -> None:
-    name = f'{type(corruption).__name__}.corrupt'
-    expected = f'{name} must return {image.shape} {np.dtype(corruption.dtype)}'
-    if not isinstance(corrupted, np.ndarray):
-        raise TypeError(f'{expected}, got {type(corrupted).__name__}')
-    if corrupted.shape != image.shape:
-        raise ValueError(f'{expected}, got shape {corrupted.shape} {corrupted.dtype}')
-    if corrupted.dtype != corruption.dtype:
-        raise TypeError(
-            f'{expected}, got shape {corrupted.shape} {corrupted.dtype}; convert the result, or '
-            'set the class attribute dtype'
-        )
+        raise TypeError(f'{must}, got {type(image).__name__}')
+    found = f'{must}, got shape {image.shape} {image.dtype}'
+    if image.shape != (shape or (*image.shape[:2], 3)) or image.size == 0:
+        raise ValueError(found)
+    if image.dtype != dtype:
+        raise TypeError(found)

@@ -8,9 +8,8 @@ import numpy as np
 import scipy.fft
 from mmpretrain.registry import TRANSFORMS
 
-from ..utils import checked_bool, checked_int, checked_number, checked_range
+from ..utils import checked_bool, checked_int, checked_number, checked_numbers, checked_range
 from .base import BaseCorruption, image_order
-from .masking import checked_pixel
 
 FOG_OCTAVES = 6
 
@@ -46,7 +45,6 @@ def exchange_cells(
         image: (H, W, 3) uint8.
         patch_size: Side of a square cell in pixels.
         ratio: Share of the whole cells to choose, in 0..1; a single cell cannot move.
-        rng: Source of randomness.
 
     Returns:
         New array (H, W, 3) uint8.
@@ -70,10 +68,6 @@ def exchange_cells(
 def plasma(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a smooth random field: octaves of noise, each of half the size and half the strength.
 
-    Args:
-        height, width: Size in pixels.
-        rng: Source of randomness.
-
     Returns:
         Array (height, width) float32 with the smallest value 0 and the largest 1; all 1 if there is
         one pixel only.
@@ -96,9 +90,6 @@ class Blur(BaseCorruption):
     Args:
         sigma_range: Smallest and largest σ in pixels, in 0..100; drawn uniformly for each image.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
     """
 
     def __init__(self, sigma_range: tuple[float, float], seed: int | None = None) -> None:
@@ -121,23 +112,15 @@ class JPEGCompression(BaseCorruption):
     Args:
         quality_range: Smallest and largest quality, whole numbers in 1..100; drawn uniformly for
             each image.
-        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
     """
 
     def __init__(
         self, quality_range: tuple[int, int], to_rgb: bool = True, seed: int | None = None
     ) -> None:
         super().__init__(seed)
-        low, high = checked_range('quality_range', quality_range, 1, 100)
-        if low != int(low) or high != int(high):
-            raise ValueError(
-                f'quality_range must be whole numbers in 1..100, got {quality_range!r}'
-            )
-        self.quality_range = int(low), int(high)
+        self.quality_range = checked_range('quality_range', quality_range, 1, 100, whole=True)
         self.to_rgb = checked_bool('to_rgb', to_rgb)
 
     def corrupt(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -160,9 +143,6 @@ class FrequencyMask(BaseCorruption):
             drawn uniformly for each image. 0 removes everything below the upper edge but the mean.
         width: Width of the band in cycles per pixel, above 0 and at most 0.71.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
     """
 
     dtype = np.float32
@@ -191,9 +171,6 @@ class Shuffle(BaseCorruption):
         patch_size: Side of a cell in pixels, >= 1.
         ratio: Share of the cells that move, in 0..1, exact to one cell.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
     """
 
     def __init__(self, patch_size: int, ratio: float = 1.0, seed: int | None = None) -> None:
@@ -208,19 +185,14 @@ class Shuffle(BaseCorruption):
 
 @TRANSFORMS.register_module()
 class Fog(BaseCorruption):
-    """Blend with a colour by a random smooth share: ``x + d·f·(fill − x)``.
-
-    f is a :func:`plasma`, 0 where the fog is thinnest and 1 where it is thickest.
+    """Blend with a colour by a random smooth share, a :func:`plasma` f: ``x + d·f·(fill − x)``.
 
     Args:
         density_range: Smallest and largest d, the share of fog where it is thickest, in 0..1; drawn
             uniformly for each image.
         fill: Colour of the fog (R, G, B) in 0..255.
-        to_rgb: True if images arrive as BGR, as in the data preprocessor.
+        to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option is of another type or outside its range.
     """
 
     def __init__(
@@ -232,7 +204,7 @@ class Fog(BaseCorruption):
     ) -> None:
         super().__init__(seed)
         self.density_range = checked_range('density_range', density_range, 0, 1)
-        self.fill = checked_pixel('fill', fill)
+        self.fill = checked_numbers('fill', fill, 3, 0, 255, whole=True)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.float32)
 

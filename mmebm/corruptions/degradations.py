@@ -9,10 +9,7 @@ import torch
 from mmpretrain.registry import TRANSFORMS
 
 from ..utils import checked_bool, checked_int, checked_numbers, checked_range
-from .base import BaseCorruption, image_order
-
-# γ and seed of an image that gets no noise.
-NO_NOISE = (1.0, 0.0)
+from .base import BaseCorruption, checked_on_device, image_order
 
 # As in MMPretrain's ImageNet configs, in pixel units, RGB.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -22,8 +19,8 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 def pixelate(image: np.ndarray, scale: int, antialias: bool) -> np.ndarray:
     """Reduce an image by exactly ``scale`` (bicubic) and enlarge it again (nearest neighbour).
 
-    The result consists of constant ``scale`` x ``scale`` blocks. If ``scale`` does not divide the
-    size, the image is first padded by repeating its border pixels, and the result is cut to size.
+    If ``scale`` does not divide the size, the image is first padded by repeating its border pixels,
+    and the result is cut to size.
 
     Args:
         image: (H, W, 3) uint8.
@@ -32,7 +29,7 @@ def pixelate(image: np.ndarray, scale: int, antialias: bool) -> np.ndarray:
             always reads 4 x 4 pixels (as in OpenCV).
 
     Returns:
-        Array (H, W, 3) uint8.
+        Array (H, W, 3) uint8 of constant ``scale`` x ``scale`` blocks.
     """
     height, width = image.shape[:2]
     rows, columns = -(-height // scale), -(-width // scale)
@@ -58,8 +55,6 @@ def blend_with_noise(
 ) -> np.ndarray:
     """Compute ``√γ x + √(1−γ) ε`` for ``x = (image − mean) / std``, back in pixel units.
 
-    That is ``√γ image + (1 − √γ) mean + √(1−γ) std ε``.
-
     Args:
         image: (H, W, 3) uint8.
         gamma: γ in 0..1; 1 is the image itself, 0 is noise only.
@@ -77,21 +72,6 @@ def blend_with_noise(
     return rows.reshape(image.shape)
 
 
-def checked_on_device(on_device: bool, seed: int | None) -> bool:
-    """Return ``on_device`` if it is a bool that the seed allows.
-
-    Raises:
-        TypeError: If it is not a bool.
-        ValueError: If it is True and a seed is set: devices draw different random numbers.
-    """
-    if checked_bool('on_device', on_device) and seed is not None:
-        raise ValueError(
-            'on_device=True must have seed=None, because devices draw different random numbers '
-            f'from the same seed; got seed={seed!r}'
-        )
-    return on_device
-
-
 @TRANSFORMS.register_module()
 class SuperResolution(BaseCorruption):
     """Bicubic down by ``scale``, nearest neighbour back to full size; "SR s×" in Table 2.
@@ -103,9 +83,6 @@ class SuperResolution(BaseCorruption):
         antialias: True: Pillow's bicubic, whose kernel covers the whole block. False: OpenCV's,
             which reads 16 pixels and skips the others. The paper does not say which.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     def __init__(self, scale: int, antialias: bool = True, seed: int | None = None) -> None:
@@ -126,15 +103,12 @@ class GaussianNoise(BaseCorruption):
     preprocessor. The result is float32 in pixel units, leaves 0..255 and is never clipped, so that
     the preprocessor yields exactly the formula.
 
-    Drawing the noise and sending float32 costs a worker as much as loading and cropping the image.
-    With ``on_device=True`` the worker draws only γ and a seed, and
-    :class:`~mmebm.models.RestorationDataPreprocessor` adds the noise: from the same distribution,
-    reproducible from the run's seed on devices of the same type. The corrupted image leaves the
-    worker as a copy of the clean one, uint8; ``mean``, ``std`` and ``to_rgb`` are then the
-    preprocessor's own. ``img`` gets a third entry, γ and the seed, (2,) float64; γ = 1 is no noise.
-    It is an input rather than metadata so that the noise cannot be lost silently: ``PackInputs``
-    drops metadata that it is not told to keep, and other preprocessors ignore metadata but raise
-    on three inputs.
+    Drawing the noise costs a worker as much as loading and cropping the image. With
+    ``on_device=True`` it draws only γ and a seed, and
+    :class:`~mmebm.models.RestorationDataPreprocessor` adds the noise, by its own ``mean``, ``std``
+    and ``to_rgb``: of the same distribution, and reproducible on devices of the same type. ``img``
+    then holds a copy of the clean image, uint8, the clean one, and γ and the seed, (2,) float64;
+    γ = 1 is no noise. A preprocessor that cannot add it raises on three inputs.
 
     Args:
         gamma_range: Smallest and largest γ, in 0..1; drawn uniformly for each image.
@@ -143,9 +117,6 @@ class GaussianNoise(BaseCorruption):
         to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
         on_device: Whether the data preprocessor adds the noise; needs ``seed=None``.
-
-    Raises:
-        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     dtype = np.float32
@@ -192,16 +163,11 @@ class GaussianNoise(BaseCorruption):
 class Colorization(BaseCorruption):
     """Remove the colour: a grey image in three equal channels; "Colorization" in Table 2.
 
-    Deterministic.
-
     Args:
         weights: Of red, green and blue in the grey value, each in 0..1, summing to 1. The paper
             gives none; the default is the luma of ITU-R BT.601, as in Pillow and OpenCV.
         to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     def __init__(

@@ -23,10 +23,8 @@ def grid_mask(
     cell still counts as one.
 
     Args:
-        height, width: Size of the image in pixels.
-        patch_size: Side of a square cell in pixels.
+        height, width, patch_size: Sizes of the image and of a square cell in pixels.
         ratio: Share of the cells to choose, in 0..1.
-        rng: Source of randomness.
 
     Returns:
         Bool (height, width), True in exactly ``round(ratio * cells)`` cells, drawn uniformly
@@ -56,10 +54,7 @@ def block_mask(
 
     Args:
         height, width: Size of the image in pixels.
-        num_blocks: Number of rectangles.
-        area_range: Smallest and largest share of the image, in 0..1.
-        aspect_range: Smallest and largest width / height, > 0.
-        rng: Source of randomness.
+        num_blocks, area_range, aspect_range: See :class:`RandomBlockMask`.
 
     Returns:
         Bool (height, width), True inside a rectangle.
@@ -78,32 +73,11 @@ def block_mask(
 
 
 def blank_pixels(image: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    """Set the pixels of an image to ``pixel`` where ``mask`` is True.
-
-    Args:
-        image: (H, W, 3) uint8.
-        mask: Bool (H, W).
-        pixel: (3,) uint8.
-
-    Returns:
-        New array (H, W, 3) uint8.
-    """
+    """Copy ``image``, (H, W, 3) uint8, and set it to ``pixel``, (3,), where ``mask``, (H, W)."""
     # OpenCV on rows of W * 3 bytes: numpy takes 30 times as long on pixels of three bytes.
     height, width = mask.shape
     blank = np.tile(np.tile(pixel, width), (height, 1)).reshape(image.shape)
     return cv2.copyTo(image, (~mask).view(np.uint8), blank)
-
-
-def checked_pixel(name: str, value: Sequence[int]) -> tuple[int, ...]:
-    """Return ``value`` if it is three whole pixel values in 0..255.
-
-    Raises:
-        TypeError, ValueError: It is something else.
-    """
-    values = checked_numbers(name, value, 3, 0, 255)
-    if any(v != int(v) for v in values):
-        raise ValueError(f'{name} must be whole pixel values (R, G, B) in 0..255, got {value!r}')
-    return tuple(int(v) for v in values)
 
 
 @TRANSFORMS.register_module()
@@ -119,9 +93,6 @@ class GriddedMask(BaseCorruption):
             ImageNet's mean.
         to_rgb: As in the data preprocessor: True if images arrive as BGR.
         seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option has the wrong type or is out of range.
     """
 
     def __init__(
@@ -135,7 +106,7 @@ class GriddedMask(BaseCorruption):
         super().__init__(seed)
         self.patch_size = checked_int('patch_size', patch_size, minimum=1)
         self.ratio = checked_number('ratio', ratio, 0, 1)
-        self.fill = checked_pixel('fill', fill)
+        self.fill = checked_numbers('fill', fill, 3, 0, 255, whole=True)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
 
@@ -149,23 +120,16 @@ class GriddedMask(BaseCorruption):
 class RandomBlockMask(BaseCorruption):
     """Blank rectangles at random places; "Random small" and "Random large" in Table 1.
 
-    We read the paper's "normalized size" as the area of a rectangle as a share of the image: as a
-    side length, all rectangles together would blank only 2 % of the image. Random small: 75
-    rectangles of area 0.01 to 0.025, which blank 68 % of a 224² image on average. Random large: 25
-    of area 0.02 to 0.05, 54 %. Both: aspect 0.5 to 2.
+    Random small: 75 rectangles of area 0.01 to 0.025, which blank 68 % of a 224² image on average.
+    Random large: 25 of area 0.02 to 0.05, 54 %. Both: aspect 0.5 to 2. The paper's "normalized
+    size" is read as an area: as a side length, the rectangles would blank only 2 % of the image.
 
     Args:
         num_blocks: Number of rectangles, which may overlap.
         area_range: Smallest and largest share of the image, in 0..1; drawn uniformly.
         aspect_range: Smallest and largest width / height, in 0.001..1000; drawn uniformly. The
             paper does not say which way round the ratio is.
-        fill: Blank pixel (R, G, B), integers in 0..255. The paper gives none; the default is
-            ImageNet's mean.
-        to_rgb: As in the data preprocessor: True if images arrive as BGR.
-        seed: See :class:`BaseCorruption`.
-
-    Raises:
-        TypeError, ValueError: If an option has the wrong type or is out of range.
+        fill, to_rgb, seed: As for :class:`GriddedMask`.
     """
 
     def __init__(
@@ -181,7 +145,7 @@ class RandomBlockMask(BaseCorruption):
         self.num_blocks = checked_int('num_blocks', num_blocks, minimum=1)
         self.area_range = checked_range('area_range', area_range, 0, 1)
         self.aspect_range = checked_range('aspect_range', aspect_range, 0.001, 1000)
-        self.fill = checked_pixel('fill', fill)
+        self.fill = checked_numbers('fill', fill, 3, 0, 255, whole=True)
         self.to_rgb = to_rgb
         self._pixel = image_order(self.fill, to_rgb).astype(np.uint8)
 

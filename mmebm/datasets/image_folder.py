@@ -2,48 +2,47 @@
 
 import logging
 import os
+import random
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import force_full_init
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get, get_file_backend
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
+from torch.utils.data import get_worker_info
 
-from ..utils import checked_int, fixed_random_state
-
-# What the decoders of the opencv-python wheel read. Left out are floating-point formats whose
-# range is not standardised (.pfm) and those that the wheel was built without (.exr, .jxl, .heic).
-IMAGE_EXTENSIONS = (
-    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.avif', '.gif'),
-    *('.bmp', '.dib', '.tif', '.tiff', '.jp2', '.j2k', '.pbm', '.pgm', '.ppm', '.pxm', '.pnm'),
-    *('.pam', '.sr', '.ras', '.hdr', '.pic'),
-)
+from ..utils import UserError, checked_int
+from .files import IMAGE_EXTENSIONS, contents, left_out, lines_of, walk
+from .reader import NOTES, UnreadableImageError, read_pixels
 
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
     """Every image below a folder, at any depth; no labels are needed.
 
-    **Unreadable images.** An image that cannot be read or decoded (truncated, empty, vanished, no
-    image at all) is replaced by another one of the dataset. Its path is logged once, and it is
-    marked in memory that all processes share: :meth:`unreadable_images` lists such images, and
-    :class:`~mmebm.engine.UnreadableImagesHook` reports them. This holds for the first transform of
-    the pipeline only, which loads the image; exceptions of later ones propagate.
+    **Reading.** A pipeline that begins with ``dict(type='LoadImageFromFile')`` gets images as
+    ``(H, W, 3)`` uint8 in BGR, upright, whatever they are stored as (grey, palette, CMYK, 16 bit,
+    with alpha, ...): they are read by :func:`~mmebm.datasets.read_pixels`. Hidden files and
+    folders are no images; symbolic links are followed.
 
-    **Randomness.** Once :meth:`set_epoch` was called (:class:`~mmebm.engine.ReproducibleEpochsHook`
-    does), all that the pipeline draws from NumPy, ``random`` or torch depends only on the seed,
-    the epoch and the index: not on the number of workers or processes, and not on whether the run
-    was interrupted. Before that, samples draw from the process's own generators, as in any MMEngine
-    dataset. With ``test_mode=True`` the epoch plays no part: an image always gets the same draws.
+    **Unreadable images.** An image that cannot be read (truncated, empty, vanished, no image at
+    all) is replaced by another one of the dataset. Its path is logged once, and it is marked in
+    memory that all processes share: :meth:`unreadable_images` lists such images, and
+    :class:`~mmebm.engine.hooks.UnreadableImagesHook` reports them. This holds for the first
+    transform of the pipeline only, which loads the image; exceptions of later ones propagate.
 
-    Images come as ``(H, W, 3)`` uint8 in BGR, with the EXIF orientation applied, whatever they are
-    stored as (grey, palette, CMYK, 16 bit, with alpha, ...), if the pipeline begins with
-    ``dict(type='LoadImageFromFile')``. Alpha is dropped.
+    **Randomness.** Once :meth:`set_epoch` was called
+    (:class:`~mmebm.engine.hooks.ReproducibleEpochsHook` does), all that the pipeline draws from
+    NumPy, ``random`` or torch depends only on the seed, the epoch and the index: not on the number
+    of workers or processes, and not on whether the run was interrupted. With ``test_mode=True`` the
+    epoch plays no part: an image always gets the same draws.
 
     Args:
         data_root: The folder. ``~`` is expanded.
@@ -53,8 +52,7 @@ class ImageFolder(CustomDataset):
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
         repeats: How often each image is delivered in an epoch, each time with its own draws
-            (unlike the repetitions of ``RepeatDataset``). For folders so small that an epoch would
-            take only moments.
+            (unlike the repetitions of ``RepeatDataset``).
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
         lazy_init: Whether to leave the search for images to the first use.
@@ -63,8 +61,7 @@ class ImageFolder(CustomDataset):
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
-        ValueError: the folder is a file, or an option is out of its range.
-        TypeError: an option has the wrong type.
+        TypeError, ValueError: the folder is a file, or an option is impossible.
     """
 
     def __init__(
@@ -83,9 +80,7 @@ class ImageFolder(CustomDataset):
         if not (data_root or data_prefix or ann_file):
             raise ValueError('ImageFolder needs a folder: set data_root=... or data_prefix=...')
         if isinstance(extensions, str) or not all(isinstance(e, str) for e in extensions):
-            raise TypeError(f"extensions must be a list such as ['.jpg'], but got {extensions!r}")
-        if not extensions:
-            raise ValueError('extensions must name at least one file name ending')
+            raise TypeError(f"extensions must be a list such as ['.jpg'], got {extensions!r}")
         self.repeats = checked_int('repeats', repeats, minimum=1)
         self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
@@ -100,17 +95,23 @@ class ImageFolder(CustomDataset):
         )
 
     def full_init(self) -> None:
-        """Search the folder, if that was not done yet."""
+        """Search the folder, unless that was done."""
         if not self._fully_initialized:
             super().full_init()
             self._create_shared_state()
 
     def load_data_list(self) -> list[dict]:
         """Paths of all images, in alphabetical order (or that of ``ann_file``)."""
-        data_list = super().load_data_list()
-        if not data_list:  # a search without a find has already raised
+        if not self.ann_file:
+            return super().load_data_list()
+        names = lines_of(get(self.ann_file), self.ann_file, self.img_prefix)
+        if not names:
             raise FileNotFoundError(f'ann_file {self.ann_file!r} lists no image')
-        return data_list
+        join = get_file_backend(self.img_prefix, enable_singleton=True).join_path
+        if not self.with_label:
+            return [dict(img_path=join(self.img_prefix, name)) for name in names]
+        pairs = [name.rsplit(' ', 1) for name in names]
+        return [dict(img_path=join(self.img_prefix, n), gt_label=int(label)) for n, label in pairs]
 
     def _find_samples(self) -> list:
         folder = self.img_prefix
@@ -122,39 +123,51 @@ class ImageFolder(CustomDataset):
                 raise FileNotFoundError(f'The image folder does not exist: {folder} {options}')
             if not os.path.isdir(folder):
                 raise ValueError(f'Not a folder of images but a file: {folder} {options}')
-        try:
-            return super()._find_samples()
-        except RuntimeError as error:  # this is how CustomDataset says that it found no file
+            files = sorted(walk(folder))
+        else:
+            files = sorted(backend.list_dir_or_file(folder, list_dir=False, recursive=True))
+        for note in left_out(files):
+            print_log(f'{folder}: {note}', logger='current', level=logging.WARNING)
+        names = [file for file in files if self.is_valid_file(file)]
+        if self.with_label:
+            names = [name for name in names if '/' in name]
+        if not names:
             where = 'in the class sub-folders (with_label=True) of' if self.with_label else 'below'
-            files = backend.list_dir_or_file(folder, list_dir=False, recursive=True)
-            endings = Counter(os.path.splitext(file)[1].lower() or file for file in files)
-            found = ', '.join(f'{n} × {ending}' for ending, n in endings.most_common(5)) or 'none'
             raise FileNotFoundError(
-                f'No image {where} {folder}. Files found: {found}. '
-                f'Extensions taken for images: {" ".join(sorted(self.extensions))}'
-            ) from error
-
-    # State that the main process and all loader workers share ---------------------------------
+                f'No image {where} {folder}. {contents(files, self.extensions)}'
+            )
+        if not self.with_label:
+            return names
+        classes = sorted({name.split('/')[0] for name in names})
+        if self.CLASSES is None:
+            self._metainfo['classes'] = tuple(classes)
+        elif len(self.CLASSES) != len(classes):
+            raise ValueError(
+                f'classes must name the {len(classes)} sub-folders of {folder}, got {self.CLASSES}'
+            )
+        return [(name, classes.index(name.split('/')[0])) for name in names]
 
     def _create_shared_state(self) -> None:
         # Workers, forked or spawned, get these tensors as the same memory.
         self._clock = torch.tensor([self.seed, -1]).share_memory_()  # seed, epoch (-1: not set)
-        self._unreadable = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
+        # of each image: 1 if it is unreadable, and 2, 4, ... for the notes of the reader
+        self._marks = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
+        self._logged: set[str] = set()
 
     def __setstate__(self, state: dict) -> None:
         # A deep copy, as MMEngine's Runner makes of a loader's config, is not in shared memory.
         self.__dict__.update(state)
         if self._fully_initialized:
             self._clock.share_memory_()
-            self._unreadable.share_memory_()
+            self._marks.share_memory_()
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keep only these images; see :meth:`mmengine.dataset.BaseDataset.get_subset_`."""
+        """Keep only these images."""
         super().get_subset_(indices)
         self._create_shared_state()
 
     def get_subset(self, indices: Sequence[int] | int) -> 'ImageFolder':
-        """A dataset of these images; see :meth:`mmengine.dataset.BaseDataset.get_subset`."""
+        """A dataset of these images."""
         subset = super().get_subset(indices)
         subset._create_shared_state()
         return subset
@@ -166,11 +179,8 @@ class ImageFolder(CustomDataset):
         Call it before the loader's iterator is made, since workers load ahead.
 
         Args:
-            epoch: Number of the epoch, from 0.
-            seed: The run's seed. Defaults to the one set before.
-
-        Raises:
-            ValueError: a number is negative.
+            epoch: Number of the epoch, ≥ 0.
+            seed: The run's seed, ≥ 0. Defaults to the one set before.
         """
         self._clock[1] = checked_int('epoch', epoch, minimum=0)
         if seed is not None:
@@ -179,10 +189,14 @@ class ImageFolder(CustomDataset):
     @force_full_init
     def unreadable_images(self) -> list[str]:
         """Sorted paths of the images that any process failed to read so far."""
-        marked = torch.nonzero(self._unreadable).flatten().tolist()
+        marked = torch.nonzero(self._marks & 1).flatten().tolist()
         return sorted({self.get_data_info(image)['img_path'] for image in marked})
 
-    # Samples -----------------------------------------------------------------------------------
+    @force_full_init
+    def notes(self) -> dict[str, int]:
+        """How many images were read so far that are special in a way; by its description."""
+        counts = {note: int((self._marks & 2 << i).count_nonzero()) for i, note in enumerate(NOTES)}
+        return {note: count for note, count in counts.items() if count}
 
     @property
     def num_images(self) -> int:
@@ -195,9 +209,7 @@ class ImageFolder(CustomDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """What is known about a sample: ``img_path``, ``sample_idx`` (its index, not negative), and
-        ``gt_label`` if ``with_label``.
-        """
+        """``img_path``, ``sample_idx`` (not negative), and ``gt_label`` if ``with_label``."""
         return super().get_data_info(idx % self.num_images) | {'sample_idx': idx % len(self)}
 
     @force_full_init
@@ -205,7 +217,7 @@ class ImageFolder(CustomDataset):
         """The sample after the pipeline; that of another image if this one cannot be read.
 
         Raises:
-            RuntimeError: ``max_refetch`` replacements in a row were unreadable too.
+            UserError: ``max_refetch`` replacements in a row were unreadable too.
         """
         if not -len(self) <= idx < len(self):
             raise IndexError(f'index {idx} is out of range for {len(self)} samples')
@@ -217,7 +229,12 @@ class ImageFolder(CustomDataset):
                 if data is not None:
                     return data
                 image = self._rand_another()
-        self._raise_nothing_readable()
+        reasons = Counter(map(why_unreadable, self.unreadable_images()[:1000]))
+        kinds = '; '.join(f'{n} × {reason}' for reason, n in reasons.most_common(3))
+        raise UserError(
+            f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
+            f'{self.max_refetch}), of {self.num_images} images below {self.img_prefix!r}: {kinds}'
+        )
 
     def _random_state(self, idx: int) -> AbstractContextManager[None]:
         seed, epoch = self._clock.tolist()
@@ -238,22 +255,74 @@ class ImageFolder(CustomDataset):
         # Reading fails in as many ways as there are storage backends and decoders.
         path, image = info['img_path'], info['sample_idx'] % self.num_images
         try:
-            results = load_image(info)
+            results = self._read(load_image, info)
             reason = 'not decodable'
         except Exception as error:
-            results = None
-            reason = f'{type(error).__name__}: {error}'
-        if results is None and not self._unreadable[image]:
-            self._unreadable[image] = 1
-            message = f'Unreadable image, another one takes its place: {path!r} ({reason})'
-            print_log(message, logger='current', level=logging.WARNING)
+            results, reason = None, _in_words(error)
+        if results is None and not self._marks[image] & 1:
+            self._marks[image] |= 1
+            if reason not in self._logged:  # by this process
+                self._logged.add(reason)
+                message = (
+                    f'Unreadable image, another one takes its place: {path!r} ({reason}). Others '
+                    'of this kind are counted'
+                )
+                print_log(message, logger='current', level=logging.WARNING)
         return results
 
-    def _raise_nothing_readable(self) -> None:
-        paths = self.unreadable_images()
-        raise RuntimeError(
-            f'No image was delivered in {self.max_refetch + 1} attempts (max_refetch='
-            f'{self.max_refetch}). Of {self.num_images} images below {self.img_prefix!r}, '
-            f'{len(paths)} turned out unreadable so far, e.g. {", ".join(map(repr, paths[:3]))}. '
-            'Is the storage mounted, and are the files images? The log names the reason for each.'
-        )
+    def _read(self, load_image: Any, info: dict) -> dict | None:
+        if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
+            return load_image(info)
+        data = get(info['img_path'], backend_args=load_image.backend_args)
+        pixels, notes = read_pixels(data)
+        for note in notes:
+            self._marks[info['sample_idx'] % self.num_images] |= 2 << NOTES.index(note)
+        size = pixels.shape[:2]
+        pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
+        return info | dict(img=pixels, img_shape=size, ori_shape=size)
+
+
+def why_unreadable(path: str) -> str:
+    """Why an image cannot be read, '' if it can."""
+    try:
+        read_pixels(get(path))
+    except Exception as error:
+        return _in_words(error)
+    return ''
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
+
+
+def derive_seeds(*entropy: int) -> tuple[int, int, int]:
+    """Three independent seeds in ``[0, 2**32)``, for NumPy, Python's ``random`` and torch.
+
+    Args:
+        *entropy: Integers ≥ 0 such as seed, epoch and sample index. Neighbouring values give
+            unrelated seeds; the order matters.
+    """
+    return tuple(np.random.SeedSequence(entropy).generate_state(3).tolist())
+
+
+@contextmanager
+def fixed_random_state(*entropy: int) -> Iterator[None]:
+    """Seed NumPy's, Python's and torch's CPU generators from integers ≥ 0, and restore them.
+
+    Accelerators' generators are not touched. In a worker, whose generators only serve samples,
+    nothing is restored, which takes a quarter of the 0.1 ms.
+    """
+    saved = None
+    if get_worker_info() is None:
+        saved = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    numpy_seed, python_seed, torch_seed = derive_seeds(*entropy)
+    np.random.seed(numpy_seed)
+    random.seed(python_seed)
+    torch.default_generator.manual_seed(torch_seed)
+    try:
+        yield
+    finally:
+        if saved is not None:
+            np.random.set_state(saved[0])
+            random.setstate(saved[1])
+            torch.set_rng_state(saved[2])

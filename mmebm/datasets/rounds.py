@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
@@ -9,8 +10,8 @@ from mmengine.registry import FUNCTIONS
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from ..utils import checked_int, derive_seeds
-from .image_folder import ImageFolder
+from ..utils import checked_int
+from .image_folder import ImageFolder, derive_seeds
 
 
 @DATA_SAMPLERS.register_module()
@@ -82,4 +83,20 @@ def own_process_group(worker_id: int) -> None:
 
     The main process can then finish the round before it ends its workers. A ``worker_init_fn``.
     """
-    os.setpgrp()
+    if hasattr(os, 'setpgrp'):  # not on Windows
+        os.setpgrp()
+
+
+def inner_datasets(dataset: Any) -> list[Any]:
+    """The datasets that a wrapper holds, an empty list for a dataset that wraps none."""
+    if getattr(dataset, 'datasets', None) is not None:
+        return list(dataset.datasets)
+    if getattr(dataset, 'dataset', None) is not None:
+        return [dataset.dataset]
+    return []
+
+
+def leaf_datasets(dataset: Any) -> list[Any]:
+    """The datasets below any depth of wrappers, in their order; ``[dataset]`` without a wrapper."""
+    inner = inner_datasets(dataset)
+    return [leaf for part in inner for leaf in leaf_datasets(part)] if inner else [dataset]

@@ -7,13 +7,10 @@ from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-_OPTIONS = {
-    'layer_decay_rate',
-    'norm_decay_mult',
-    'bias_decay_mult',
-    'flat_decay_mult',
-    'custom_keys',
-}
+from ..utils import checked_number
+
+_MULTIPLIERS = {'norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult'}
+_OPTIONS = {'layer_decay_rate', *_MULTIPLIERS, 'custom_keys'}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -25,25 +22,21 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     backbone is asked; necks and heads, which come after it, have the full learning rate.
 
     Args:
-        optim_wrapper_cfg: as for MMEngine's constructors.
+        optim_wrapper_cfg: as for MMEngine's constructors; its optimizer has ``lr`` and
+            ``weight_decay``.
         paramwise_cfg: ``layer_decay_rate`` in (0, 1], ``norm_decay_mult``, ``bias_decay_mult``,
             ``flat_decay_mult`` and ``custom_keys`` (with ``decay_mult``), as for MMPretrain's
             ``LearningRateDecayOptimWrapperConstructor``. Defaults to no decay by layer.
 
     Raises:
-        ValueError: an unknown option, such as MMSegmentation's ``decay_rate``; a rate outside
-            (0, 1]; an optimizer without ``lr`` or ``weight_decay``; or a backbone that does not
-            give the depth of its parameters.
+        ValueError: an unknown or missing option, or a backbone that does not give the depth of its
+            parameters.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         optimizer = optim_wrapper_cfg['optimizer']
-        missing = [name for name in ('lr', 'weight_decay') if optimizer.get(name) is None]
-        if missing:
-            raise ValueError(
-                f'optimizer must name lr and weight_decay for {type(self).__name__}, which scales '
-                f'them; missing: {missing}'
-            )
+        if None in (optimizer.get('lr'), optimizer.get('weight_decay')):
+            raise ValueError(f'optimizer must name lr and weight_decay, to be scaled: {optimizer}')
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         # the parent silently ignores the options that it does not know
         unknown = set(self.paramwise_cfg) - _OPTIONS
@@ -55,8 +48,7 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
                 f'decay_mult in custom_keys, got {sorted(unknown)}'
             )
         rate = self.paramwise_cfg.get('layer_decay_rate', 1.0)
-        if not 0 < rate <= 1:
-            raise ValueError(f'layer_decay_rate must lie in (0, 1], got {rate!r}')
+        checked_number('layer_decay_rate', rate, above=0, high=1)
 
     def add_params(
         self,

@@ -1,6 +1,7 @@
 """Mixed precision on any device."""
 
 from contextlib import contextmanager
+from math import inf
 
 import torch
 from mmengine.device import get_device
@@ -9,13 +10,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from ..utils import nearest_name
+from ..utils import checked_number
 
-_DTYPES = {
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-    'float32': torch.float32,
-}
+_DTYPES = ('bfloat16', 'float16', 'float32')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -31,49 +28,49 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         **kwargs: as for MMEngine's ``OptimWrapper``.
 
     Raises:
-        ValueError: an unknown ``dtype`` or ``loss_scale``.
+        TypeError, ValueError: an unknown ``dtype``, or a ``loss_scale`` that is none.
     """
 
     def __init__(
-        self,
-        dtype: str | None = None,
-        loss_scale: str | float | dict = 'dynamic',
-        **kwargs,
+        self, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs
     ):
         # not AmpOptimWrapper's own __init__, which refuses a machine without an accelerator
         OptimWrapper.__init__(self, **kwargs)
         if dtype is None:
             dtype = default_dtype(get_device())
         if dtype not in _DTYPES:
-            near = nearest_name(str(dtype), _DTYPES)
-            raise ValueError(f'dtype must be one of {sorted(_DTYPES)} or None, got {dtype!r}{near}')
-        self.cast_dtype = _DTYPES[dtype]
+            raise ValueError(f'dtype must be one of {_DTYPES} or None, got {dtype!r}')
+        self.cast_dtype = getattr(torch, dtype)
         scaler = dict(device=get_device(), enabled=dtype == 'float16')
         self._scale_update_param = None
-        if loss_scale == 'dynamic':
-            pass
-        elif isinstance(loss_scale, dict):
+        if isinstance(loss_scale, dict):
             scaler.update(loss_scale)
-        elif isinstance(loss_scale, int | float) and not isinstance(loss_scale, bool):
-            scaler.update(init_scale=float(loss_scale))
-            self._scale_update_param = float(loss_scale)
-        else:
-            raise ValueError(
-                f"loss_scale must be 'dynamic', a number or the options of GradScaler, got "
-                f'{loss_scale!r}'
-            )
+        elif loss_scale != 'dynamic':
+            self._scale_update_param = checked_number('loss_scale', loss_scale, above=0)
+            scaler.update(init_scale=self._scale_update_param)
         self.loss_scaler = torch.amp.GradScaler(**scaler)
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rates by group, that of most parameters first, which is the one logged."""
+        rates = super().get_lr()
+        sizes = [sum(p.numel() for p in group['params']) for group in self.optimizer.param_groups]
+        order = sorted(range(len(sizes)), key=lambda group: -sizes[group])
+        return rates | dict(lr=[rates['lr'][group] for group in order])
+
+    def state_dict(self) -> dict:
+        """As MMEngine's; a loss scale of 0 or infinity, which would stay, is not kept."""
+        state = super().state_dict()
+        scale = state['loss_scaler'].get('scale', 1.0)
+        if not 0 < scale < inf:
+            state['loss_scaler']['scale'] = self.loss_scaler._init_scale
+        return state
 
     @contextmanager
     def optim_context(self, model: nn.Module):
         """Autocast, and no gradient synchronisation while gradients are accumulated."""
         with (
             OptimWrapper.optim_context(self, model),
-            torch.autocast(
-                get_device(),
-                dtype=self.cast_dtype,
-                enabled=self.cast_dtype is not torch.float32,
-            ),
+            torch.autocast(get_device(), self.cast_dtype, self.cast_dtype is not torch.float32),
         ):
             yield
 

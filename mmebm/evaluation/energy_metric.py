@@ -7,26 +7,16 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
-from ..utils import checked_bool
-from ..utils.heat_map import heat_map
 from .samples import by_corruption, required
 
 
 @dataclass(frozen=True)
 class ImageEnergies:
-    """The energies of one image, clean and corrupted.
-
-    Attributes:
-        corruption: its name, or None.
-        clean, corrupted: the energies.
-        heat: where the descent changes the corrupted image, ``(H, W)`` float32 in grey levels: see
-            :func:`mmebm.utils.heat_map.heat_map`. None if it is not wanted.
-    """
+    """The energies of one image, clean and corrupted, and the name of its corruption or None."""
 
     corruption: str | None
     clean: float
     corrupted: float
-    heat: np.ndarray | None = None
 
 
 @METRICS.register_module()
@@ -42,56 +32,27 @@ class EnergyMetric(BaseMetric):
       counting half; 0.5 is chance, 1 is perfect, NaN if an energy is NaN or infinite;
     - ``clean``, ``corrupted``: the mean energies.
 
-    The energies of each image are in ``images`` afterwards, in the first process.
-
     Args:
-        heat: Whether ``images`` also hold a map of where each image is unlikely, from the fields
-            ``corrupted`` and ``restored``, (C, H, W) in pixel units. Takes 4 bytes per pixel.
-        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
-        prefix: Replaces ``energy``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
-
-    Attributes:
-        images: :class:`ImageEnergies` of the last evaluation, in the order of the data set.
-
-    Raises:
-        TypeError: ``heat`` is not a bool.
+        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'energy'
-
-    def __init__(
-        self,
-        heat: bool = False,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
-    ):
-        super().__init__(collect_device, prefix, collect_dir)
-        self.heat = checked_bool('heat', heat)
-        self.images: list[ImageEnergies] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the energies of each image.
 
         Raises:
-            ValueError: If a sample lacks an energy, or an image that the map needs.
+            ValueError: If a sample lacks an energy.
         """
-        name = type(self).__name__
         for sample in data_samples:
             clean, corrupted = (
-                torch.as_tensor(required(sample, key, name)).detach().item()
+                torch.as_tensor(required(sample, key, type(self).__name__)).detach().item()
                 for key in ('energy_clean', 'energy_corrupted')
             )
-            heat = None
-            if self.heat:
-                change = required(sample, 'restored', name) - required(sample, 'corrupted', name)
-                heat = heat_map(change.detach().float().permute(1, 2, 0).cpu().numpy())
-            self.results.append(ImageEnergies(sample.get('corruption'), clean, corrupted, heat))
+            self.results.append(ImageEnergies(sample.get('corruption'), clean, corrupted))
 
     def compute_metrics(self, results: list[ImageEnergies]) -> dict[str, float]:
         """AUROC and mean energies of all images, and per corruption; empty without images."""
-        self.images = list(results)
         if not results:
             return {}
         metrics = _summary(results)

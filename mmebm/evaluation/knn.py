@@ -35,7 +35,11 @@ def knn_predict(
         ValueError: shapes do not match, an option is out of range, or a feature is not finite.
     """
     similarities, indices = nearest(features, queries, k, chunk)
-    _check_labels(labels, len(features))
+    if labels.shape != (len(features),) or labels.is_floating_point():
+        raise ValueError(
+            f'labels must be {len(features)} integers, one per feature, got {tuple(labels.shape)} '
+            f'{labels.dtype}'
+        )
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
     return torch.cat(
         [
@@ -49,18 +53,11 @@ def knn_predict(
 def nearest(features: Tensor, queries: Tensor, k: int, chunk: int = 4096) -> tuple[Tensor, Tensor]:
     """The k features with the highest cosine similarity to each query, most similar first.
 
-    Args:
-        features: ``(N, D)``.
-        queries: ``(M, D)``.
-        k: 1..N.
-        chunk: as for :func:`knn_predict`.
+    Arguments and errors are those of :func:`knn_predict`.
 
     Returns:
         Similarities ``(M, k)`` in [−1, 1], float32 (float64 for float64 queries), and indices
         ``(M, k)`` into the features.
-
-    Raises:
-        ValueError: as for :func:`knn_predict`.
     """
     if features.dim() != 2 or queries.dim() != 2 or features.shape[1] != queries.shape[1]:
         raise ValueError(
@@ -121,11 +118,3 @@ def vote(similarities: Tensor, labels: Tensor, temperature: float, num_classes: 
     highest = similarities.max(dim=1, keepdim=True).values
     weights = ((similarities - highest) / temperature).exp()
     return weights.new_zeros(len(labels), num_classes).scatter_add_(1, labels, weights)
-
-
-def _check_labels(labels: Tensor, count: int) -> None:
-    if labels.shape != (count,) or labels.is_floating_point():
-        raise ValueError(
-            f'labels must be {count} integers, one per feature, got {tuple(labels.shape)} '
-            f'{labels.dtype}'
-        )

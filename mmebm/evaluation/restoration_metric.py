@@ -43,12 +43,11 @@ class RestorationMetric(BaseMetric):
       for ``save_best``. Here PSNRs are capped at 100 dB (rounding to 8 bits alone gives 59), so
       that perfectly restored images do not make it infinite.
 
-    All are NaN if a pixel is NaN or infinite.
+    All are NaN if a pixel is NaN or infinite. Images that their corruption has not changed, as a
+    grey one by colorization, are left out, unless all are such.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
-        prefix: Replaces ``restoration``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'
@@ -82,6 +81,8 @@ class RestorationMetric(BaseMetric):
 
     def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
         """PSNR and SSIM of all images, and per corruption; empty without images."""
+        # 0 dB are gained at most where nothing was corrupted, and an infinity is lost
+        results = [image for image in results if image.error_corrupted != 0] or results
         if not results:
             return {}
         metrics = _summary(results)
@@ -115,7 +116,7 @@ def psnr(squared_error: float, size: int) -> float:
     return float(10 * np.log10(DATA_RANGE**2 * size / squared_error))
 
 
-def ssim(image: Tensor, clean: Tensor) -> float:
+def ssim(image: Tensor, clean: Tensor, rows: int = 256) -> float:
     """Structural similarity for a data range of 255, mean over the image.
 
     The window is a Gaussian of σ = 1.5 cut to 11 × 11 pixels. Images are mirrored at the border, so
@@ -123,16 +124,23 @@ def ssim(image: Tensor, clean: Tensor) -> float:
 
     Args:
         image, clean: (C, H, W) float in pixel units.
+        rows: computed at a time, for large images take much memory.
     """
     # Imported here because it takes half a second, which not every start should pay.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    side = min(clean.shape[-2:])
+    height, side, halo = clean.shape[1], min(clean.shape[1:]), 5
     sigma = 1.5 if side >= 6 else max(side - 1, 0.1) / 3.5  # torchmetrics cuts at 3.5 σ
-    value = structural_similarity_index_measure(
-        image[None], clean[None], data_range=DATA_RANGE, sigma=sigma
-    )
-    return value.item()
+    total = 0.0
+    for first in range(0, height, rows):
+        top, bottom = max(first - halo, 0), first + rows + halo
+        _, similarity = structural_similarity_index_measure(
+            image[None, :, top:bottom], clean[None, :, top:bottom], data_range=DATA_RANGE,
+            sigma=sigma, return_full_image=True,
+        )  # fmt: skip
+        part = similarity[..., first - top : first - top + rows, :]
+        total += part.double().sum().item()
+    return total / clean.numel()
 
 
 def _summary(images: Sequence[ImageFigures]) -> dict[str, float]:

@@ -1,16 +1,9 @@
 """Access to what a model stores in its data samples."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-
-class HasCorruption(Protocol):
-    """Results of one image, with the name of its corruption or None."""
-
-    corruption: str | None
-
-
-Figures = TypeVar('Figures', bound=HasCorruption)
+Figures = TypeVar('Figures')  # results of one image, with the attribute corruption: a name or None
 
 
 def required(sample: dict, key: str, metric: str) -> Any:

@@ -36,9 +36,7 @@ class SortingMetric(BaseMetric):
     - ``chance``: the accuracy of guessing, 1 / L.
 
     Args:
-        collect_device: ``'cpu'`` or ``'gpu'``: where processes exchange their results.
-        prefix: Replaces ``sorting``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'sorting'
@@ -57,8 +55,8 @@ class SortingMetric(BaseMetric):
                     'restored_positions and shuffled_positions must have one shape (L,), L ≥ 1, '
                     f'but got {tuple(restored.shape)} and {tuple(shuffled.shape)}'
                 )
-            before = _right(shuffled) if 'shuffled_positions' in sample else None
-            self.results.append(ImageOrder(len(restored), _right(restored), before))
+            before = _in_place(shuffled) if 'shuffled_positions' in sample else None
+            self.results.append(ImageOrder(len(restored), _in_place(restored), before))
 
     def compute_metrics(self, results: list[ImageOrder]) -> dict[str, float]:
         """Accuracies over all images; empty without images."""
@@ -75,9 +73,8 @@ class SortingMetric(BaseMetric):
         return metrics
 
 
-def _right(positions: Tensor) -> float:
+def _in_place(positions: Tensor) -> float:
     """How many patches are at their own position; NaN if a position is −1."""
     if (positions < 0).any():
         return float('nan')
-    own = torch.arange(len(positions), device=positions.device)
-    return float((positions == own).sum())
+    return float((positions == torch.arange(len(positions), device=positions.device)).sum())

@@ -16,8 +16,21 @@ from torch.nn.functional import cross_entropy
 
 from ..backbones import PatchSelection, PositionEmbedding, find_position_embedding, kept_patches
 from ..backbones.patch_dropout import check_patch_drop_ratio
-from .base_algorithm import PredictingSelfSupervisor, corrupted_and_clean, with_fields
-from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
+from ..backbones.position_embedding import check_image_size
+from .base_algorithm import (
+    Inputs,
+    PredictingSelfSupervisor,
+    Samples,
+    corrupted_and_clean,
+    with_fields,
+)
+from .sorting_augmentation import (
+    check_edge_widths,
+    drawn_widths,
+    intact_images,
+    mask_patch_edges,
+    validation_noise,
+)
 
 # B batch, C channels, H × W pixels, L patches of p × p pixels, K of them seen, D channels of a
 # token.
@@ -50,73 +63,50 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
+            backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        gh, gw = check_encoder(self.backbone).grid
-        if self.neck.num_patches != gh * gw:
+        patches = check_encoder(self.backbone).num_patches
+        if self.neck.num_patches != patches:
             raise ValueError(
-                f'neck.num_patches must be the {gh} × {gw} = {gh * gw} patches of the backbone, '
-                f'got {self.neck.num_patches}'
+                f'neck.num_patches={self.neck.num_patches} must be the {patches} of the backbone'
             )
 
     def predict_patches(self, images: Tensor) -> Tensor:
-        """Encode and decode ``(B, C, H, W)``; the decoder's patches, ``(B, L, p · p · C)``."""
+        """Encode and decode images ``(B, C, H, W)`` → patches ``(B, L, p · p · C)``."""
         tokens = self.backbone(images)[-1]  # (B, 1 + L, D)
         in_place = torch.arange(self.neck.num_patches, device=images.device)
         return self.neck(tokens, in_place.expand(len(images), -1))
 
-    def loss(
-        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """The head's distance of the prediction to the clean image, over all pixels.
 
         Args:
             inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
             data_samples: not used.
-
-        Returns:
-            ``loss``, 0-dim and differentiable.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         return dict(loss=self.head.loss(self.predict_patches(corrupted), clean, mask=None))
 
     @torch.no_grad()
     def restore(self, images: Tensor) -> Tensor:
-        """Predict the clean images.
-
-        Args:
-            images: corrupted, ``(B, C, H, W)``, normalised.
-
-        Returns:
-            ``(B, C, H, W)``, normalised, float.
+        """Predict clean images from corrupted ones, ``(B, C, H, W)`` normalised, as the result is.
 
         Raises:
-            ValueError: the head has ``norm_pix=True``: its predictions lack each patch's mean and
-                contrast, so they are not images.
+            ValueError: the head has ``norm_pix=True``.
         """
-        if self.head.norm_pix:
+        if self.head.norm_pix:  # the predictions lack each patch's mean and contrast
             raise ValueError(
                 'a head with norm_pix=True does not predict images: set head.norm_pix=False, or '
                 'train without validation (tools/train.py --no-validate)'
             )
         return self.head.unpatchify(self.predict_patches(images)).float()
 
-    def predict(
-        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
-        """Restore a validation batch.
-
-        Args:
-            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
-            data_samples: B samples to add to; new ones by default.
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
+        """Restore a validation batch, inputs as for :meth:`loss`.
 
         Returns:
-            The samples, with ``clean``, ``corrupted`` and ``restored`` ``(C, H, W)`` in pixel
-            units (0..255, in the channel order of the network; the last two may lie outside).
+            ``data_samples``, or new ones, with ``clean``, ``corrupted`` and ``restored``
+            ``(C, H, W)`` in pixel units (0..255; the last two may lie outside).
         """
         corrupted, clean = corrupted_and_clean(inputs)
         images = dict(clean=clean, corrupted=corrupted, restored=self.restore(corrupted))
@@ -146,8 +136,7 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        TypeError, ValueError: an option of the wrong kind or out of its range, another backbone, or
-            a decoder of another size.
+        TypeError, ValueError: a bad option, another backbone, or a decoder of another size.
     """
 
     def __init__(
@@ -159,18 +148,14 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
     ):
-        super().__init__(
-            backbone=backbone, neck=neck, data_preprocessor=data_preprocessor, init_cfg=init_cfg
-        )
+        super().__init__(backbone, neck, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         found = check_encoder(self.backbone)
-        self.grid = found.grid
-        self.num_patches = self.grid[0] * self.grid[1]
+        self.num_patches, self.patch_size = found.num_patches, found.patch_size
         if self.neck.num_positions != self.num_patches:
             raise ValueError(
-                f'neck.num_positions must be the {self.grid[0]} × {self.grid[1]} = '
-                f'{self.num_patches} patches of the backbone, got {self.neck.num_positions}'
+                f'neck.num_positions={self.neck.num_positions} must be the {self.num_patches} '
+                'patches of the backbone'
             )
-        self.patch_size = found.patch_size
         self.selection = PatchSelection(self.backbone)
         check_edge_widths(edge_widths, self.patch_size)
         check_patch_drop_ratio(patch_drop_ratio)
@@ -191,82 +176,61 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
         self.backbone.pos_embed.requires_grad_(False).zero_()
 
     def predict_positions(self, images: Tensor, patches: Tensor) -> Tensor:
-        """Encode and decode some patches of each image.
-
-        Args:
-            images: ``(B, C, H, W)``, normalised.
-            patches: which, ``(B, K)``.
-
-        Returns:
-            A score for each position, ``(B, K, L)``.
-        """
+        """Encode and decode patches ``(B, K)`` of images; scores of positions ``(B, K, L)``."""
         with self.selection.only(patches):
             tokens = self.backbone(images)[-1]  # (B, 1 + K, D)
         return self.neck(tokens)
 
-    def loss(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Cross-entropy of the predicted positions, mean over the patches that were kept.
 
         Args:
-            inputs: ``(B, C, H, W)``, normalised.
+            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
             data_samples: not used.
 
         Returns:
             ``loss``, 0-dim and differentiable, and for the log ``accuracy``, the share of patches
             whose position is predicted right (chance: 1 / L).
         """
-        noise = torch.rand(len(_images(inputs)), 2, self.num_patches, device=inputs.device)
+        images = intact_images(inputs)
+        noise = torch.rand(len(images), 2, self.num_patches, device=images.device)
         patches = kept_patches(noise[:, 0], self.patch_drop_ratio)  # (B, K)
-        scores = self.predict_positions(self.mask_edges(inputs, noise[:, 1]), patches)
+        scores = self.predict_positions(self._mask_edges(images, noise[:, 1]), patches)
         loss = cross_entropy(scores.flatten(0, 1), patches.flatten())
         accuracy = (scores.detach().argmax(-1) == patches).float().mean()
         return dict(loss=loss, accuracy=accuracy)
 
     @torch.no_grad()
-    def predict(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
-        """Sort the patches of a validation batch.
-
-        Args:
-            inputs: ``(B, C, H, W)``, normalised.
-            data_samples: B samples to add to; new ones by default.
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
+        """Sort the patches of a validation batch, inputs as for :meth:`loss`.
 
         Returns:
-            The samples, with ``restored_positions`` ``(L,)``: of each patch, row by row, the
-            predicted position, below L.
+            ``data_samples``, or new ones, with ``restored_positions`` ``(L,)``: of each patch, row
+            by row, the predicted position, below L.
 
         Raises:
             ValueError: a sample has no ``sample_idx``.
         """
-        noise = validation_noise(len(_images(inputs)), self.num_patches, data_samples)
-        images = self.mask_edges(inputs, noise[:, 1].to(inputs.device))
-        patches = torch.arange(self.num_patches, device=inputs.device).expand(len(inputs), -1)
-        positions = self.predict_positions(images, patches).argmax(-1)
-        return with_fields(data_samples, dict(restored_positions=positions))
+        images = intact_images(inputs)
+        noise = validation_noise(len(images), self.num_patches, data_samples).to(images.device)
+        patches = torch.arange(self.num_patches, device=images.device).expand(len(images), -1)
+        scores = self.predict_positions(self._mask_edges(images, noise[:, 1]), patches)
+        return with_fields(data_samples, dict(restored_positions=scores.argmax(-1)))
 
-    def mask_edges(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Mask the edges of the patches, as wide as uniform noise ``(B, L)`` in [0, 1) says."""
-        return mask_random_edges(images, noise, self.edge_widths, self.patch_size)
+    def _mask_edges(self, images: Tensor, noise: Tensor) -> Tensor:
+        check_image_size(self.backbone, images)
+        return mask_patch_edges(images, drawn_widths(noise, self.edge_widths), self.patch_size)
 
 
 @MODELS.register_module()
 class PositionDecoder(BaseModule):
     """MAE's decoder with positions as its answer, and so without a position embedding.
 
-    Its options are those of MMPretrain's ``MAEPretrainDecoder``, which adds one.
-
     Args:
         num_positions: L.
         embed_dim: D, channels of the encoder.
-        decoder_embed_dim: channels of the decoder.
-        decoder_depth: number of transformer layers.
-        decoder_num_heads: attention heads of each.
-        mlp_ratio: hidden channels of a layer's MLP over ``decoder_embed_dim``.
-        norm_cfg: config of the norms.
-        init_cfg: MMEngine's initialisation config.
+        decoder_embed_dim, decoder_depth, decoder_num_heads, mlp_ratio, norm_cfg, init_cfg: as of
+            MMPretrain's ``MAEPretrainDecoder``.
     """
 
     def __init__(
@@ -282,29 +246,18 @@ class PositionDecoder(BaseModule):
     ):
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
+        hidden = int(mlp_ratio * decoder_embed_dim)
         self.num_positions = num_positions
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.decoder_blocks = nn.ModuleList(
-            TransformerEncoderLayer(
-                decoder_embed_dim,
-                decoder_num_heads,
-                int(mlp_ratio * decoder_embed_dim),
-                norm_cfg=norm_cfg,
-            )
+            TransformerEncoderLayer(decoder_embed_dim, decoder_num_heads, hidden, norm_cfg=norm_cfg)
             for _ in range(decoder_depth)
         )
         self.decoder_norm = build_norm_layer(norm_cfg, decoder_embed_dim)
         self.decoder_pred = nn.Linear(decoder_embed_dim, num_positions)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Score the positions.
-
-        Args:
-            tokens: of the class token and K patches, ``(B, 1 + K, D)``.
-
-        Returns:
-            ``(B, K, L)``.
-        """
+        """Class token and K patches, ``(B, 1 + K, D)`` → scores of positions ``(B, K, L)``."""
         x = self.decoder_embed(tokens)
         for block in self.decoder_blocks:
             x = block(x)
@@ -312,10 +265,7 @@ class PositionDecoder(BaseModule):
 
 
 def check_encoder(backbone: nn.Module) -> PositionEmbedding:
-    """Refuse a backbone that does not hand all its tokens to a decoder.
-
-    Returns:
-        Where its position embedding is.
+    """Where a backbone that hands all its tokens to a decoder keeps its position embedding.
 
     Raises:
         ValueError: it is not a plain vision transformer, has no class token, or returns other
@@ -330,12 +280,3 @@ def check_encoder(backbone: nn.Module) -> PositionEmbedding:
             f'{found.num_extra_tokens} extra tokens'
         )
     return found
-
-
-def _images(inputs: Tensor) -> Tensor:
-    if not isinstance(inputs, Tensor):
-        raise TypeError(
-            f'inputs must be one tensor (B, C, H, W), got {type(inputs).__name__}. Sorting wants '
-            'the intact image: is there a corruption in the pipeline?'
-        )
-    return inputs

@@ -1,55 +1,40 @@
 """What the algorithms share: prediction, the loss along a descent (equation 5), and pixel units."""
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.distributed import fsdp
 
 from ..autograd import (
     CompiledDifferentiation,
     GradientCollector,
     check_graph_of_gradient,
-    checkpoint_activations,
     differentiate,
     twice_differentiable,
 )
-from ..backbones import PatchDropout, warn_of_batch_norm
+from ..backbones import warn_of_batch_norm
 from ..utils import checked_bool, checked_int, checked_number
-from .descent import Energy, descend, energy_gradient
+from .chain import Chain
+from .descent import Energy, descend, descent_step, energy_gradient
 
 # B batch, C channels, H × W pixels, N descent steps.
 
 Distance = Callable[[Tensor], Tensor]
-
-_FSDP = tuple(  # FSDP1 and, in newer PyTorch, FSDP2
-    getattr(fsdp, name)
-    for name in ('FullyShardedDataParallel', 'FSDPModule')
-    if hasattr(fsdp, name)
-)
+Inputs = Tensor | Sequence[Tensor]  # a batch of images, or [corrupted, clean]
+Samples = list[DataSample] | None
 
 
 class PredictingSelfSupervisor(BaseSelfSupervisor):
     """A pretraining method that can be validated: MMPretrain's own have no ``mode='predict'``."""
 
     @abstractmethod
-    def predict(
-        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
         """Restore and score a validation batch, for the metrics."""
 
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list[DataSample] | None = None,
-        mode: str = 'tensor',
-    ):
+    def forward(self, inputs: Inputs, data_samples: Samples = None, mode: str = 'tensor'):
         """MMEngine's entry: ``mode`` is ``'loss'``, ``'predict'`` or ``'tensor'`` (features)."""
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -60,30 +45,11 @@ class PredictingSelfSupervisor(BaseSelfSupervisor):
         return to_pixels(images, self.data_preprocessor)
 
 
-class ValidationChain(NamedTuple):
-    """A validation batch on its way from corrupted to restored, or from shuffled to sorted.
-
-    Attributes:
-        images: x⁰ to x^N as pictures, ``(N + 1, B, C, H, W)`` in pixel units; values may lie
-            outside 0..255.
-        energies: of each of them, ``(N + 1, B)``.
-        clean: the original pictures, ``(B, C, H, W)``, likewise.
-        clean_energies: of the originals, ``(B,)``.
-        accuracy: of sorted images, the share of patches that are right, ``(N + 1, B)`` in [0, 1].
-    """
-
-    images: Tensor
-    energies: Tensor
-    clean: Tensor
-    clean_energies: Tensor
-    accuracy: Tensor | None = None
-
-
 class BaseEnergyAlgorithm(PredictingSelfSupervisor):
     """A backbone ψ and a head h, fitted so that descending on ``E = h(ψ(·))`` restores something.
 
     A subclass says what is descended on (pixels, position embeddings): its :meth:`loss` passes an
-    energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chain` makes pictures.
+    energy and a distance to :meth:`chain_loss`, and its :meth:`validation_chains` makes pictures.
 
     Args:
         backbone: config of ψ, or a module.
@@ -94,18 +60,12 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         num_steps: N, descent steps per image in training, ≥ 0. The paper uses 2.
         learnable_step_size: whether α is trained with the network. log α is what is trained, so
             that α stays positive and changes by a factor.
-        patch_drop_ratio: the share of patches, in [0, 1), that the transformer layers do not see in
-            training, drawn for each image and iteration. Needs a vision transformer with an
-            absolute position embedding.
         data_preprocessor: config of ``RestorationDataPreprocessor``, or of MMPretrain's
             ``SelfSupDataPreprocessor`` if no noise is added on the device.
         init_cfg: MMEngine's initialisation config.
         compile_step: compile each training step as one graph (``torch.compile``). The first
             iteration then takes minutes. A step that cannot be compiled runs as usual, and the log
             gives the reason.
-        recompute: names of modules in the backbone, such as ``layers.*``, whose activations are
-            recomputed instead of stored: less memory, more time. See
-            :func:`~mmebm.autograd.checkpoint_activations`. Such a step is not compiled.
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range.
@@ -119,25 +79,17 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         neck: dict | nn.Module | None = None,
         num_steps: int = 2,
         learnable_step_size: bool = True,
-        patch_drop_ratio: float = 0.0,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
         compile_step: bool = False,
-        recompute: Sequence[str] = (),
     ):
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         step_size = checked_number('step_size', step_size, above=0)
         checked_bool('compile_step', compile_step)
         super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
+            backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
         warn_of_batch_norm(self.backbone)
-        self.recomputed = checkpoint_activations(self.backbone, recompute)
-        self.patch_dropout = PatchDropout(self.backbone, patch_drop_ratio)
         self.num_steps = num_steps
         log_step_size = torch.tensor(step_size).log()
         if learnable_step_size:
@@ -145,9 +97,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         else:
             self.register_buffer('log_step_size', log_step_size)
         self.compile_step = compile_step
-        # Set once per process, at the first iteration.
-        self._graph_checked = False
-        self._differentiate = None
+        self._graph_checked, self._differentiate = False, None  # set at the first iteration
         # For float16: the loss scale that the last backward saw. 2**16 is GradScaler's first one.
         self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
 
@@ -161,11 +111,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return self.head(self.neck(features) if self.with_neck else features)
 
     def chain_loss(
-        self,
-        energy: Energy,
-        distance: Distance,
-        x: Tensor,
-        collector: GradientCollector | None = None,
+        self, energy: Energy, distance: Distance, x: Tensor, seen_share: float = 1.0
     ) -> dict[str, Tensor]:
         """Equation 5: the mean distance to the target along N steps of descent.
 
@@ -177,8 +123,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             energy: E, maps x ``(B, ...)`` to energies ``(B,)``.
             distance: d, maps x to its 0-dim distance to the target.
             x: x⁰, ``(B, ...)``.
-            collector: one to which other losses were already added; see :meth:`gradient_collector`.
-                A new one by default.
+            seen_share: a factor of α, K / L where the energy sees K of L patches: an average over
+                them gives each L / K times its gradient.
 
         Returns:
             ``loss``, 0-dim and differentiable, and for the log: ``distance_step0`` (of x⁰) to
@@ -188,34 +134,29 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         Raises:
             NotImplementedError: the backbone cannot be differentiated twice.
         """
-        collector = collector or self.gradient_collector(x)
 
-        def term(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-            # An average over K of L patches gives each of them L/K times its gradient.
-            alpha = self.step_size * self.patch_dropout.share
-            e, gradient = energy_gradient(energy, x, alpha, create_graph=True)
-            x = x.detach() - gradient  # xⁿ, from xⁿ⁻¹ behind a stop-gradient
+        def term(x: Tensor) -> dict[str, Tensor]:
+            alpha = self.step_size * seen_share
+            x, energies = descent_step(energy, x, alpha, create_graph=True)
             d = distance(x)
-            return d / self.num_steps, (x, e, d)
+            return dict(loss=d / self.num_steps, x=x, distance=d, energy=energies.mean())
 
+        log = {'distance_step0': distance(x)}
+        collector = self.gradient_collector(x)
         with twice_differentiable(self.backbone):
             self._check_graph(energy, x)
-            log = {'distance_step0': distance(x)}
             for n in range(1, self.num_steps + 1):
-                x, e, log[f'distance_step{n}'] = collector.differentiate(term, x)
-                log[f'energy_step{n - 1}'] = e.mean()
+                step = collector.add(term, x)
+                x = step['x']
+                log[f'distance_step{n}'] = step['distance']
+                log[f'energy_step{n - 1}'] = step['energy']
         return dict(loss=collector.total(), **log, step_size=self.step_size.detach())
 
     def chain(self, energy: Energy, x: Tensor, num_steps: int | None = None) -> Tensor:
-        """Descend on an energy with the step size α; no graph is kept.
-
-        Args:
-            energy: maps x ``(B, ...)`` to energies ``(B,)``.
-            x: x⁰, ``(B, ...)``.
-            num_steps: N ≥ 0; by default as in training.
+        """Descend on an energy from x⁰ ``(B, ...)`` by N steps, as in training by default.
 
         Returns:
-            ``(N + 1, B, ...)``, the first entry being the input.
+            The chain ``(N + 1, B, ...)``, the first entry being the input; no graph is kept.
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
@@ -225,18 +166,21 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return descend(energy, x, self.step_size.detach(), num_steps)
 
     @abstractmethod
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Tensor | Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
+    ) -> list[Chain]:
         """Restore or sort a validation batch as :meth:`predict` does, and keep every step.
 
         Args:
-            inputs: as for :meth:`loss`.
+            inputs: as for :meth:`loss`, each ``(B, C, H, W)``, normalised.
             data_samples: B of them, as for :meth:`predict`.
             num_steps: N ≥ 0; by default as in training.
+
+        Returns:
+            B chains, in pixel units.
 
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
@@ -246,33 +190,30 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         """A collector for the trained parameters, on the device of ``inputs``.
 
         Raises:
+            ValueError: no parameter is trained, or gradients are switched off.
             NotImplementedError: a part of this module is an FSDP unit of its own.
         """
         _check_not_sharded(self)
-        if self._differentiate is None:
-            self._differentiate = self._choose_differentiation()
-        return GradientCollector(
-            [p for p in self.parameters() if p.requires_grad],
-            self._loss_scale if _autocast_dtype(inputs) is torch.float16 else None,
-            self._differentiate,
-        )
-
-    def _choose_differentiation(self) -> Callable:
-        if not self.compile_step:
-            return differentiate
-        if self.recomputed:
-            print_log(
-                f'The training step is not compiled: recompute ({len(self.recomputed)} modules) '
-                'calls autograd inside autograd, which torch.compile cannot trace',
-                logger='current',
-                level=logging.WARNING,
+        trained = [p for p in self.parameters() if p.requires_grad]
+        if not trained or not torch.is_grad_enabled():
+            reason = 'is called under torch.no_grad()' if trained else 'has no parameter to train'
+            raise ValueError(
+                f'the loss {reason}: it is made of gradients with respect to parameters. '
+                "mode='predict' restores and scores without them"
             )
-            return differentiate
-        return CompiledDifferentiation(self)
+        if self._differentiate is None:
+            self._differentiate = (
+                CompiledDifferentiation(self) if self.compile_step else differentiate
+            )
+        device = inputs.device.type
+        half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        return GradientCollector(
+            trained, self._loss_scale if half is torch.float16 else None, self._differentiate
+        )
 
     def _check_graph(self, energy: Energy, x: Tensor) -> None:
         """Check, once per process, that the gradient can be differentiated again."""
-        if self._graph_checked or not self.num_steps:
+        if self._graph_checked:
             return
         step_size = self.step_size.detach().requires_grad_()
         # The check leaves no trace: neither in random numbers nor in running statistics.
@@ -281,7 +222,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         try:
             with torch.random.fork_rng(devices, device_type=x.device.type):
                 e, gradient = energy_gradient(energy, x, step_size, create_graph=True)
-                check_graph_of_gradient(self.backbone, [e], [gradient], step_size)
+                check_graph_of_gradient(self.backbone, e, gradient, step_size)
         finally:
             for buffer, value in zip(self.buffers(), before, strict=True):
                 buffer.copy_(value)
@@ -310,15 +251,8 @@ def to_pixels(images: Tensor, data_preprocessor: nn.Module) -> Tensor:
     return images * data_preprocessor.std + data_preprocessor.mean
 
 
-def with_fields(
-    data_samples: list[DataSample] | None, fields: Mapping[str, Tensor]
-) -> list[DataSample]:
-    """Write the results of a batch into its data samples.
-
-    Args:
-        data_samples: B of them; new ones if None.
-        fields: by name, ``(B, ...)`` each.
-    """
+def with_fields(data_samples: Samples, fields: Mapping[str, Tensor]) -> list[DataSample]:
+    """Write the results of a batch, ``(B, ...)`` by name, into its samples, or new ones."""
     data_samples = data_samples or [DataSample() for _ in next(iter(fields.values()))]
     for i, sample in enumerate(data_samples):
         for name, values in fields.items():
@@ -330,13 +264,9 @@ def _check_not_sharded(module: nn.Module) -> None:
     # FSDP gathers a unit's parameters for its forward pass only, and its gradients after it. If
     # autograd.grad asks for them they never arrive: FSDP1 would train with zeros.
     for name, part in module.named_modules():
-        if part is not module and isinstance(part, _FSDP):
+        bases = {base.__name__ for base in type(part).__mro__}
+        if part is not module and bases & {'FullyShardedDataParallel', 'FSDPModule'}:
             raise NotImplementedError(
                 f'{name} is an FSDP unit, whose gradients would be lost: wrap the algorithm as '
                 'one unit, without auto_wrap_policy, or shard the optimizer only (docs/scaling.md)'
             )
-
-
-def _autocast_dtype(x: Tensor) -> torch.dtype | None:
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

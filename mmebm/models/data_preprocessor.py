@@ -21,9 +21,6 @@ def add_noise(images: Tensor, noise: Tensor) -> Tensor:
         images: x, normalised, ``(B, C, H, W)`` float32.
         noise: γ in 0..1 and a seed in 0..2³²−1 of each image, ``(B, 2)``, on the CPU. γ = 1 leaves
             the image as it is.
-
-    Returns:
-        New tensor ``(B, C, H, W)``.
     """
     images = images.clone()
     generator = torch.Generator(images.device)
@@ -45,11 +42,10 @@ class RestorationDataPreprocessor(SelfSupDataPreprocessor):
     """
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """Normalise a batch and add its noise.
+        """Normalise a batch and add its noise, which is defined in normalised pixels.
 
         Raises:
-            ValueError: If there is noise to add, but no ``mean`` and ``std``: noise is defined in
-                normalised pixels.
+            ValueError: there is noise to add, but no ``mean`` and ``std``.
         """
         inputs = data.get('inputs') if isinstance(data, dict) else None
         if not (isinstance(inputs, list) and len(inputs) == 3 and inputs[2].ndim == 2):

@@ -54,7 +54,7 @@ def descent_step(
 
     Args:
         energy: maps x ``(B, ...)`` to energies ``(B,)``.
-        x: ``(B, ...)``.
+        x: ``(B, ...)``, floating point.
         step_size: α, positive.
         create_graph: keep the graph, so that the result can be differentiated with respect to the
             parameters of the energy and to α.
@@ -67,19 +67,10 @@ def descent_step(
 
 
 def descend(energy: Energy, x: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
-    """The whole chain ``x⁰, ..., x^N``; no graph is kept.
+    """The whole chain ``x⁰, ..., x^N``, ``(N + 1, B, ...)``, by N ≥ 0 steps; no graph is kept.
 
     Works under ``torch.no_grad()`` and ``torch.inference_mode()`` too, unless the parameters of the
-    energy were created inside the latter.
-
-    Args:
-        energy: maps x ``(B, ...)`` to energies ``(B,)``.
-        x: x⁰, ``(B, ...)``, floating point.
-        step_size: α, positive.
-        num_steps: N ≥ 0.
-
-    Returns:
-        ``(N + 1, B, ...)``, the first entry being the input.
+    energy were created inside the latter. Arguments are those of :func:`descent_step`.
     """
     with torch.inference_mode(False):
         chain = [_without_inference_mode(x).detach()]

@@ -31,15 +31,11 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
     """
     while isinstance(features, Sequence) and len(features):
         features = features[-1]
-    if not isinstance(features, Tensor):
+    if not isinstance(features, Tensor) or not features.is_floating_point():
+        got = features.dtype if isinstance(features, Tensor) else type(features).__name__
         raise TypeError(
-            'EnergyHead takes a tensor, or a tuple whose last entry is one, as the features of '
-            f'the backbone, got {type(features).__name__}'
-        )
-    if not features.is_floating_point():
-        raise TypeError(
-            f'EnergyHead takes floating-point features, got {features.dtype} of shape '
-            f'{tuple(features.shape)}: is this a backbone whose last output is a mask or an index?'
+            'EnergyHead takes a floating-point tensor, or a tuple whose last entry is one, as the '
+            f'features of the backbone, got {got}'
         )
     shape = tuple(features.shape)
     axes = {2: (1,), 3: (2, 1), 4: (1, 3)}.get(features.dim(), ())
@@ -47,15 +43,11 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
         if shape[axis] == channels:
             pooled = [a for a in range(1, features.dim()) if a != axis]
             return features.mean(pooled) if pooled else features
-    if axes:
-        seen = ' or '.join(str(shape[axis]) for axis in axes)
-        raise ValueError(
-            f'EnergyHead(in_channels={channels}) got features of shape {shape}, which have {seen} '
-            f'channels: set in_channels={seen}'
-        )
+    seen = ' or '.join(str(shape[axis]) for axis in axes)
     raise ValueError(
-        f'EnergyHead takes features (B, D), (B, L, D), (B, D, L), (B, D, H, W) or (B, H, W, D), '
-        f'got shape {shape}'
+        f'EnergyHead(in_channels={channels}) takes features (B, D), (B, L, D), (B, D, L), '
+        f'(B, D, H, W) or (B, H, W, D) with D = {channels}, got shape {shape}'
+        + (f': set in_channels={seen}' if seen else '')
     )
 
 

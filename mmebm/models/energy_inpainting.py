@@ -9,10 +9,12 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import fold, max_pool2d, pad, unfold
 
-from ..backbones import PatchSelection, changed_patches, find_position_embedding
+from ..backbones import PatchSelection, find_position_embedding
+from ..backbones.patch_dropout import pixels_of_patches
 from ..backbones.position_embedding import check_image_size
-from ..utils import checked_bool, checked_number
-from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, corrupted_and_clean, with_fields
+from ..utils import checked_bool
+from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, corrupted_and_clean, with_fields
+from .chain import Chain, split_chains
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
@@ -52,10 +54,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             embedding that returns its tokens, ``VisionTransformer`` with ``out_type='raw'`` or
             timm's.
         head: config of h, ``dict(type='PatchEnergyHead', ...)``.
-        step_size: α, or its initial value if it is learnt, > 0.
+        step_size, **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1.
         restoration_loss: see :class:`EnergyRestorationAlgorithm`; over the masked patches.
-        predicted_share: the share of the masked patches, in (0, 1], that an iteration takes; drawn
-            for each image.
         norm_pix: restore each patch up to its mean and variance, which are 0 and 1 then, as with
             the option of this name of MMPretrain's ``MAEPretrainHead``. Better features
             (``docs/small_data.md``), but pictures need the mean and variance of the clean patch.
@@ -64,8 +64,6 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             ``dict(type='PatchHOG', ...)``. The energy is then that of a patch's pixels and its
             description, and the descent restores both: the description from 0, up to its mean and
             variance. Better features (``docs/small_data.md``).
-        **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1; its ``patch_drop_ratio``
-            stays 0.
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range; a backbone without
@@ -78,18 +76,11 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         head: dict | nn.Module,
         step_size: float = 300.0,
         restoration_loss: dict | nn.Module | None = None,
-        predicted_share: float = 1.0,
         norm_pix: bool = False,
         target_generator: dict | nn.Module | None = None,
         **options: Any,
     ):
-        checked_number('predicted_share', predicted_share, above=0, high=1)
         checked_bool('norm_pix', norm_pix)
-        if options.get('patch_drop_ratio'):
-            raise ValueError(
-                f'patch_drop_ratio={options["patch_drop_ratio"]}: inpainting shows the backbone '
-                'every visible patch; predicted_share says how many masked ones an iteration takes'
-            )
         starts_as_mae = options.get('init_cfg') is None
         if starts_as_mae:
             options['init_cfg'] = dict(type='Xavier', layer='Linear', distribution='uniform')
@@ -107,40 +98,26 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
                     f'{getattr(found, name)}'
                 )
         self.selection = PatchSelection(self.backbone)
-        self.target_generator = self._checked(target_generator)
+        self.target_generator = self._build_target_generator(target_generator)
         self.grid, self.patch_size = found.grid, found.patch_size
-        self.num_patches = found.grid[0] * found.grid[1]
-        self.predicted_share = predicted_share
+        self.num_patches = found.num_patches
         self.norm_pix = norm_pix
         self.restoration_loss = build_restoration_loss(restoration_loss)
 
-    def _checked(self, target_generator: dict | nn.Module | None) -> nn.Module | None:
-        """The target generator, built, if it describes the patches of the head."""
-        if isinstance(target_generator, dict):
-            target_generator = MODELS.build(target_generator)
-        if target_generator is None:
-            described = 0
-        elif hasattr(target_generator, 'values') and hasattr(target_generator, 'patch_size'):
-            described = target_generator.values
-            if target_generator.patch_size != self.head.patch_size:
-                raise ValueError(
-                    f'target_generator.patch_size={target_generator.patch_size} must be that of '
-                    f'the head, {self.head.patch_size}'
-                )
-        else:
-            raise TypeError(
-                'target_generator must have the attributes values and patch_size, as PatchHOG has; '
-                f'got {type(target_generator).__name__}'
-            )
-        if self.head.extra_values != described:
+    def _build_target_generator(self, config: dict | nn.Module | None) -> nn.Module | None:
+        module = MODELS.build(config) if isinstance(config, dict) else config
+        size = getattr(module, 'patch_size', self.head.patch_size if module is None else None)
+        values = getattr(module, 'values', 0 if module is None else None)
+        if (size, values) != (self.head.patch_size, self.head.extra_values):
             raise ValueError(
-                f'head.extra_values={self.head.extra_values} must be how many values '
-                f'target_generator describes a patch by: {described}'
+                f'target_generator must describe patches of head.patch_size={self.head.patch_size} '
+                f'by head.extra_values={self.head.extra_values} values each, as PatchHOG does; got '
+                f'{type(module).__name__} with patch_size={size}, values={values}'
             )
-        return target_generator
+        return module
 
     def init_weights(self) -> None:
-        """Initialise as MMEngine does, after the patch embedding has got MAE's start."""
+        """Initialise as MMEngine does, the patch embedding as MAE's."""
         if self._starts_as_mae:
             name = find_position_embedding(self.backbone).name
             embedding = self.backbone.get_submodule(name.rpartition('.')[0]).patch_embed
@@ -151,9 +128,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     def tokens(self, images: Tensor, visible: Tensor) -> Tensor:
         """``ψ(x_visible)``: features of the extra tokens and the visible patches ``(B, T + K, D)``.
 
-        Args:
-            images: normalised, ``(B, C, H, W)``.
-            visible: the numbers of the visible patches, ``(B, K)``.
+        Images are normalised, ``(B, C, H, W)``, and ``visible`` numbers patches, ``(B, K)``.
 
         Raises:
             ValueError: the backbone does not return its tokens.
@@ -171,29 +146,20 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return features
 
     def energy(self, patches: Tensor, given: Masked) -> Tensor:
-        """``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L``.
-
-        Args:
-            patches: the masked patches, as :meth:`target` has them, ``(B, M, P + F)``.
-            given: which ones they are, and the visible ones.
-
-        Returns:
-            ``(B,)``, float.
-        """
+        """``E(x) = Σₘ h(xₘ | ψ(x_visible)) / L`` of masked patches ``(B, M, P + F)`` → ``(B,)``."""
         features = self.tokens(given.images, given.visible)
         energies = self.head(features, given.visible, patches, given.masked)
         return energies.sum(1) / self.num_patches
 
     def masked(self, corrupted: Tensor, clean: Tensor) -> Tensor:
-        """The patches that were masked, ``(B, L)``, bool.
+        """The patches ``(B, L)``, bool, that were masked in images ``(B, C, H, W)``.
 
         A patch of the mask's own colour is the same before and after. So where fewer patches of an
         image differ than of another, patches of a single colour count as masked, too.
-
-        Args:
-            corrupted, clean: ``(B, C, H, W)``, normalised.
         """
-        changed = changed_patches(self.backbone, corrupted, clean)
+        check_image_size(self.backbone, corrupted)
+        changed = (corrupted != clean).any(1, keepdim=True).float()
+        changed = max_pool2d(changed, self.patch_size).flatten(1).bool()  # (B, L)
         missing = changed.sum(1, keepdim=True)
         missing = missing.amax() - missing
         if not missing.any():
@@ -203,11 +169,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return changed | (single & (single.cumsum(1) <= missing))
 
     def split(self, images: Tensor, masked: Tensor) -> Masked:
-        """Number the visible and the masked patches.
-
-        Args:
-            images: normalised, ``(B, C, H, W)``.
-            masked: which patches are masked, ``(B, L)``, bool.
+        """Number the visible and the masked patches of images, by a mask ``(B, L)``, bool.
 
         Raises:
             ValueError: no patch is masked, or every one, or not as many in each image.
@@ -225,9 +187,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return Masked(images, visible, masked)
 
     def patches(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """Pixels of some patches, their numbers being ``(B, M)``, of images → ``(B, M, P)``."""
-        patches = unfold(images, self.patch_size, stride=self.patch_size).mT  # (B, L, P)
-        return patches.take_along_dim(numbers[..., None], dim=1)
+        """Pixels ``(B, M, P)`` of the patches of images with these numbers ``(B, M)``."""
+        return pixels_of_patches(images, numbers, self.patch_size)
 
     def start(self, given: Masked) -> Tensor:
         """x⁰: the pixels of the masked patches, zeros for the description; ``(B, M, P + F)``."""
@@ -244,17 +205,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             described = self.target_generator(clean).take_along_dim(numbers[..., None], dim=1)
         return torch.cat([patches, _normalised(described).to(patches)], dim=-1)
 
-    def filled_in(self, patches: Tensor, given: Masked) -> Tensor:
-        """The images ``(B, C, H, W)`` with these masked patches ``(B, M, P)``."""
-        images, size = given.images, self.patch_size
-        all_patches = unfold(images, size, stride=size).mT
-        index = given.masked[..., None].expand_as(patches)
-        all_patches = all_patches.scatter(1, index, patches.to(all_patches))
-        return fold(all_patches.mT, images.shape[-2:], size, stride=size)
-
-    def loss(
-        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Equation 5 over masked patches: the mean over the steps of their distance to clean ones.
 
         Args:
@@ -267,15 +218,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
 
         Raises:
             TypeError, ValueError: inputs that are no such pair, or see :meth:`split`.
-            NotImplementedError: the head cannot be differentiated twice.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, self.masked(corrupted, clean))
-        if self.predicted_share < 1:
-            number = max(1, round(given.masked.shape[1] * self.predicted_share))
-            noise = torch.rand(given.masked.shape, device=corrupted.device)
-            drawn = noise.argsort(dim=1)[:, :number]
-            given = given._replace(masked=given.masked.gather(1, drawn))
         target = self.target(clean, given.masked)
         return self.chain_loss(
             energy=lambda x: self.energy(x, given),
@@ -290,7 +235,7 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         num_steps: int | None = None,
         clean: Tensor | None = None,
     ) -> Tensor:
-        """Descend on the energy of the masked patches; keeps no graph.
+        """The chain ``(N + 1, B, C, H, W)`` of a descent on the masked patches; see :meth:`chain`.
 
         Args:
             images: normalised, ``(B, C, H, W)``.
@@ -298,12 +243,9 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             num_steps: N ≥ 0; by default as in training.
             clean: images that lend each patch its mean and variance, with ``norm_pix``.
 
-        Returns:
-            The chain ``(N + 1, B, C, H, W)``, the first entry being the input.
-
         Raises:
-            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0; ``norm_pix`` without
-                ``clean``; images of another size than the backbone's; or see :meth:`split`.
+            TypeError, ValueError: a bad ``num_steps``; ``norm_pix`` without ``clean``; images of
+                another size than the backbone's; or see :meth:`split`.
         """
         if self.norm_pix and clean is None:
             raise ValueError(
@@ -324,36 +266,43 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         if self.norm_pix:
             mean, deviation = _moments(self.patches(clean, given.masked))
             steps = steps * deviation + mean
-        return torch.stack([given.images, *(self.filled_in(x, given) for x in steps)])
+        size = self.patch_size
+        patches = unfold(given.images, size, stride=size).mT  # (B, L, P)
+        index = given.masked[..., None].expand(-1, -1, patches.shape[-1])
+        filled = [patches.scatter(1, index, x.to(patches)) for x in steps]
+        images = [fold(x.mT, given.images.shape[-2:], size, stride=size) for x in filled]
+        return torch.stack([given.images, *images])
 
-    def predict(
-        self, inputs: Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
         """Fill in and score a validation batch: as :meth:`EnergyRestorationAlgorithm.predict`."""
-        chain = self.validation_chain(inputs, data_samples)
+        steps = self._steps(inputs)
         fields = dict(
-            clean=chain.clean,
-            corrupted=chain.images[0],
-            restored=chain.images[-1],
-            energy_clean=chain.clean_energies,
-            energy_corrupted=chain.energies[0],
+            clean=steps['clean'],
+            corrupted=steps['images'][0],
+            restored=steps['images'][-1],
+            energy_clean=steps['clean_energies'],
+            energy_corrupted=steps['energies'][0],
         )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`."""
+    ) -> list[Chain]:
+        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
+        return split_chains(**self._steps(inputs, num_steps), data_samples=data_samples)
+
+    def _steps(self, inputs: Sequence[Tensor], num_steps: int | None = None) -> dict[str, Tensor]:
+        """All steps of a validation batch, as :func:`split_chains` takes them."""
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, self.masked(corrupted, clean))
         chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
         with torch.no_grad():
             target = self.target(clean, given.masked)
             energies = [self.energy(x, given).float() for x in (*chain, target)]
-        return ValidationChain(
+        return dict(
             images=self.to_pixels(self._filled_in(chain, given, clean)),
             energies=torch.stack(energies[:-1]),
             clean=self.to_pixels(clean),

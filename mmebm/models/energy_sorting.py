@@ -9,15 +9,23 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ..backbones.patch_dropout import kept_patches
+from ..backbones import PatchSelection, kept_patches
+from ..backbones.patch_dropout import check_patch_dropout
 from ..backbones.position_embedding import (
     check_image_size,
     find_position_embedding,
     forward_with_positions,
     set_sincos_position_embedding,
 )
-from .base_algorithm import BaseEnergyAlgorithm, ValidationChain, with_fields
-from .sorting_augmentation import check_edge_widths, mask_random_edges, validation_noise
+from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, with_fields
+from .chain import Chain, split_chains
+from .sorting_augmentation import (
+    check_edge_widths,
+    drawn_widths,
+    intact_images,
+    mask_patch_edges,
+    validation_noise,
+)
 from .sorting_pictures import assign_positions, place_patches
 
 # B batch, C channels, H × W pixels, L patches of ph × pw pixels in a (gh, gw) grid, K of them kept,
@@ -41,14 +49,12 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
             embedding, such as ``VisionTransformer``, or timm's through ``TIMMBackbone``.
-        head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
-        step_size: α, or its initial value if it is learnt, > 0.
+        head, step_size, **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1.
         patch_drop_ratio: the share of patches dropped in training, in [0, 1).
         edge_widths: widths k in pixels; each patch draws one of them, and its k outermost pixels
             on each side become zero. Zero after normalisation: for a linear patch embedding this
             equals masking its weights there (section 2.4). 0 masks nothing. Each k must leave
             pixels in a patch: ``2k < min(ph, pw)``.
-        **options: of :class:`BaseEnergyAlgorithm`, with ``num_steps`` ≥ 1.
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range, or a backbone without
@@ -64,19 +70,16 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         patch_drop_ratio: float = 0.5,
         **options: Any,
     ):
-        super().__init__(
-            backbone=backbone,
-            head=head,
-            step_size=step_size,
-            patch_drop_ratio=patch_drop_ratio,
-            **options,
-        )
+        super().__init__(backbone=backbone, head=head, step_size=step_size, **options)
         if self.num_steps == 0:
             raise ValueError('num_steps must be an integer ≥ 1 for sorting, got 0')
         found = find_position_embedding(self.backbone)
         check_edge_widths(edge_widths, found.patch_size)
+        check_patch_dropout(self.backbone, patch_drop_ratio)
+        self.patch_drop_ratio = patch_drop_ratio
+        self.selection = PatchSelection(self.backbone)
         self.grid, self.patch_size = found.grid, found.patch_size
-        self.num_patches = found.grid[0] * found.grid[1]
+        self.num_patches = found.num_patches
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
         # Already here, because DistributedDataParallel counts the trained parameters when it wraps.
         found.value.requires_grad_(False)
@@ -96,34 +99,21 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
     def energy(self, images: Tensor, embedding: Tensor) -> Tensor:
         """``E(x, PE)``: low where each patch has the embedding of its own position.
 
-        Args:
-            images: normalised, ``(B, C, H, W)``.
-            embedding: of the patches, ``(B, L, D)``.
-
-        Returns:
-            ``(B,)``, float.
+        Images ``(B, C, H, W)``, normalised, and embeddings of the patches ``(B, L, D)`` → ``(B,)``.
         """
         return self.energy_of_features(forward_with_positions(self.backbone, images, embedding))
 
     def sort(self, images: Tensor, embedding: Tensor, num_steps: int | None = None) -> Tensor:
-        """Descend from shuffled embeddings; keeps no graph, works under ``torch.no_grad()``.
+        """The chain of a descent from shuffled embeddings ``P̃E⁰``; see :meth:`chain`.
 
         Args:
             images: normalised, with masked edges, ``(B, C, H, W)``.
             embedding: ``P̃E⁰``, ``(B, L, D)``.
-            num_steps: N ≥ 0, the number trained with by default.
-
-        Returns:
-            The chain ``(N + 1, B, L, D)``, the first entry being the input.
-
-        Raises:
-            TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
+            num_steps: N ≥ 0; by default as in training.
         """
         return self.chain(lambda e: self.energy(images, e), embedding, num_steps)
 
-    def loss(
-        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Equation 7: the mean over the steps of the squared distance of ``P̃Eⁿ`` to ``PE``.
 
         Only the kept patches count, because the embeddings of the dropped ones cannot move.
@@ -135,10 +125,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         Returns:
             See :meth:`chain_loss`.
         """
-        images = _images(inputs)
+        images = intact_images(inputs)
         noise = torch.rand(len(images), 3, self.num_patches, device=images.device)
         images, order = self.disorder(images, noise)
-        kept = kept_patches(noise[:, 2], self.patch_dropout.ratio)  # (B, K)
+        kept = kept_patches(noise[:, 2], self.patch_drop_ratio)  # (B, K)
         true = self.true_embedding.expand(len(images), -1, -1)  # (B, L, D)
 
         def energy(embedding: Tensor) -> Tensor:
@@ -147,16 +137,15 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         def distance(embedding: Tensor) -> Tensor:
             return mse_loss(*(e.take_along_dim(kept[..., None], 1) for e in (embedding, true)))
 
-        with self.patch_dropout.only(kept):
-            return self.chain_loss(energy, distance, self.true_embedding[order])
+        shuffled, seen_share = self.true_embedding[order], kept.shape[1] / self.num_patches
+        with self.selection.only(kept):
+            return self.chain_loss(energy, distance, shuffled, seen_share)
 
-    def predict(
-        self, inputs: Tensor | Sequence[Tensor], data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
         """Sort a validation batch: all patches, edges masked, each image always in the same order.
 
         Args:
-            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
+            inputs: as for :meth:`loss`.
             data_samples: B samples to add to, with ``sample_idx``; by default new ones, numbered
                 within the batch.
 
@@ -168,8 +157,8 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         Raises:
             ValueError: a sample has no ``sample_idx``.
         """
-        images = _images(inputs)
-        images, order = self.disorder(images, self.validation_noise(images, data_samples))
+        images = intact_images(inputs)
+        images, order = self._validation_disorder(images, data_samples)
         true, shuffled = self.true_embedding.expand(len(images), -1, -1), self.true_embedding[order]
         restored = self.sort(images, shuffled)[-1]
         with torch.no_grad():
@@ -181,31 +170,32 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             )
         return with_fields(data_samples, fields)
 
-    def validation_chain(
+    def validation_chains(
         self,
         inputs: Tensor | Sequence[Tensor],
         data_samples: Sequence[DataSample] | None = None,
         num_steps: int | None = None,
-    ) -> ValidationChain:
-        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chain`.
+    ) -> list[Chain]:
+        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`.
 
         The pictures show whole patches; the network saw them with masked edges. Each position gets
         one patch (:func:`assign_positions`), while the accuracy counts the patches whose embedding
         is nearest to their own position, as :class:`mmebm.SortingMetric` does.
         """
-        images, true = _images(inputs), self.true_embedding
-        masked, order = self.disorder(images, self.validation_noise(images, data_samples))
+        images, true = intact_images(inputs), self.true_embedding
+        masked, order = self._validation_disorder(images, data_samples)
         chain = self.sort(masked, true[order], num_steps)  # (N + 1, B, L, D)
         right = nearest_positions(chain, true) == torch.arange(len(true), device=true.device)
         clean = self.to_pixels(images)
         pictures = [place_patches(clean, assign_positions(e, true), self.grid) for e in chain]
         with torch.no_grad():
-            return ValidationChain(
+            return split_chains(
                 images=torch.stack(pictures),
                 energies=torch.stack([self.energy(masked, e).float() for e in chain]),
                 clean=clean,
                 clean_energies=self.energy(masked, true.expand_as(chain[0])).float(),
                 accuracy=right.double().mean(-1),
+                data_samples=data_samples,
             )
 
     def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,30 +213,26 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             ValueError: the images are not of the size that the backbone was built for.
         """
         check_image_size(self.backbone, images)
-        masked = mask_random_edges(images, noise[:, 1], self.edge_widths, self.patch_size)
-        return masked, random_orders(noise[:, 0])
+        widths = drawn_widths(noise[:, 1], self.edge_widths)  # (B, L)
+        return mask_patch_edges(images, widths, self.patch_size), random_orders(noise[:, 0])
 
-    def validation_noise(
-        self, images: Tensor, data_samples: Sequence[DataSample] | None = None
-    ) -> Tensor:
-        """Noise ``(B, 2, L)`` for :meth:`disorder` that depends on each ``sample_idx`` only."""
-        return validation_noise(len(images), self.num_patches, data_samples).to(images.device)
+    def _validation_disorder(
+        self, images: Tensor, data_samples: Sequence[DataSample] | None
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`disorder`, always the same for an image."""
+        noise = validation_noise(len(images), self.num_patches, data_samples)
+        return self.disorder(images, noise.to(images.device))
 
 
 def random_orders(noise: Tensor) -> Tensor:
-    """Permutations from independent uniform noise; ``(B, L)`` → ``(B, L)``, each of 0..L−1."""
+    """Permutations of 0..L−1 from independent uniform noise, both ``(B, L)``."""
     return noise.argsort(dim=1)
 
 
 def nearest_positions(embedding: Tensor, true_embedding: Tensor) -> Tensor:
-    """The position whose embedding is nearest to each given one.
+    """The position, ``(..., L)``, whose embedding ``(L, D)`` is nearest to each of ``(..., L, D)``.
 
-    Args:
-        embedding: ``(..., L, D)``.
-        true_embedding: ``(L, D)``.
-
-    Returns:
-        ``(..., L)``, in 0..L−1, or −1 for an embedding that is NaN or infinite.
+    It is −1 for an embedding that is NaN or infinite.
     """
     embedding, true_embedding = embedding.float(), true_embedding.float()
     # Not matrix products, which round distances of near positions to ties.
@@ -259,14 +245,3 @@ def nearest_positions(embedding: Tensor, true_embedding: Tensor) -> Tensor:
 def _fix_position_embedding(algorithm: EnergySortingAlgorithm, *_) -> None:
     # also called with the keys that load_state_dict missed
     set_sincos_position_embedding(algorithm.backbone)
-
-
-def _images(inputs: Tensor | Sequence[Tensor]) -> Tensor:
-    if isinstance(inputs, Tensor):
-        return inputs
-    if len(inputs) != 1:
-        raise TypeError(
-            f'inputs must be the images alone, one tensor (B, C, H, W), got {len(inputs)} of them: '
-            'sorting needs no corruption in the pipeline'
-        )
-    return inputs[0]

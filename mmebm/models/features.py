@@ -7,7 +7,7 @@ from .energy_head import EnergyHead, pool_features
 
 
 def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
-    """The backbone's output, averaged over tokens or positions.
+    """The backbone's output, averaged over tokens or positions, ``(B, D)`` float32.
 
     That is done as in the model's energy head; without one, over all but the class token and other
     extra ones.
@@ -15,9 +15,6 @@ def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
     Args:
         model: with a backbone: of our pretraining, MMPretrain's, or a classifier.
         images: ``(B, C, H, W)``, normalised.
-
-    Returns:
-        ``(B, D)`` float32.
 
     Raises:
         ValueError: features of another shape than ``(B, D)``, ``(B, L, D)`` or ``(B, D, H, W)``.
@@ -31,13 +28,9 @@ def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
         return pool_features(features, head.in_channels).float()
     backbone = getattr(model.backbone, 'timm_model', model.backbone)
     extra = getattr(backbone, 'num_extra_tokens', getattr(backbone, 'num_prefix_tokens', 0))
-    return _pool(features, extra).float()
-
-
-def _pool(features: Tensor | tuple, num_extra_tokens: int) -> Tensor:
-    features = features[-1] if isinstance(features, tuple | list) else features
+    features = (features[-1] if isinstance(features, tuple | list) else features).float()
     if features.dim() == 3:  # (B, T + L, D)
-        return features[:, num_extra_tokens:].mean(1)
+        return features[:, extra:].mean(1)
     if features.dim() == 4:  # (B, D, H, W)
         return features.mean((2, 3))
     if features.dim() == 2:

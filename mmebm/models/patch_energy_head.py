@@ -19,11 +19,8 @@ from ..utils import checked_int
 class ConditionalLayer(nn.Module):
     """A transformer layer for a context, and for tokens that see the context and themselves.
 
-    The context is what it would be without the tokens. Pre-norm, as in a ViT.
-
-    Args:
-        channels: E, a multiple of ``num_heads``.
-        num_heads: of the attention.
+    The context is what it would be without the tokens. Pre-norm, as in a ViT. E = ``channels`` is a
+    multiple of ``num_heads``.
     """
 
     def __init__(self, channels: int, num_heads: int):
@@ -134,17 +131,13 @@ class PatchEnergyHead(BaseModule):
         self.fc = nn.Linear(embed_dims, 1, bias=False)
 
     def forward(self, features: Tensor, visible: Tensor, patches: Tensor, masked: Tensor) -> Tensor:
-        """The energy of each masked patch.
+        """The energy of each masked patch, ``(B, M)``.
 
         Args:
             features: of the extra tokens and the visible patches, normalised, ``(B, T + K, D)``.
             visible: the numbers of the visible patches, ``(B, K)``.
-            patches: pixels of the masked ones, normalised, and their descriptions,
-                ``(B, M, P + F)``.
+            patches: pixels of the masked ones, normalised, and descriptions, ``(B, M, P + F)``.
             masked: their numbers, ``(B, M)``.
-
-        Returns:
-            ``(B, M)``.
         """
         extra = features.shape[1] - visible.shape[1]
         context = self.embed_context(features)

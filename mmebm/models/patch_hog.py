@@ -29,7 +29,6 @@ class PatchHOG(HOGGenerator):
         nbins: bins of a histogram.
 
     Attributes:
-        patch_size: ``(ph, pw)``.
         values: F, ``3 · nbins`` for each cell of a patch.
 
     Raises:
@@ -50,11 +49,7 @@ class PatchHOG(HOGGenerator):
     def forward(self, images: Tensor) -> Tensor:
         """Describe images of any normalisation.
 
-        Args:
-            images: ``(B, 3, H, W)``, H and W multiples of ``ph`` and ``pw``.
-
-        Returns:
-            ``(B, L, F)``, float32 in [0, 1].
+        Images ``(B, 3, H, W)`` of whole patches → ``(B, L, F)``, float32 in [0, 1].
 
         Raises:
             ValueError: images of another shape.

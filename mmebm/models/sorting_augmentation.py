@@ -6,17 +6,32 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ..utils import derive_seeds
+from ..datasets import derive_seeds
 
 # B images, C channels, gh × gw patches of ph × pw pixels, L = gh · gw of them.
+
+
+def intact_images(inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """The images ``(B, C, H, W)`` of a pipeline without a corruption, which may be in a list.
+
+    Raises:
+        TypeError: there are several.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs
+    if len(inputs) != 1:
+        raise TypeError(
+            f'inputs must be the images alone, one tensor (B, C, H, W), got {len(inputs)} of them: '
+            'sorting needs no corruption in the pipeline'
+        )
+    return inputs[0]
 
 
 def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> None:
     """Refuse widths of masked edges that leave no pixel of a patch.
 
     Raises:
-        TypeError: they are not integers, or there are none.
-        ValueError: one is negative, or too wide for the patches.
+        TypeError, ValueError: they are not integers ≥ 0, there are none, or one is too wide.
     """
     limit = (min(patch_size) - 1) // 2
     whole = isinstance(widths, Sequence) and all(type(k) is int for k in widths)
@@ -29,53 +44,29 @@ def check_edge_widths(widths: Sequence[int], patch_size: tuple[int, int]) -> Non
         )
 
 
-def mask_random_edges(
-    images: Tensor, noise: Tensor, edge_widths: Tensor, patch_size: tuple[int, int]
-) -> Tensor:
-    """Mask the edges of the patches, as wide as noise says: each width equally likely.
-
-    Args:
-        images: ``(B, C, gh · ph, gw · pw)``, normalised.
-        noise: for each patch, row by row, independent and uniform in [0, 1), ``(B, L)``.
-        edge_widths: those to draw from, integers ≥ 0.
-        patch_size: ``(ph, pw)``.
-
-    Returns:
-        New images of the same shape.
-    """
-    grid = [pixels // size for pixels, size in zip(images.shape[-2:], patch_size, strict=True)]
-    widths = edge_widths[(noise * len(edge_widths)).long()]  # (B, L)
-    return mask_patch_edges(images, widths.reshape(-1, *grid), patch_size)
-
-
 def mask_patch_edges(images: Tensor, widths: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """Zero the outermost pixels of each patch.
 
     Args:
         images: ``(B, C, gh · ph, gw · pw)``, normalised, so that zero is the mean colour.
-        widths: k, how many pixels on each side, ``(B, gh, gw)``, integers ≥ 0.
+        widths: k, how many pixels on each side, row by row, ``(B, L)``, integers ≥ 0.
         patch_size: ``(ph, pw)``.
-
-    Returns:
-        New images of the same shape.
-
-    Raises:
-        ValueError: the images are not of that size.
     """
-    (gh, gw), (ph, pw) = widths.shape[1:], patch_size
-    if images.shape[-2:] != (gh * ph, gw * pw):
-        raise ValueError(
-            f'images must have {gh * ph} × {gw * pw} pixels, {gh} × {gw} patches of {ph} × {pw}, '
-            f'got {images.shape[-2]} × {images.shape[-1]}'
-        )
+    (height, width), (ph, pw) = images.shape[-2:], patch_size
+    widths = widths.reshape(-1, height // ph, 1, width // pw, 1)
     # of each pixel, how many lie between it and the border of its patch
     rows, columns = (
         torch.minimum(along, along.flip(0))
         for along in (torch.arange(size, device=images.device) for size in patch_size)
     )
     depth = torch.minimum(rows[:, None], columns)  # (ph, pw)
-    masked = depth[:, None] < widths[:, :, None, :, None]  # (B, gh, ph, gw, pw)
-    return images.masked_fill(masked.reshape(len(images), 1, gh * ph, gw * pw), 0)
+    masked = depth[:, None] < widths  # (B, gh, ph, gw, pw)
+    return images.masked_fill(masked.reshape(-1, 1, height, width), 0)
+
+
+def drawn_widths(noise: Tensor, widths: Tensor) -> Tensor:
+    """Draw one of some widths for each patch, all equally likely, by uniform noise in [0, 1)."""
+    return widths[(noise * len(widths)).long()]
 
 
 def validation_noise(
@@ -89,7 +80,7 @@ def validation_noise(
         data_samples: B samples with ``sample_idx``; None numbers the images from 0.
 
     Returns:
-        ``(B, 2, L)``, on the CPU: for an order of the patches, and for their edge widths.
+        ``(B, 2, L)`` on the CPU: for an order of the patches, and for their edge widths.
 
     Raises:
         ValueError: a sample has no ``sample_idx``.

@@ -7,14 +7,13 @@ from torch import Tensor
 
 
 def assign_positions(embedding: Tensor, true_embedding: Tensor) -> Tensor:
-    """One patch per position, so that the sum of the distances is least.
+    """The position of each patch, ``(B, L)``, so that the sum of the distances is least.
+
+    Each row is a permutation of 0..L−1.
 
     Args:
         embedding: of the patches, ``(B, L, D)``, finite.
         true_embedding: of the positions, ``(L, D)``.
-
-    Returns:
-        The position of each patch, ``(B, L)``, each row a permutation of 0..L−1.
     """
     from scipy.optimize import linear_sum_assignment  # slow to import
 
@@ -30,9 +29,6 @@ def place_patches(images: Tensor, positions: Tensor, grid: tuple[int, int]) -> T
         images: ``(B, C, gh · ph, gw · pw)``.
         positions: of each patch, row by row, ``(B, L)``, each row a permutation of 0..L−1.
         grid: ``(gh, gw)``.
-
-    Returns:
-        New images of the same shape.
     """
     (b, c, h, w), (gh, gw) = images.shape, grid
     cells = images.reshape(b, c, gh, h // gh, gw, w // gw)

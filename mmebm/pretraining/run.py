@@ -29,7 +29,8 @@ from torch import distributed, nn
 
 from ..backbones.weights import load_backbone, read_backbone_tensors
 from ..conversion import to_mmpretrain_file, to_timm_file
-from ..engine import ProgressHook, runner_of
+from ..engine import runner_of
+from ..engine.hooks import ProgressHook
 from ..engine.optim_wrapper import default_dtype
 from ..utils.checkpoint import newest_sound_checkpoint
 from .images import Images, find_images

@@ -9,12 +9,11 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 
 import argparse
 import codecs
-import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import (
-    MAGIC_NUMBER,
     add_safe_globals,
     clear_safe_globals,
     get_safe_globals,
@@ -62,15 +60,13 @@ def load_checkpoint_safely(
             return load_file(path, device=str(map_location or 'cpu'))
         except SafetensorError as error:
             raise DamagedCheckpointError(_damaged(path, error)) from error
-    with path.open('rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'  # older files cannot be memory-mapped
-    if is_zip:
-        _check_expansion(path)
+    mmap = mmap and zipfile.is_zipfile(path)  # older files cannot be memory-mapped
+    _check_expansion(path)
     try:
         with warnings.catch_warnings(), _only_these_globals(_harmless_globals()):
             warnings.simplefilter('ignore')  # of the protocol of a pickle, which is refused
             checkpoint = torch.load(
-                str(path), map_location=map_location, weights_only=True, mmap=mmap and is_zip
+                str(path), map_location=map_location, weights_only=True, mmap=mmap
             )
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         raise _explained(path, error) from error
@@ -96,12 +92,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
 
 
 class Found(NamedTuple):
-    """A checkpoint to go on from.
-
-    Attributes:
-        path: None if there is none.
-        passed_over: why newer ones are not taken, a line each.
-    """
+    """A checkpoint to go on from, None if there is none; why newer ones are not taken."""
 
     path: str | None
     passed_over: list[str]
@@ -118,10 +109,10 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
-    numbered = [(int(m[2]), str(m[0])) for m in map(_NUMBERED.match, _files_in(folder)) if m]
-    earlier = [str(folder / name) for _, name in sorted(numbered, reverse=True)]
-    paths, errors = list(dict.fromkeys([*([last] if last else []), *earlier])), []
-    for path in paths:
+    numbered = [f for f in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', f.stem)]
+    numbered.sort(key=lambda file: int(file.stem.split('_')[1]), reverse=True)
+    errors = []
+    for path in dict.fromkeys([*filter(None, [last]), *map(str, numbered)]):
         try:
             load_checkpoint_safely(path, mmap=True)
         except (FileNotFoundError, DamagedCheckpointError) as error:
@@ -131,13 +122,6 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
     if errors:
         raise errors[0]
     return Found(None, [])
-
-
-def _files_in(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-
-
-_NUMBERED = re.compile(r'(epoch|iter)_(\d+)\.pth$')
 
 
 def register_safe_loader() -> None:
@@ -163,14 +147,6 @@ def _explained(path: Path, error: Exception) -> ValueError:
                 "and plain values are loaded. If you trust the file's origin, save it again as "
                 'torch.save(dict(state_dict=...)).'
             )
-    if (name := _name_in_plain_pickle(path)) is not None:
-        what = 'not a checkpoint: it is a pickle'
-        if name:
-            what = f'refused: it is a pickle that names {name}, and loading it could run code'
-        return ValueError(
-            f'{path} is {what}, not a file of torch.save. If you trust its origin, save its '
-            'weights as torch.save(dict(state_dict=...)).'
-        )
     return DamagedCheckpointError(_damaged(path, error))
 
 
@@ -184,43 +160,14 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def _check_expansion(path: Path) -> None:
     """Refuse a zip file that unpacks to more than itself, as a few kB may to any number of GB."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(item.file_size for item in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-        raise DamagedCheckpointError(_damaged(path, error)) from error
-    size = path.stat().st_size
-    if unpacked > size:
+    unpacked = 0
+    with suppress(zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(path) as archive:
+        unpacked = sum(item.file_size for item in archive.infolist())
+    if unpacked > path.stat().st_size:
         raise ValueError(
-            f'{path} is refused: its {size:,} bytes would unpack to {unpacked:,}, and torch.save '
-            'does not compress'
+            f'{path} is refused: {path.stat().st_size:,} bytes that would unpack to {unpacked:,}; '
+            'torch.save does not compress'
         )
-
-
-def _name_in_plain_pickle(path: Path) -> str | None:
-    """The first function that a pickle names, '' if it names none; None if not a pickle.
-
-    Only reads opcodes. Those of the oldest protocols are letters, so a text may begin like a
-    pickle: such a file counts only if it can be read to its end.
-    """
-    strings, names, marked = [], [], False
-    with path.open('rb') as file:
-        try:
-            for opcode, argument, _ in pickletools.genops(file):
-                if argument == MAGIC_NUMBER:  # the form that torch.save had before zip files
-                    return None
-                marked |= opcode.name == 'PROTO'
-                if opcode.name in ('GLOBAL', 'INST'):
-                    names.append(argument.replace(' ', '.'))
-                elif opcode.name == 'STACK_GLOBAL':
-                    names.append('.'.join(strings[-2:]))
-                elif isinstance(argument, str):
-                    strings.append(argument)
-                if marked and names:
-                    break
-        except (ValueError, OverflowError, MemoryError):  # truncated, or with impossible lengths
-            return None
-    return names[0] if names else '' if marked else None
 
 
 def _harmless_globals() -> list[Callable]:

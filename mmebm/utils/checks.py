@@ -11,6 +11,10 @@ from numbers import Integral, Real
 import numpy as np
 
 
+class UserError(RuntimeError):
+    """A message for the user, where no built-in exception fits; see ``mmebm/cli/errors.py``."""
+
+
 def checked_bool(name: str, value: bool) -> bool:
     """Return ``value`` if it is True or False.
 
@@ -64,31 +68,35 @@ def checked_number(
 
 
 def checked_numbers(
-    name: str, values: Sequence[float], length: int, low: float, high: float
+    name: str, values: Sequence[float], length: int, low: float, high: float, whole: bool = False
 ) -> tuple[float, ...]:
     """Return ``values`` if it holds ``length`` numbers in ``low..high``, both ends allowed.
 
     Raises:
         TypeError: it is not a list, tuple or array of numbers.
-        ValueError: it has the wrong length, or a number is out of bounds or NaN.
+        ValueError: it has the wrong length, or a number is out of bounds, NaN, or not ``whole``.
     """
-    allowed = f'{name} must be {length} numbers in {low}..{high}, got {values!r}'
+    kind = 'whole numbers' if whole else 'numbers'
+    allowed = f'{name} must be {length} {kind} in {low}..{high}, got {values!r}'
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
         raise TypeError(allowed)
     if len(values) != length:
         raise ValueError(allowed)
-    return tuple(checked_number(f'{name}[{i}]', v, low, high) for i, v in enumerate(values))
+    numbers = [checked_number(f'{name}[{i}]', v, low, high) for i, v in enumerate(values)]
+    if whole and any(v != int(v) for v in numbers):
+        raise ValueError(allowed)
+    return tuple(int(v) if whole else v for v in numbers)
 
 
 def checked_range(
-    name: str, values: Sequence[float], low: float, high: float
+    name: str, values: Sequence[float], low: float, high: float, whole: bool = False
 ) -> tuple[float, float]:
     """Return ``values`` if it is a pair with ``low ≤ values[0] ≤ values[1] ≤ high``.
 
     Raises:
         TypeError, ValueError: as :func:`checked_numbers`; also ValueError if the pair is reversed.
     """
-    first, second = checked_numbers(name, values, 2, low, high)
+    first, second = checked_numbers(name, values, 2, low, high, whole)
     if first > second:
         raise ValueError(f'{name} must be (smallest, largest), got the reverse: {values!r}')
     return first, second

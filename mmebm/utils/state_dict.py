@@ -73,8 +73,7 @@ def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, 
     Args:
         network: any module.
         tensors: by name.
-        path: of their file, for the message.
-        what: the network, in words, for the message.
+        path, what: the file and the network in words, for the message.
 
     Raises:
         ValueError: one is missing, unknown, or has another shape; names the first of each.

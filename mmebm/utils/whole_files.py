@@ -19,12 +19,11 @@ class WholeFilesBackend(LocalBackend):
         """Write a file, whose folder is made.
 
         Raises:
-            OSError: it cannot be written. What was under its name before stays; says how much room
-                is missing.
+            OSError: it cannot be written. What was under its name before stays.
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f'.{path.name}.unfinished')
+        unfinished = path.with_name(f'.{os.getpid()}.unfinished')  # short: names have a limit
         try:
             with unfinished.open('wb') as file:
                 file.write(obj)
@@ -35,18 +34,11 @@ class WholeFilesBackend(LocalBackend):
             unfinished.unlink(missing_ok=True)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            free = shutil.disk_usage(path.parent).free
-            room = f'{_mb(len(obj))} are needed and {_mb(free)} are free'
-            if free < len(obj):
-                room += f': {_mb(len(obj) - free)} are missing'
-            text = f'{error.strerror}; {room}. Earlier files are whole'
-            raise OSError(error.errno, text, str(path)) from error
+            needed, free = len(obj) / 1e6, shutil.disk_usage(path.parent).free / 1e6
+            room = f'{needed:,.1f} MB are needed, {free:,.1f} MB are free. Earlier files are whole'
+            raise OSError(error.errno, f'{error.strerror}; {room}', str(path)) from error
 
 
 def register_whole_files() -> None:
     """Make MMEngine write local files with :class:`WholeFilesBackend` in this process."""
     register_backend('local', WholeFilesBackend, force=True, prefixes='')
-
-
-def _mb(size: int) -> str:
-    return f'{size / 1e6:,.1f} MB'

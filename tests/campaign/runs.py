@@ -1,16 +1,32 @@
-"""The smallest runs that have all parts of a real one, and what they leave."""
+"""The smallest runs that have all parts of a real one, as processes, and what they leave."""
 
+import gc
 import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import yapf.yapflib.yapf_api
 from PIL import Image
 
-from .processes import ROOT
+from mmebm.cli.main import main as mmebm
+from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.processes import CONTEXT
+from tests.tools import load_tool
 
-EPOCHS = 4
+from .sabotage import prepare
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 3
 ITERATIONS = 3  # per epoch
+LIMIT = 60  # seconds within which a run that was stopped has to be over
+PATIENCE = 300  # seconds for a run that nothing disturbs
 
 VIT = dict(
     type='VisionTransformer',
@@ -28,6 +44,10 @@ CORRUPTIONS = [
     dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
     dict(type='Colorization'),
 ]
+# those of configs/_base_/default_runtime.py but for pictures, which take longer than the rest
+HOOKS = [
+    dict(type=f'{name}Hook') for name in ('ReproducibleEpochs', 'UnreadableImages', 'FiniteLoss')
+]
 PACK = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption'))
 
 
@@ -42,7 +62,7 @@ def write_images(folder: Path, number: int, side: int = 40, seed: int = 0) -> li
     return paths
 
 
-def loader(folder: Path, pipeline: list, train: bool, **options) -> dict:
+def loader(folder: Path, pipeline: list, train: bool) -> dict:
     return dict(
         batch_size=4,
         num_workers=2 if train else 0,
@@ -55,26 +75,7 @@ def loader(folder: Path, pipeline: list, train: bool, **options) -> dict:
             data_root=str(folder),
             pipeline=pipeline,
             test_mode=not train,
-            **options,
         ),
-    )
-
-
-def schedule(by_epoch: int = EPOCHS) -> dict:
-    return dict(
-        optim_wrapper=dict(
-            type='OptimWrapper',
-            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-            clip_grad=dict(max_norm=1.0),
-        ),
-        param_scheduler=[
-            dict(
-                type='CosineAnnealingLR', T_max=by_epoch, by_epoch=True, convert_to_iter_based=True
-            )
-        ],
-        train_cfg=dict(by_epoch=True, max_epochs=by_epoch, val_interval=1),
-        val_cfg=dict(),
-        default_hooks=dict(logger=dict(interval=1)),
     )
 
 
@@ -85,7 +86,6 @@ def mixed(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
     corruption = dict(type='MixedCorruption', corruptions=CORRUPTIONS)
     validate = [*load, dict(type='ResizeEdge', scale=32), dict(corruption, seed=0), PACK]
     held_out, metrics = loader(held_out, validate, train=False), [dict(type='RestorationMetric')]
-    metrics += [dict(type='EnergyMetric')]
     return dict(
         model=dict(
             type='EnergyRestorationAlgorithm',
@@ -100,45 +100,145 @@ def mixed(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
         test_dataloader=held_out,
         test_evaluator=metrics,
         test_cfg=dict(),
-        **schedule(epochs),
-    )
-
-
-def finetuning(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
-    """A classifier on a pretrained backbone, which PRETRAINED names."""
-    load = [dict(type='LoadImageFromFile')]
-    crop = dict(type='RandomResizedCrop', scale=32)
-    pack = dict(type='PackInputs')
-    validate = [*load, dict(type='ResizeEdge', scale=32), pack]
-    head = dict(
-        type='LinearClsHead',
-        num_classes=2,
-        in_channels=32,
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-    )
-    config = dict(
-        model=dict(
-            type='ImageClassifier',
-            backbone=VIT,
-            head=head,
-            data_preprocessor=dict(num_classes=2, **NORM),
-            train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8)]),
+        custom_hooks=HOOKS,
+        default_hooks=dict(logger=dict(interval=1)),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+            clip_grad=dict(max_norm=1.0),
         ),
-        train_dataloader=loader(folder, [*load, crop, pack], train=True, with_label=True),
-        val_dataloader=loader(held_out, validate, train=False, with_label=True),
-        val_evaluator=[dict(type='Accuracy', topk=(1,))],
-        **schedule(epochs),
+        param_scheduler=[
+            dict(type='CosineAnnealingLR', T_max=epochs, by_epoch=True, convert_to_iter_based=True)
+        ],
+        train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
+        val_cfg=dict(),
     )
-    config['default_hooks']['checkpoint'] = dict(save_best='accuracy/top1', rule='greater')
-    return config
 
 
-def write_config(path: Path, config: dict, base: str = 'default_runtime') -> Path:
+def write_config(path: Path, config: dict) -> Path:
     """A text config on top of ours."""
-    base = ROOT / 'configs/_base_' / f'{base}.py'
+    base = ROOT / 'configs/_base_/default_runtime.py'
     lines = [f'{name} = {value!r}\n' for name, value in config.items()]
     path.write_text(f'_base_ = {str(base)!r}\n' + ''.join(lines))
     return path
+
+
+class Command:
+    """A command in a process of its own, with its own group, which starts at once."""
+
+    def __init__(self, tool: str, arguments: list, output: Path, kill=(), **environment: str):
+        """Start ``tools/train.py ARGUMENTS`` and the like; what it prints is added to ``output``.
+
+        ``kill`` is a moment of sabotage.py and its number.
+        """
+        self.output = Path(output)
+        self.output.touch()
+        arguments = [str(argument) for argument in arguments]
+        given = (tool, arguments, str(output), kill, environment)
+        self.process = CONTEXT.Process(target=_become, args=given)
+        self.process.start()
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Its exit code, negative for a signal; nothing that it started may be left."""
+        self.process.join(seconds)
+        code, end = self.process.exitcode, time.monotonic() + LIMIT
+        while _lives(self.process.pid) and code is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        if _lives(self.process.pid):
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise TimeoutError(f'{"not all" if code is not None else "not"} ended:\n{self.text()}')
+        return code
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        end = time.monotonic() + PATIENCE
+        while text not in self.text():
+            if time.monotonic() > end or self.process.exitcode is not None:
+                raise TimeoutError(f'has not printed {text!r}:\n{self.text()}')
+            time.sleep(0.02)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def memory(self) -> int:
+        """The most bytes that the process held."""
+        return int(Path(f'{self.output}.memory').read_text())
+
+    def signal(self, number: int, group: bool = False) -> None:
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _become(tool: str, arguments: list[str], output: str, kill: tuple, environment: dict) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)
+    os.environ.update(dict(LOCAL_RANK='0'), **environment)
+    sys.path[:0] = [path for path in environment.get('PYTHONPATH', '').split(os.pathsep) if path]
+    sys.argv[:] = [f'{tool}.py', *arguments]
+    torch.set_num_threads(1)
+    gc.freeze()  # each dataset collects garbage: what is there already stays
+    # a run writes its config with each checkpoint: unformatted it is valid Python all the same
+    yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
+    if kill:
+        prepare(*kill)
+    try:
+        sys.exit((mmebm if tool == 'mmebm' else load_tool(tool).main)(arguments))
+    finally:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        Path(f'{output}.memory').write_text(str(memory))
+
+
+class Runs:
+    """Runs of one config, in one process or several, and what an undisturbed one leaves."""
+
+    def __init__(self, folder: Path, config: Path, processes: int = 1):
+        self.folder, self.config, self.processes = folder, config, processes
+        assert self.run('whole') == [0] * processes, self.text('whole')
+        self.expected = final(folder / 'whole')
+
+    def start(self, name: str, kill=(), killed_rank: int = 0) -> list[Command]:
+        environment, arguments = {}, ['--work-dir', self.folder / name]
+        if self.processes > 1:
+            with socket.socket() as free:
+                free.bind(('127.0.0.1', 0))
+                port = str(free.getsockname()[1])
+            size = str(self.processes)
+            environment = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, WORLD_SIZE=size)
+            arguments += ['--launcher', 'pytorch']
+        return [
+            Command(
+                'train',
+                [self.config, '--resume', *arguments],
+                self.folder / f'{name}.{rank}.txt',
+                kill=kill if rank == killed_rank else (),
+                **environment | dict(RANK=str(rank), LOCAL_RANK=str(rank)),
+            )
+            for rank in range(self.processes)
+        ]
+
+    def run(self, name: str, kill=(), killed_rank: int = 0) -> list[int]:
+        return [command.wait() for command in self.start(name, kill, killed_rank)]
+
+    def text(self, name: str) -> str:
+        return '\n'.join(p.read_text() for p in sorted(self.folder.glob(f'{name}.*.txt')))
+
+    def check_resumed(self, name: str) -> None:
+        """The same command again ends as if nothing had happened, bit for bit."""
+        for file in (self.folder / name).glob('*.pth'):
+            load_checkpoint_safely(file)  # there is none that cannot be read
+        assert self.run(name) == [0] * self.processes, self.text(name)
+        assert_identical(self.expected, final(self.folder / name))
 
 
 def final(work_dir: Path, epochs: int = EPOCHS) -> dict:

@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner.loops import EpochBasedTrainLoop, ValLoop
+from torch.utils.data import get_worker_info
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from mmebm.utils import whole_files
 from mmebm.utils.whole_files import WholeFilesBackend
@@ -16,6 +18,11 @@ from mmebm.utils.whole_files import WholeFilesBackend
 
 def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_a_worker(*_: Any, **__: Any) -> None:
+    if get_worker_info() is not None:
+        die()
 
 
 def half_written(backend: WholeFilesBackend, obj: bytes, filepath: str) -> None:
@@ -41,11 +48,12 @@ MOMENTS: dict[str, tuple[Any, str, Callable, bool]] = {
     'old file removed': (WholeFilesBackend, 'remove', die, True),
     'pointer emptied': (CheckpointHook, '_save_checkpoint_with_step', pointer_emptied, True),
 }
+OF_WORKERS = {'worker': (_MapDatasetFetcher, 'fetch', die_in_a_worker, False)}
 
 
 def prepare(moment: str, number: int) -> None:
     """End this process at a moment of :data:`MOMENTS`, the ``number``-th time (from 1)."""
-    owner, name, end, after = MOMENTS[moment]
+    owner, name, end, after = (MOMENTS | OF_WORKERS)[moment]
     original, calls = getattr(owner, name), 0
 
     def counted(*args: Any, **kwargs: Any) -> Any:

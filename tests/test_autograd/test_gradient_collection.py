@@ -1,14 +1,15 @@
+"""Many partial losses, each differentiated on its own, against autograd on their sum."""
+
 import pytest
 import torch
 
-from mmebm.autograd import GradientCollector
-from mmebm.autograd.gradient_collection import added_gradients
+from mmebm.autograd import GradientCollector, differentiate
 
 NOTHING = torch.zeros(1)  # the x of a partial loss that has none
 
 
 def partial_loss(loss):
-    return lambda x: (loss(), ())
+    return lambda x: dict(loss=loss())
 
 
 def make():
@@ -24,7 +25,7 @@ def test_equals_the_gradient_of_the_sum():
     parameters, losses = make()
     collector = GradientCollector(parameters)
     for loss in losses:
-        collector.differentiate(partial_loss(loss), NOTHING)
+        collector.add(partial_loss(loss), NOTHING)
     total = collector.total()
     expected = sum(loss() for loss in losses)
     torch.testing.assert_close(total, expected)
@@ -32,23 +33,7 @@ def test_equals_the_gradient_of_the_sum():
     reference = torch.autograd.grad(2.5 * expected, parameters[:2])
     torch.testing.assert_close(parameters[0].grad, reference[0])
     torch.testing.assert_close(parameters[1].grad, reference[1])
-
-
-def test_unreached_parameters_get_zeros():
-    parameters, losses = make()
-    collector = GradientCollector(parameters)
-    collector.differentiate(partial_loss(losses[0]), NOTHING)
-    collector.total().backward()
-    assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))
-
-
-def test_accumulates_onto_existing_gradients():
-    parameters, losses = make()
-    for _ in range(2):
-        collector = GradientCollector(parameters)
-        collector.differentiate(partial_loss(losses[1]), NOTHING)
-        (collector.total() / 2).backward()
-    torch.testing.assert_close(parameters[0].grad, parameters[0].detach().exp())
+    assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))  # not reached
 
 
 def test_gradients_that_autograd_hands_out_in_the_same_memory():
@@ -69,7 +54,7 @@ def test_gradients_that_autograd_hands_out_in_the_same_memory():
     assert given[2].stride() == (0, 0, 0)
     collector = GradientCollector(parameters)
     for _ in range(2):
-        collector.differentiate(partial_loss(loss), NOTHING)
+        collector.add(partial_loss(loss), NOTHING)
     (collector.total() / 8).backward()
     for parameter, gradient in zip(parameters, given, strict=True):
         torch.testing.assert_close(parameter.grad, gradient / 4)
@@ -78,7 +63,7 @@ def test_gradients_that_autograd_hands_out_in_the_same_memory():
 def test_a_second_backward_is_an_error():
     parameters, losses = make()
     collector = GradientCollector(parameters)
-    collector.differentiate(partial_loss(losses[0]), NOTHING)
+    collector.add(partial_loss(losses[0]), NOTHING)
     total = collector.total()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match='handed out already'):
@@ -92,10 +77,47 @@ def test_loss_scale_follows_the_run_and_cancels():
     for scaler in (1024.0, 512.0):
         parameters[0].grad = None
         collector = GradientCollector(parameters, loss_scale)
-        collector.differentiate(partial_loss(losses[1]), NOTHING)
+        collector.add(partial_loss(losses[1]), NOTHING)
         (scaler * collector.total()).backward()
         torch.testing.assert_close(parameters[0].grad, scaler * reference)
         assert loss_scale.item() == scaler
+
+
+@pytest.mark.parametrize('weight', [0.0, float('inf'), float('nan')])
+def test_a_useless_loss_scale_is_not_stored(weight):
+    parameters, losses = make()
+    loss_scale = torch.tensor(8.0, dtype=torch.float64)
+    for factor, expected in ((weight, None), (16.0, 16.0)):
+        parameters[0].grad = None
+        collector = GradientCollector(parameters, loss_scale)
+        collector.add(partial_loss(losses[1]), NOTHING)
+        (factor * collector.total()).backward()
+        assert loss_scale == (8.0 if expected is None else expected)
+    torch.testing.assert_close(parameters[0].grad, 16 * parameters[0].detach().exp())
+
+
+def differentiate_at_once(function, x, parameters, totals, scale):
+    """As a compiled step does."""
+    term = function(x)
+    gradients = torch.autograd.grad(
+        scale * term['loss'], parameters, allow_unused=True, materialize_grads=True
+    )
+    torch._foreach_add_(totals, gradients)
+    return dict(loss=term['loss'].detach())
+
+
+@pytest.mark.parametrize('method', [differentiate, differentiate_at_once])
+def test_hooks_of_parameters_act_once(method):
+    (a, b, _), losses = make()
+    expected = torch.autograd.grad(sum(loss() for loss in losses), [a, b])
+    a.register_hook(lambda gradient: gradient * 0.1)
+    collector = GradientCollector([a, b], differentiate=method)
+    for loss in losses:
+        collector.add(partial_loss(loss), NOTHING)
+    collector.total().backward()
+    torch.testing.assert_close(a.grad, 0.1 * expected[0])
+    torch.testing.assert_close(b.grad, expected[1])
+    assert len(a._backward_hooks) == 1  # and stay
 
 
 def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
@@ -108,18 +130,16 @@ def test_loss_scale_keeps_half_precision_gradients_from_vanishing():
     for loss_scale, expected in ((None, 0.0), (torch.tensor(2.0**16), 1e-9)):
         weight.grad = None
         collector = GradientCollector([weight], loss_scale)
-        collector.differentiate(partial_loss(loss), NOTHING)
+        collector.add(partial_loss(loss), NOTHING)
         collector.total().backward()
         assert weight.grad.item() == pytest.approx(expected, rel=1e-2)
 
 
-def test_totals_are_added_to_in_place_and_hooks_are_gone():
+def test_gradients_are_added_to_totals_in_place_and_nothing_stays_hooked():
     parameters, losses = make()
     totals = [torch.ones_like(p) for p in parameters]
-    given = list(totals)
-    result = added_gradients(losses[0](), parameters, totals)
+    differentiate(partial_loss(losses[0]), NOTHING, parameters, totals)
     a, b = torch.autograd.grad(losses[0](), parameters[:2])
-    assert all(x is y for x, y in zip(result, given, strict=True))
     torch.testing.assert_close(totals[0], 1 + a)
     torch.testing.assert_close(totals[1], 1 + b)
     assert torch.equal(totals[2], torch.ones_like(totals[2]))
@@ -129,17 +149,11 @@ def test_totals_are_added_to_in_place_and_hooks_are_gone():
 
 
 def test_what_the_function_returns_comes_back_without_its_graph():
-    parameters, _ = make()
-    collector = GradientCollector(parameters)
+    (a, *_), _ = make()
     x = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-
-    def function(x):
-        product = parameters[0] * x
-        return product.sum(), (product, x + 1)
-
-    product, more = collector.differentiate(function, x)
-    torch.testing.assert_close(product, parameters[0].detach() * x)
-    assert not product.requires_grad
-    assert torch.equal(more, x + 1)
+    collector = GradientCollector([a])
+    term = collector.add(lambda x: dict(loss=(a * x).sum(), product=a * x), x)
+    torch.testing.assert_close(term['product'], a.detach() * x)
+    assert not any(value.requires_grad for value in term.values())
     collector.total().backward()
-    torch.testing.assert_close(parameters[0].grad, x)
+    torch.testing.assert_close(a.grad, x)

@@ -67,12 +67,9 @@ def test_float32_in_a_compiled_graph_goes_to_onednn(shape, bias):
     ],
 )
 def test_anything_else_stays_with_torch(shape, dtype, autocast):
-    assert products_in_graph(inputs(shape, dtype), autocast) == 0
-
-
-def test_a_weight_of_one_row_without_its_dimension_stays_with_torch():
-    x, weight, _ = inputs()
-    assert products_in_graph([x, weight[0]]) == 0
+    x, weight, bias = inputs(shape, dtype)
+    assert products_in_graph([x, weight, bias], autocast) == 0
+    assert products_in_graph([x, weight[0]], autocast) == 0  # a row without its dimension
 
 
 def test_outside_of_a_graph_it_is_torchs_own():

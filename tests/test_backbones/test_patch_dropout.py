@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmebm.backbones import patch_dropout
-from mmebm.backbones.patch_dropout import PatchDropout
+from mmebm.models import energy_restoration
 from tests.backbones import BACKBONES, build_algorithm
 from tests.derivatives import assert_gradients_equal
 
@@ -23,7 +22,7 @@ def images(batch=2, dtype=torch.float64):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    monkeypatch.setattr(patch_dropout, 'kept_patches', lambda noise, ratio: KEPT[: len(noise)])
+    monkeypatch.setattr(energy_restoration, 'kept_patches', lambda noise, ratio: KEPT)
 
 
 def kept_tokens(vit, tokens, embedding):
@@ -93,8 +92,11 @@ def test_loss_and_every_gradient_equal_the_reference(name, energy, num_steps, dr
     distance = F.smooth_l1_loss(kept_pixels(corrupted), kept_pixels(clean))
     for n, loss in enumerate([distance, *losses]):
         torch.testing.assert_close(outputs[f'distance_step{n}'], loss.detach(), rtol=1e-10, atol=0)
-    torch.testing.assert_close(outputs['energy_step0'], energy(model, corrupted).mean().detach())
+    expected = energy(model, corrupted).mean().detach()
+    torch.testing.assert_close(outputs['energy_step0'], expected)
     assert_gradients_equal(model, gradients)
+    model.num_steps = 0
+    torch.testing.assert_close(model.loss([corrupted, clean])['energy_step0'], expected)
 
 
 def test_outside_of_training_every_patch_counts():
@@ -104,7 +106,7 @@ def test_outside_of_training_every_patch_counts():
     corrupted, clean = images()
     model([corrupted, clean], mode='loss')
     assert model.training
-    assert model.patch_dropout.kept is None
+    assert model.selection.kept is None
     assert torch.equal(model.restore(corrupted), plain.restore(corrupted))
     assert torch.equal(model.energy(corrupted), plain.energy(corrupted))
     assert (model.restore(corrupted)[1] != corrupted).flatten(2).any(-1).all()
@@ -112,13 +114,13 @@ def test_outside_of_training_every_patch_counts():
 
 def test_each_image_and_iteration_has_its_own_patches(monkeypatch):
     model, draws = build_algorithm(patch_drop_ratio=0.5), []
-    draw = patch_dropout.kept_patches
+    draw = energy_restoration.kept_patches
 
     def record(noise, ratio):
         draws.append(draw(noise, ratio))
         return draws[-1]
 
-    monkeypatch.setattr(patch_dropout, 'kept_patches', record)
+    monkeypatch.setattr(energy_restoration, 'kept_patches', record)
     torch.manual_seed(0)
     for _ in range(2):
         model(images(dtype=torch.float32), mode='loss')
@@ -128,47 +130,28 @@ def test_each_image_and_iteration_has_its_own_patches(monkeypatch):
     assert len(sets) == 4
 
 
-def test_without_steps_the_energies_are_those_of_the_kept_patches(drawn):
-    model = build_algorithm(num_steps=0, patch_drop_ratio=0.6).double()
-    corrupted, clean = images()
-    outputs = model([corrupted, clean], mode='loss')
-    energy = mmpretrain_energy(model, corrupted).mean().detach()
-    torch.testing.assert_close(outputs['energy_step0'], energy)
-
-
 def test_a_copy_drops_its_own_patches():
     model = build_algorithm(patch_drop_ratio=0.5)
     twin = copy.deepcopy(model)  # as MMEngine does for averaged weights
-    assert twin.patch_dropout.backbone is twin.backbone
-    inputs = images(dtype=torch.float32)
-    with twin.patch_dropout.drawn(inputs[0]):
-        assert not torch.equal(twin.energy(inputs[0]), model.energy(inputs[0]))
-    assert torch.equal(twin.energy(inputs[0]), model.energy(inputs[0]))
+    x = images(dtype=torch.float32)[0]
+    with twin.selection.only(KEPT):
+        assert not torch.equal(twin.energy(x), model.energy(x))
+    with pytest.raises(RuntimeError), twin.selection.only(KEPT):
+        twin.energy(x[:1])
+    assert torch.equal(twin.energy(x), model.energy(x))  # an error does not leave patches dropped
     assert model.state_dict().keys() == build_algorithm().state_dict().keys()
-
-
-def test_an_error_does_not_leave_patches_dropped():
-    dropout = build_algorithm(patch_drop_ratio=0.5).patch_dropout
-    with pytest.raises(KeyError, match=r'0\.5'), dropout.drawn(images()[0]):
-        raise KeyError(dropout.share)
-    assert dropout.kept is None
-    assert dropout.share == 1
 
 
 @pytest.mark.parametrize('name', ['ConvNeXt', 'Swin', 'ResNet'])
 def test_backbones_without_droppable_patches_are_refused(name):
     with pytest.raises(ValueError, match=r'patch_drop_ratio=0.5 is not .* no absolute'):
         build_algorithm(name, patch_drop_ratio=0.5)
-    build_algorithm(name, patch_drop_ratio=0)
 
 
-@pytest.mark.parametrize('ratio', [1.0, -0.1, True, float('nan'), 'half', None])
-def test_shares_outside_the_range_are_refused(ratio):
-    with pytest.raises((TypeError, ValueError), match=f'patch_drop_ratio must be .*{ratio}'):
-        build_algorithm(patch_drop_ratio=ratio)
-
-
-def test_maps_and_other_sizes_of_images_are_refused(monkeypatch):
+def test_other_bad_options_and_sizes_are_refused(monkeypatch):
+    for ratio in (1.0, -0.1, True, float('nan'), 'half', None):
+        with pytest.raises((TypeError, ValueError), match=f'patch_drop_ratio must be .*{ratio}'):
+            build_algorithm(patch_drop_ratio=ratio)
     config, channels = BACKBONES['ViT']
     monkeypatch.setitem(BACKBONES, 'map', (config | dict(out_type='featmap'), channels))
     with pytest.raises(ValueError, match="out_type='featmap' needs all patches"):
@@ -178,9 +161,7 @@ def test_maps_and_other_sizes_of_images_are_refused(monkeypatch):
         model([torch.zeros(1, 3, 48, 48)] * 2, mode='loss')
 
 
-def test_nothing_is_hooked_where_nothing_is_dropped():
+def test_nothing_is_entered_where_nothing_is_dropped():
     model = build_algorithm()
     assert not model.backbone.layers[0]._forward_pre_hooks
-    pictures = images()[0]
-    with PatchDropout(model.backbone, 0).drawn(pictures):
-        assert model.patch_dropout.pixels(pictures) is pictures
+    assert not hasattr(model, 'selection')

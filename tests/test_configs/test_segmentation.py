@@ -5,24 +5,20 @@ import re
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
-from mmebm.backbones import load_backbone
-from tests import pretrained as methods
 from tests.tools import load_tool
 
-from .common import ROOT, SEGMENTATION, StartHook, read, train, without_memory
+from .common import SEGMENTATION, StartHook, read, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
 try:
     import mmseg.models  # noqa: F401
-    from mmseg.structures import SegDataSample
 except ImportError as error:  # not installed, or OpenMMLab's own without mmcv's compiled ops
     pytest.skip(f'MMSegmentation cannot be imported: {error}', allow_module_level=True)
 
@@ -228,26 +224,6 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
 
 
 @pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
-def test_takes_what_was_finetuned(path, folder, tmp_path):
-    kind = kind_of(path)
-    save_pretrained(tmp_path / 'a.pth', kind, 'finetuned')
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg'))
-    filled = load_backbone(model.backbone, tmp_path / 'a.pth')
-    assert filled.share >= 0.9
-    assert filled.missing == ([] if kind == 'VisionTransformer' else NEW_NORMS)
-
-
-def test_takes_what_mae_pretrained(folder, tmp_path):
-    arch = SMALL['VisionTransformer'][0]['arch']
-    methods.save_pretrained('mae', tmp_path / 'a.pth', arch=arch)
-    model = MODELS.build(dict(reduced(VIT, folder, tmp_path).model, _scope_='mmseg'))
-    filled = load_backbone(model.backbone, tmp_path / 'a.pth')
-    assert filled.missing == []
-    assert filled.unused == ['ln1.weight', 'ln1.bias']
-
-
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
 def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
     config = reduced(path, folder, tmp_path)
     model = MODELS.build(dict(config.model, _scope_='mmseg'))
@@ -273,53 +249,14 @@ def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
         assert groups[table]['weight_decay'] == 0
 
 
-class TestRefusals:
-    """Before the first iteration, with the reason."""
-
-    @pytest.fixture
-    def refuse(self, folder, tmp_path):
-        def refuse(path, match, **changes):
-            backbone = dict(reduced(path, folder, tmp_path).model.backbone, **changes)
-            with pytest.raises(ValueError, match=match):
-                load_backbone(MODELS.build(backbone), tmp_path / 'a.pth')
-
-        return refuse
-
-    def test_another_architecture_stops_the_run(self, folder, tmp_path):
-        save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
-        runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
-        start = StartHook()
-        runner.register_hook(start)
-        with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
-            runner.train()
-        assert start.state is None
-
-    def test_another_width(self, refuse, tmp_path):
-        save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
-        arch = dict(depths=[1, 1, 3, 1], channels=[4, 8, 16, 16])
-        match = 'another network than ConvNeXt: .* do not fit: size mismatch'
-        refuse(CONVNEXT, match, arch=arch)
-
-    def test_fewer_layers(self, refuse, tmp_path):
-        arch = dict(SMALL['VisionTransformer'][0]['arch'], num_layers=2)
-        save_pretrained(tmp_path / 'a.pth', 'VisionTransformer', arch=arch)
-        refuse(VIT, r'filled 28 of 52 .* At least 90 % must be\. Missing: layers\.2\.')
-
-    def test_another_prefix(self, refuse, tmp_path):
-        state = save_pretrained(tmp_path / 'a.pth', 'VisionTransformer')
-        torch.save({f'encoder.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
-        refuse(VIT, r'filled 0 of 52 .*not in the network: encoder\.cls_token')
-
-    def test_the_tool_refuses_without_a_checkpoint(self, monkeypatch, capsys):
-        monkeypatch.delenv('PRETRAINED', raising=False)
-        tool = load_tool('train')
-        with pytest.raises(SystemExit):
-            tool.main([str(ROOT / VIT)])
-        assert 'no checkpoint is given: set the environment' in capsys.readouterr().err
-        monkeypatch.setenv('PRETRAINED', 'nowhere.pth')
-        with pytest.raises(SystemExit):
-            tool.main([str(ROOT / VIT)])
-        assert 'checkpoint nowhere.pth does not exist' in capsys.readouterr().err
+def test_another_architecture_stops_the_run(folder, tmp_path):
+    save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
+    runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
+    start = StartHook()
+    runner.register_hook(start)
+    with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
+        runner.train()
+    assert start.state is None
 
 
 @pytest.mark.parametrize('path', SEGMENTATION)
@@ -332,39 +269,6 @@ def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
     assert labels.shape == (1, 70, 90)  # the validation's keep their size
     assert set(labels[0, :, :38].unique().tolist()) == {0}
     assert set(labels[0, :, 38:42].unique().tolist()) == {255}
-
-
-@pytest.mark.parametrize('path', SEGMENTATION)
-def test_environment_variables(path, monkeypatch):
-    monkeypatch.setenv('PRETRAINED', '/some where/epoch_1.pth')
-    monkeypatch.setenv('DATA_ROOT', '/some where/ade')
-    config = Config.fromfile(ROOT / path)
-    assert config.default_hooks.pretrained_backbone.checkpoint == '/some where/epoch_1.pth'
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        assert loader.dataset.data_root == '/some where/ade'
-
-
-def test_amp_keeps_to_the_scope(tmp_path):
-    tool = load_tool('train')
-    args = tool.build_parser().parse_args([str(ROOT / VIT), '--amp'])
-    config = tool.load_config(args)
-    tool.merge_arguments(config, args)
-    assert config.optim_wrapper.type == 'mmpretrain.MixedPrecisionOptimWrapper'
-
-
-@pytest.mark.parametrize(
-    ('path', 'size'),
-    [(VIT, (64, 64)), (VIT, (70, 101)), (VIT, (45, 37)), (CONVNEXT, (70, 101)), (SWIN, (45, 37))],
-)
-def test_windows_cover_the_image(path, size, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg')).eval()
-    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
-    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    with torch.no_grad():
-        (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
-    assert result.seg_logits.data.shape == (150, *size)
-    assert result.pred_sem_seg.data.shape == (1, *size)
 
 
 @pytest.mark.slow

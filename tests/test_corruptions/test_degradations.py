@@ -35,20 +35,6 @@ def test_super_resolution_literal(antialias, expected):
 
 
 @pytest.mark.parametrize('antialias', [True, False])
-@pytest.mark.parametrize('size', [(224, 224), (45, 67), (8, 100)])
-@pytest.mark.parametrize('scale', [8, 12, 14, 16, 24, 32])
-def test_super_resolution_is_constant_in_blocks(scale, size, antialias):
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    corrupted = pixelate(image, scale, antialias)
-    assert corrupted.shape == image.shape
-    corners = corrupted[::scale, ::scale]
-    rows, columns = np.arange(size[0]) // scale, np.arange(size[1]) // scale
-    np.testing.assert_array_equal(corrupted, corners[rows][:, columns])
-    values = np.unique(corners.reshape(-1, 3), axis=0)
-    assert len(values) > 0.9 * corners.shape[0] * corners.shape[1]  # blocks differ
-
-
-@pytest.mark.parametrize('antialias', [True, False])
 def test_super_resolution_where_scale_does_not_divide(antialias):
     """The same as padding the image with its border pixels, then cutting to size."""
     image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
@@ -56,17 +42,6 @@ def test_super_resolution_where_scale_does_not_divide(antialias):
     expected = pixelate(continued, 4, antialias)[:9, :10]
     np.testing.assert_array_equal(pixelate(image, 4, antialias), expected)
     assert not np.array_equal(expected[8], expected[7])  # a third row of blocks, one pixel high
-
-
-@pytest.mark.parametrize('scale', [1, 7, 500])
-@pytest.mark.parametrize('antialias', [True, False])
-def test_super_resolution_keeps_a_constant_image(scale, antialias):
-    image = np.full((20, 31, 3), (10, 20, 30), np.uint8)
-    np.testing.assert_array_equal(pixelate(image, scale, antialias), image)
-
-
-def test_super_resolution_by_one_is_the_image(image):
-    np.testing.assert_array_equal(pixelate(image, 1, True), image)
 
 
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
@@ -77,29 +52,6 @@ def test_super_resolution_antialias_is_pillows(scale):
     difference = pixelate(image, scale, True)[::scale, ::scale] - np.asarray(small, float)
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.01
-
-
-def test_super_resolution_antialias_is_closer_to_the_block_means():
-    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    means = image.reshape(14, 16, 14, 16, 3).mean(axis=(1, 3))
-    smooth, coarse = (pixelate(image, 16, a)[::16, ::16] - means for a in (True, False))
-    assert np.abs(smooth).mean() < 10
-    assert np.abs(coarse).mean() > 30
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(scale=0), ValueError, r'scale must be an integer ≥ 1, got 0'),
-        (dict(scale=-2), ValueError, r'scale must be an integer ≥ 1, got -2'),
-        (dict(scale=2.5), TypeError, r'scale must be an integer ≥ 1, got 2\.5'),
-        (dict(scale=True), TypeError, r'scale must be an integer ≥ 1, got True'),
-        (dict(scale=2, antialias=1), TypeError, r'antialias must be True or False, got 1'),
-    ],
-)
-def test_super_resolution_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        SuperResolution(**options)
 
 
 # --- GaussianNoise
@@ -142,18 +94,6 @@ def test_noise_formula_after_the_preprocessor(mean, std, to_rgb, image):
         torch.testing.assert_close(corrupted[i], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_noise_alone_is_standard_normal_after_normalisation():
-    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    corrupted = GaussianNoise((0, 0), seed=0)(dict(img=image, sample_idx=0))['img'][0]
-    assert corrupted.min() < 0
-    assert corrupted.max() > 255
-    normalised = (corrupted[..., ::-1] - IMAGENET_MEAN) / IMAGENET_STD
-    np.testing.assert_allclose(normalised.mean(axis=(0, 1)), 0, atol=0.02)
-    np.testing.assert_allclose(normalised.var(axis=(0, 1)), 1, atol=0.03)
-    correlation = np.corrcoef(normalised.reshape(-1, 3).T) - np.eye(3)
-    np.testing.assert_allclose(correlation, 0, atol=0.02)  # each value has its own number
-
-
 def test_gamma_is_uniform_and_one_per_image():
     """The image shrinks towards the mean by √γ: a grey image of two values shows γ."""
     image = np.zeros((64, 64, 3), np.uint8)
@@ -169,29 +109,6 @@ def test_gamma_is_uniform_and_one_per_image():
     np.testing.assert_allclose(quantiles, [0.2, 0.35, 0.5, 0.65, 0.8], atol=0.04)
 
 
-def test_gamma_of_one_is_the_image(image):
-    corrupted = GaussianNoise((1, 1))(dict(img=image))['img'][0]
-    assert corrupted.dtype == np.float32
-    np.testing.assert_array_equal(corrupted, image)
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(gamma_range=(0.5, 0.1)), ValueError, r'gamma_range must be \(smallest, largest\)'),
-        (dict(gamma_range=(0, 1.1)), ValueError, r'gamma_range\[1\] .* 0\.\.1, got 1\.1'),
-        (dict(gamma_range=(float('nan'), 1)), ValueError, r'gamma_range\[0\] .* got nan'),
-        (dict(gamma_range=0.5), TypeError, r'gamma_range must be 2 numbers in 0\.\.1, got 0\.5'),
-        (dict(mean=(0, 0)), ValueError, r'mean must be 3 numbers in 0\.\.255, got \(0, 0\)'),
-        (dict(std=(1, 0, 1)), ValueError, r'std\[1\] must be a finite number in .*, got 0'),
-        (dict(to_rgb=None), TypeError, r'to_rgb must be .* got None'),
-    ],
-)
-def test_gaussian_noise_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        GaussianNoise(**options)
-
-
 # --- Colorization
 
 
@@ -204,36 +121,3 @@ def test_colorization_literal(to_rgb, blue_first):
     corrupted = Colorization(to_rgb=to_rgb)(dict(img=image))['img'][0]
     grey = np.array([[76, 150, 29], [255, 0, 18]])
     np.testing.assert_array_equal(corrupted, np.stack([grey] * 3, axis=2))
-
-
-def test_colorization_keeps_every_grey():
-    image = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (2, 1, 3))
-    np.testing.assert_array_equal(Colorization()(dict(img=image))['img'][0], image)
-
-
-def test_colorization_is_the_weighted_sum(image):
-    """Against float64; the two may round 0.5 differently."""
-    corrupted = Colorization()(dict(img=image))['img'][0]
-    expected = image @ np.array([0.114, 0.587, 0.299])  # BGR
-    assert np.abs(corrupted - expected[..., None]).max() <= 0.5 + 1e-4
-
-
-def test_colorization_weights():
-    image = np.array([[[30, 20, 10]]], np.uint8)
-    corrupted = Colorization(weights=[0, 0, 1])(dict(img=image))['img'][0]
-    assert corrupted.tolist() == [[[30, 30, 30]]]
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(weights=(0.5, 0.5, 0.5)), ValueError, r'weights must sum to 1, got \(0\.5'),
-        (dict(weights=(1.5, -0.5, 0)), ValueError, r'weights\[0\] .* 0\.\.1, got 1\.5'),
-        (dict(weights=(0.5, 0.5)), ValueError, r'weights must be 3 numbers in 0\.\.1, got '),
-        (dict(weights=(float('nan'), 0, 1)), ValueError, r'weights\[0\] .* got nan'),
-        (dict(to_rgb=0), TypeError, r'to_rgb must be .* got 0'),
-    ],
-)
-def test_colorization_refuses(options, error, message):
-    with pytest.raises(error, match=message):
-        Colorization(**options)

@@ -118,36 +118,6 @@ def test_frozen_parameters_are_left_out():
     assert dict(model.named_parameters()).keys() - names == {'backbone.cls_token'}
 
 
-def test_without_a_rate_all_have_the_same_learning_rate():
-    groups = build(Segmentor('vit'), layer_decay_rate=1.0).optimizer.param_groups
-    assert {group['lr'] for group in groups} == {LR}
-
-
-def test_a_classifier_has_the_rates_of_mmpretrain():
-    model = MODELS.build(
-        dict(
-            type='ImageClassifier',
-            backbone=BACKBONES['vit'],
-            head=dict(type='LinearClsHead', num_classes=2, in_channels=8),
-        )
-    )
-    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05))
-    config |= dict(paramwise_cfg=dict(layer_decay_rate=RATE, norm_decay_mult=0.0))
-    rates = []
-    for constructor in ('LearningRateDecay', 'LayerDecay'):
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            wrapper = build_optim_wrapper(
-                model, config | dict(constructor=f'{constructor}OptimWrapperConstructor')
-            )
-        rates.append(
-            {
-                group['param_name']: (group['lr'], group['weight_decay'])
-                for group in wrapper.optimizer.param_groups
-            }
-        )
-    assert rates[0] == rates[1]
-
-
 def test_a_backbone_that_does_not_tell_depths():
     model = Segmentor('vit')
     model.backbone = nn.Conv2d(3, 8, 1)
@@ -166,7 +136,7 @@ def test_options_that_would_not_be_read_are_refused():
 
 @pytest.mark.parametrize('rate', [0, -0.5, 1.5])
 def test_impossible_rates(rate):
-    with pytest.raises(ValueError, match=r'layer_decay_rate must lie in \(0, 1\], got'):
+    with pytest.raises(ValueError, match='layer_decay_rate must'):
         build(Segmentor('vit'), layer_decay_rate=rate)
 
 
@@ -174,5 +144,5 @@ def test_impossible_rates(rate):
 def test_an_optimizer_must_name_what_is_scaled(missing):
     optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
     del optimizer[missing]
-    with pytest.raises(ValueError, match=f'optimizer must name lr and weight_decay.*{missing}'):
+    with pytest.raises(ValueError, match='optimizer must name lr and weight_decay'):
         build(Segmentor('vit'), optimizer=optimizer)

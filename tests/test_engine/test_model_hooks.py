@@ -76,13 +76,6 @@ def test_pictures_of_restoration_reach_every_backend(make_config, val):
     assert runner.model.training is not val  # as the run left it
 
 
-@pytest.mark.parametrize('options', [dict(num_images=0), dict(interval=0), dict(interval=1.5)])
-def test_pictures_refuse_impossible_options(make_config, options):
-    (name,) = options
-    with pytest.raises(ValueError, match=f'{name} must be an integer ≥ 1'):
-        Runner.from_cfg(make_config([dict(type='RestorationVisualizationHook', **options)]))
-
-
 class TestSinCosStart:
     hooks = [dict(type='SinCosPositionEmbeddingHook')]
     expected = sincos_position_embedding((2, 2), 16)
@@ -105,13 +98,3 @@ class TestSinCosStart:
         resumed = make_config(self.hooks, max_epochs=2, resume=True)
         resumed.experiment_name += ' resumed'
         assert torch.equal(self.embedding(resumed), first)
-
-    def test_pretrained_backbones_win(self, make_config, tmp_path):
-        config = make_config(self.hooks)
-        weights = Runner.from_cfg(config).model.backbone.state_dict()
-        torch.save(dict(state_dict=weights), tmp_path / 'backbone.pth')
-        config.experiment_name += ' pretrained'
-        config.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth')
-        )
-        assert torch.equal(self.embedding(config), weights['pos_embed'][0, 1:])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import OPTIM_WRAPPERS
 
-from mmebm.engine import optim_wrapper
+from mmebm.engine import MixedPrecisionOptimWrapper, optim_wrapper
 from tests.backbones import build_algorithm
 
 ITERATIONS = 30
@@ -116,26 +116,18 @@ def test_default_is_what_the_device_is_fast_in(device, native, expected, monkeyp
         assert not wrapper.loss_scaler.is_enabled()
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
-def test_the_context_computes_in_it(dtype):
-    model = build_algorithm()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    wrapper = OPTIM_WRAPPERS.build(
-        dict(type='MixedPrecisionOptimWrapper', dtype=dtype, optimizer=optimizer)
-    )
-    assert not wrapper.loss_scaler.is_enabled()
-    wrapper.initialize_count_status(model, 0, 1)
-    with wrapper.optim_context(model):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is getattr(torch, dtype)
+@pytest.mark.parametrize('scale', [0.0, float('inf'), float('nan')])
+def test_a_loss_scale_that_no_step_survives_is_not_stored(scale):
+    parameter = torch.nn.Parameter(torch.ones(1))
+    options = dict(dtype='float16', loss_scale=dict(init_scale=512.0))
+    wrapper = MixedPrecisionOptimWrapper(optimizer=torch.optim.SGD([parameter], 0.1), **options)
+    wrapper.loss_scaler.scale(torch.ones(()))
+    wrapper.loss_scaler.update(scale)
+    assert wrapper.state_dict()['loss_scaler']['scale'] == 512.0
 
 
-@pytest.mark.parametrize(
-    ('options', 'match'),
-    [(dict(dtype='int8'), "dtype.*'int8'"), (dict(loss_scale='none'), "loss_scale.*'none'")],
-)
-def test_unknown_options(options, match):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    with pytest.raises(ValueError, match=match):
-        OPTIM_WRAPPERS.build(
-            dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer, **options)
-        )
+def test_the_learning_rate_that_is_logged_is_that_of_most_parameters():
+    small, large = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(9))
+    groups = [dict(params=[small], lr=1.0), dict(params=[large], lr=0.1)]
+    wrapper = MixedPrecisionOptimWrapper(optimizer=torch.optim.SGD(groups, 0.1), dtype='float32')
+    assert wrapper.get_lr()['lr'] == [0.1, 1.0]

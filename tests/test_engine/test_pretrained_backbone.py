@@ -5,12 +5,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmebm.engine import PretrainedBackboneHook
-from mmebm.engine.hooks import check_pretrained_backbone
 from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
 from tests.pretrained import ARCH, save_pretrained
 
@@ -106,21 +103,6 @@ def test_training_starts_from_the_checkpoint_and_says_so(make_runner, tmp_path):
     assert 'a.pth: filled 30 of 30 tensors (100.0 %)' in log.read_text()
 
 
-def test_without_the_hook_training_starts_elsewhere(make_runner, tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    runner, start = make_runner()
-    runner.train()
-    assert not any(torch.equal(start.weights[k], v) for k, v in pretrained.items())
-
-
-def test_it_overrides_hooks_that_initialise(make_runner, tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    sincos = dict(type='SinCosPositionEmbeddingHook')
-    runner, start = make_runner(hook(tmp_path / 'a.pth'), custom_hooks=[sincos])
-    runner.train()
-    assert torch.equal(start.weights['pos_embed'], pretrained['pos_embed'])
-
-
 @pytest.mark.parametrize('checkpoint', [None, '', 'none'])
 def test_no_checkpoint_is_an_error_before_the_first_iteration(make_runner, checkpoint):
     runner, start = make_runner(dict(type='PretrainedBackboneHook', checkpoint=checkpoint))
@@ -154,68 +136,6 @@ def test_a_resumed_run_keeps_its_weights_and_needs_no_checkpoint(make_runner, tm
     resumed.train()
     assert start.iter == 2
     assert all(torch.equal(start.weights[k], v) for k, v in weights.items())
-
-
-def test_resuming_where_nothing_was_saved_is_a_fresh_start(make_runner, tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    runner, start = make_runner(hook(tmp_path / 'a.pth'), resume=True)
-    runner.train()
-    assert torch.equal(start.weights['cls_token'], pretrained['cls_token'])
-
-
-def test_mmsegmentation_finds_it():
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        built = HOOKS.build(dict(type='mmpretrain.PretrainedBackboneHook', checkpoint='a.pth'))
-    assert isinstance(built, PretrainedBackboneHook)
-
-
-def test_a_tool_can_look_before_anything_is_built(tmp_path):
-    missing = str(tmp_path / 'a.pth')
-    work_dir = str(tmp_path / 'work')
-
-    def check(**options):
-        check_pretrained_backbone(Config(dict(options, work_dir=work_dir)))
-
-    for hooks in (
-        dict(default_hooks=dict(any=hook(missing))),
-        dict(custom_hooks=[hook(missing)]),
-    ):
-        for resume in (False, True):  # there is nothing to resume from
-            with pytest.raises(FileNotFoundError, match=r'a\.pth does not exist'):
-                check(**hooks, resume=resume)
-    with pytest.raises(ValueError, match='no checkpoint is given'):
-        check(custom_hooks=[hook('none')])
-    check(custom_hooks=[dict(type='FiniteLossHook')])
-
-
-class TestResumed:
-    """Without the tool, as with MIM: the hook itself checks."""
-
-    @pytest.fixture
-    def began_from_a(self, make_runner, tmp_path):
-        save_pretrained('energy', tmp_path / 'a.pth')
-        save_pretrained('mae', tmp_path / 'b.pth')
-        make_runner(hook(tmp_path / 'a.pth'))[0].train()
-
-    def test_with_another(self, began_from_a, make_runner, tmp_path):
-        runner, start = make_runner(hook(tmp_path / 'b.pth'), max_epochs=2, resume=True)
-        named = r'began from PRETRAINED=\S+/a\.pth \(.*, but PRETRAINED=\S+/b\.pth \(.* is given'
-        with pytest.raises(ValueError, match=named):
-            runner.train()
-        assert not hasattr(start, 'weights')
-
-    def test_with_the_same_from_elsewhere(self, began_from_a, make_runner, tmp_path):
-        (tmp_path / 'a.pth').rename(tmp_path / 'moved.pth')
-        runner, start = make_runner(hook(tmp_path / 'moved.pth'), max_epochs=2, resume=True)
-        runner.train()
-        assert start.iter == 2
-
-    def test_a_new_run_does_not_overwrite_it(self, began_from_a, make_runner, tmp_path):
-        # 2 epochs: otherwise it has the name of the first run
-        runner, start = make_runner(hook(tmp_path / 'b.pth'), max_epochs=2)
-        with pytest.raises(ValueError, match=r'a\.pth .* would be overwritten .*b\.pth'):
-            runner.train()
-        assert not hasattr(start, 'weights')
 
 
 class TestFingerprint:

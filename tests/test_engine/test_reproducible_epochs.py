@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.dataset import BaseDataset, RepeatDataset
 from mmpretrain.registry import DATASETS
 from torch.utils import data
 
-from mmebm.engine import ReproducibleEpochsHook
+from mmebm.engine.hooks import ReproducibleEpochsHook
 
 PERSISTENT = dict(num_workers=1, persistent_workers=True)
 
@@ -67,18 +67,6 @@ def test_validation_shows_the_same_every_time(make_runner):
     assert (train_1 != train_2).all()
 
 
-def test_concatenated_folders_draw_differently(make_runner, image_folder, log_of):
-    dataset = ConcatDataset([DATASETS.build(image_folder()) for _ in range(2)])
-    runner = make_runner([ReproducibleEpochsHook()], dataset=dataset)
-    runner.train()
-    assert len(set(runner.model.seen)) == 32
-    assert 'Exact resuming' not in log_of(runner)
-    assert [part._clock.tolist() for part in runner.train_dataloader.dataset.datasets] == [
-        [3, 1],
-        [4, 1],
-    ]
-
-
 class Unaware(BaseDataset):
     def load_data_list(self):
         return [dict(noise=torch.tensor(0.0), features=torch.zeros(3))] * 8
@@ -88,11 +76,11 @@ class Unaware(BaseDataset):
     ('dataset', 'train_cfg', 'reason'),
     [
         (lambda _: Unaware(), {}, r'Unaware has no set_epoch'),
-        (lambda build: RepeatDataset(build(), 2), {}, r'RepeatDataset shows samples more than'),
+        (lambda build: RepeatDataset(build(), 2), {}, 'more than once in an epoch'),
         (
             lambda build: data.ConcatDataset([DATASETS.build(build()), RepeatDataset(build(), 2)]),
             {},
-            r'RepeatDataset shows samples more than',
+            'more than once in an epoch',
         ),
         (lambda build: build(), dict(by_epoch=False, max_iters=3), 'counts iterations'),
     ],
@@ -108,10 +96,3 @@ def test_what_cannot_be_reproduced_is_logged_once(
     assert reason in log
     draws = [draw for draw in runner.model.seen if draw]
     assert len(set(draws)) == len(draws)  # repetitions of an image differ
-
-
-def test_wrapper_without_repetitions_is_no_obstacle(make_runner, image_folder, log_of):
-    runner = make_runner([ReproducibleEpochsHook()], dataset=RepeatDataset(image_folder(), 1))
-    runner.train()
-    assert 'Exact resuming' not in log_of(runner)
-    assert runner.train_dataloader.dataset.dataset._clock.tolist() == [3, 1]

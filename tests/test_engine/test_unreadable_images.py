@@ -3,7 +3,10 @@ from pathlib import Path
 import pytest
 from mmengine.dataset import ConcatDataset
 
-from mmebm.engine import UnreadableImagesHook
+from mmebm.engine.hooks import UnreadableImagesHook
+from mmebm.utils import UserError
+
+from .conftest import Nothing
 
 
 def spoil(folder, *numbers):
@@ -39,10 +42,26 @@ def test_paths_and_share_are_reported_each_epoch(make_runner, folder, log_of, wo
     assert str(file) in log
 
 
+def test_a_test_needs_no_training_data(make_runner, folder, log_of, image_folder):
+    """tools/test.py on a disk that holds the test images only."""
+    spoil(folder, 5)
+    loader = dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler'))
+    runner = make_runner(
+        [UnreadableImagesHook()],
+        dataset=dict(type='ImageFolder', data_root=str(folder / 'gone')),
+        test_dataloader=dict(dataset=image_folder(), **loader),
+        test_cfg=dict(),
+        test_evaluator=[Nothing()],
+    )
+    runner.test()
+    assert 'Unreadable: 1 of 8 test images (12.50%)' in log_of(runner)
+    assert '1 × no image of a known format' in log_of(runner)
+
+
 def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
     spoil(folder, 1, 2, 6)
     runner = make_runner([UnreadableImagesHook(max_share=0.3)])
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(UserError) as error:
         runner.train()
     work_dir = Path(runner.work_dir)
     assert '3 of 8 training images (37.50%)' in str(error.value)
@@ -52,43 +71,9 @@ def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
     assert not (work_dir / 'epoch_2.pth').exists()
 
 
-def test_one_image_never_stops_a_run(make_runner, folder):
-    spoil(folder, 1)
-    runner = make_runner([UnreadableImagesHook(max_share=0.0)])
-    runner.train()
-    assert runner.epoch == 2
-
-
 def test_wrapped_sets_are_counted_together(make_runner, image_folder, folder, log_of):
     spoil(folder, 1)
     dataset = ConcatDataset([image_folder(), image_folder(indices=[0, 2, 3])])
     runner = make_runner([UnreadableImagesHook()], dataset=dataset)
     runner.train()
     assert ': 1 of 11 training images' in log_of(runner)
-
-
-def test_marks_of_all_processes_are_united(make_runner, folder, log_of, monkeypatch):
-    paths = spoil(folder, 1)
-    other = [*paths, str(folder / 'read by another process.png')]
-    monkeypatch.setattr(
-        'mmebm.engine.hooks.unreadable_images.all_gather_object', lambda found: [found, other]
-    )
-    runner = make_runner([UnreadableImagesHook(max_share=0.25)])
-    runner.train()
-    assert ': 2 of 8 training images' in log_of(runner)
-    text = (Path(runner.work_dir) / 'unreadable_images.txt').read_text()
-    assert text.splitlines() == other
-
-
-def test_repaired_images_leave_the_file(make_runner):
-    runner = make_runner([UnreadableImagesHook()])
-    file = Path(runner.work_dir) / 'unreadable_images.txt'
-    file.write_text('of an earlier run\n')
-    runner.train()
-    assert file.read_text() == ''
-
-
-@pytest.mark.parametrize('max_share', [-0.1, 1.5, float('nan')])
-def test_impossible_share_is_refused(max_share):
-    with pytest.raises(ValueError, match=r'max_share must lie in \[0, 1\], but got'):
-        UnreadableImagesHook(max_share=max_share)

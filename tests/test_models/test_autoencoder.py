@@ -8,7 +8,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from torch.nn import functional as F
 
-from mmebm import RestorationAutoEncoder, SortingAutoEncoder, SortingMetric
+from mmebm import RestorationAutoEncoder, SortingAutoEncoder
 from mmebm.models.sorting_augmentation import mask_patch_edges
 
 SIZE, PATCH, DIM = 24, 6, 16  # 4 × 4 patches
@@ -255,7 +255,7 @@ def test_validation_sees_all_patches_with_edges_that_belong_to_the_image():
     model = build(SortingAutoEncoder, SORTING, edge_widths=(1,)).eval()
     (clean,) = images(1)
     samples = model(clean, mode='predict')
-    masked = mask_patch_edges(clean, torch.ones(2, 4, 4), (PATCH, PATCH))
+    masked = mask_patch_edges(clean, torch.ones(2, L), (PATCH, PATCH))
     expected = model.predict_positions(masked, torch.arange(L).expand(2, -1)).argmax(-1)
     for sample, positions in zip(samples, expected, strict=True):
         assert sample.restored_positions.tolist() == positions.tolist()
@@ -267,51 +267,18 @@ def test_validation_sees_all_patches_with_edges_that_belong_to_the_image():
     ]
 
 
-def test_accuracy_of_predicted_positions():
-    metric = SortingMetric()
-    metric.process(None, [dict(restored_positions=[0, 1, 3, 2])])
-    metric.process(None, [dict(restored_positions=torch.arange(4))])
-    assert metric.evaluate(2) == {'sorting/accuracy': 0.75, 'sorting/chance': 0.25}
-    with pytest.raises(ValueError, match="SortingMetric needs 'restored_positions'"):
-        metric.process(None, [dict(positions=torch.arange(4))])
-
-
-def test_accuracy_before_the_descent_is_reported_where_there_was_one():
-    metric = SortingMetric()
-    metric.process(None, [dict(restored_positions=[0, 1, 3, 2], shuffled_positions=[0, 2, 3, 1])])
-    assert metric.evaluate(1) == {
-        'sorting/accuracy': 0.5,
-        'sorting/accuracy_shuffled': 0.25,
-        'sorting/chance': 0.25,
-    }
-    with pytest.raises(ValueError, match=r'\(3,\) and \(4,\)'):
-        metric.process(
-            None,
-            [dict(restored_positions=torch.arange(3), shuffled_positions=torch.arange(4))],
-        )
-
-
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
         (dict(edge_widths=(1, 3)), ValueError, r'edge_widths must be within 0..2.*\(1, 3\)'),
-        (dict(edge_widths=(-1,)), ValueError, 'edge_widths must be within'),
-        (dict(edge_widths=()), TypeError, 'edge_widths'),
-        (dict(edge_widths=(1.0,)), TypeError, 'edge_widths must be a sequence of integers'),
-        (
-            dict(patch_drop_ratio=1.0),
-            ValueError,
-            'patch_drop_ratio must be .* ≥ 0 and < 1',
-        ),
-        (
-            dict(patch_drop_ratio=-0.1),
-            ValueError,
-            'patch_drop_ratio must be .* ≥ 0 and < 1',
-        ),
-        (dict(patch_drop_ratio='half'), TypeError, 'patch_drop_ratio must be a finite number'),
+        (dict(patch_drop_ratio=1.0), ValueError, 'patch_drop_ratio must be .* ≥ 0 and < 1'),
         (dict(backbone=dict(VIT, out_type='cls_token')), ValueError, "out_type='raw'.*'cls_token'"),
         (dict(backbone=dict(VIT, with_cls_token=False)), ValueError, '0 extra tokens'),
-        (dict(backbone=dict(VIT, patch_size=12)), ValueError, 'num_positions must be .* 4 patches'),
+        (
+            dict(backbone=dict(VIT, patch_size=12)),
+            ValueError,
+            'num_positions=16 .* 4 patches',
+        ),
         (dict(backbone=dict(type='ResNet', depth=18)), ValueError, 'no absolute position embed'),
     ],
 )
@@ -321,5 +288,5 @@ def test_bad_options_of_sorting_are_named(options, error, message):
 
 
 def test_a_decoder_of_another_size_is_named():
-    with pytest.raises(ValueError, match=r'num_patches must be the 4 × 4 = 16 patches.*got 9'):
+    with pytest.raises(ValueError, match='num_patches=9 must be the 16 of the backbone'):
         build(RestorationAutoEncoder, PIXELS, neck=dict(PIXELS['neck'], num_patches=9))

@@ -68,36 +68,6 @@ def test_formula():
     assert torch.equal(add_noise(images[2:], noise[2:]), result[2:])  # independent of the batch
 
 
-def test_same_distribution_as_in_the_worker():
-    """Mean, variance and quantiles of the values and of γ, over images of many seeds."""
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[:, 16:] = 250
-    pack = TRANSFORMS.build(dict(type='PackInputs'))
-    moments = {}
-    for on_device in (False, True):
-        options = dict(gamma_range=(0.1, 0.9), mean=MEAN, std=STD, on_device=on_device)
-        corruption = TRANSFORMS.build(dict(type='GaussianNoise', **options))
-        np.random.seed(0)
-        batch = default_collate([pack(corruption(dict(img=image))) for _ in range(400)])
-        corrupted, clean = preprocess(batch)['inputs']
-        halves = corrupted[..., :16].mean((2, 3)), corrupted[..., 16:].mean((2, 3))
-        gamma = ((halves[1] - halves[0]) / (clean[..., 16:] - clean[..., :16]).mean((2, 3))) ** 2
-        residual = corrupted - gamma[:, :, None, None].sqrt() * clean
-        residual = residual / (1 - gamma[:, :, None, None]).sqrt()
-        wide = gamma[:, 0]  # the channel of the smallest std shows γ best
-        quantiles = torch.quantile(wide, torch.tensor([0, 0.25, 0.5, 0.75, 1]))
-        torch.testing.assert_close(
-            quantiles, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=0.06, rtol=0
-        )
-        narrow = residual[:, 0].flatten()
-        moments[on_device] = torch.tensor(
-            [narrow.mean(), narrow.var(), (narrow**3).mean(), (narrow**4).mean()]
-        )
-        expected = torch.tensor([0, 1, 0, 3.0])
-        torch.testing.assert_close(moments[on_device], expected, atol=0.05, rtol=0)
-    assert not torch.equal(moments[False], moments[True])
-
-
 @pytest.mark.parametrize('corruption', [NOISE, MIXTURE], ids=['noise', 'mixture'])
 def test_only_uint8_crosses_process_borders(corruption):
     dataset = photos(corruption)

@@ -1,6 +1,5 @@
-"""The kNN tool on checkpoints of each method, and what the training tool says without one."""
+"""Features of checkpoints of each method, and their accuracy as nearest neighbours."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,13 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmebm.apis import FeatureExtractor, evaluate_knn
+from mmebm.evaluation.features import FeatureExtractor, images_of
 from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
-from tests.tools import load_tool
+from tests.tools import exit_code, load_tool
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-
-
 knn = load_tool('benchmarks/knn')
 
 
@@ -55,37 +52,12 @@ def save_with_config(method, path):
     torch.save(checkpoint, path)
 
 
-def rows(text):
-    """The table's cells: weights, k, top-1, top-5, seconds."""
-    cells = (re.split(r' {2,}', line) for line in text.split('───\n')[-1].splitlines())
-    return [row for row in cells if len(row) == 5]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
-def test_a_checkpoint_alone_is_enough(method, images, tmp_path, capsys):
-    save_with_config(method, tmp_path / 'a.pth')
-    argv = [str(tmp_path / 'a.pth'), str(images), '--random', '--workers', '0', '--k', '5', '1']
-    assert knn.main([*argv, '--device', 'cpu']) == 0
-    out = capsys.readouterr().out
-    found = rows(out)
-    assert [(row[0], row[1]) for row in found] == [
-        ('a.pth', '1'),
-        ('a.pth', '5'),
-        ('random (seed 0)', '1'),
-        ('random (seed 0)', '5'),
-    ]
-    assert all(0 <= float(row[2]) <= float(row[3]) == 100 for row in found)  # top-5 of two classes
-    assert float(found[2][2]) == 100  # red and blue, told apart even by random weights
-    assert 'tensors (100.0 %)' in out
-    assert '32 labelled images, 8 queries, 2 classes (chance: 50.0 %)' in out
-
-
 @pytest.mark.parametrize('method', [m for m in METHODS if m != 'bare'])
 def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_path):
     save_with_config(method, tmp_path / 'a.pth')
     network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
     assert network.image_size == 32
+    assert network.filled.share == 1
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)  # BGR, as OpenCV reads
     features = network(dict(inputs=images))
     backbone = build_pretraining(method).backbone
@@ -100,6 +72,24 @@ def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_p
     assert not torch.equal(features[0], features[1])
 
 
+def test_images_in_the_proportion_of_imagenet(images):
+    found = images_of(images / 'val', 16, most=2, with_label=True)
+    assert [sample['data_samples'].gt_label.item() for sample in found] == [0, 1]
+    assert found[0]['inputs'].shape == (3, 16, 16)
+
+
+def test_a_checkpoint_alone_is_enough(images, tmp_path, capsys):
+    save_with_config('energy', tmp_path / 'a.pth')
+    argv = [str(tmp_path / 'a.pth'), str(images), '--random', '--workers', '0', '--k', '5', '1']
+    assert knn.main([*argv, '--device', 'cpu']) == 0
+    out = capsys.readouterr().out
+    for name in ('a.pth', 'random (seed 0)'):
+        for k in (1, 5):  # red and blue, told apart even by random weights; top-5 of two classes
+            assert f'{name}  k {k}  top-1 100.00%  top-5 100.00%' in out
+    assert 'tensors (100.0 %)' in out
+    assert '32 labelled images, 8 queries, 2 classes' in out
+
+
 def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path, capsys):
     config = Config.fromfile(FINETUNE)
     config.model.backbone.update(arch=ARCH, patch_size=8)
@@ -107,88 +97,33 @@ def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path
     config.dump(tmp_path / 'config.py')
     save_pretrained('mae', tmp_path / 'a.pth')
     paths = [str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'), str(images)]
-    assert knn.main([*paths, '--workers', '0', '--k', '3', '--half', '--max-images', '8']) == 0
+    assert knn.main([*paths, '--workers', '0', '--k', '3', '--max-images', '8']) == 0
     out = capsys.readouterr().out
     assert 'filled 28 of 30' in out
     assert '8 labelled images, 8 queries' in out
-    assert [row[:2] for row in rows(out)] == [['a.pth', '3']]
-
-
-@pytest.mark.slow
-def test_the_same_from_python(images, tmp_path):
-    save_with_config('energy', tmp_path / 'a.pth')
-    network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
-    seen = {}
-    result = evaluate_knn(
-        network, images / 'train', images / 'val', k=[5, 1], workers=0, batch_size=3,
-        progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
-    )  # fmt: skip
-    assert list(result.accuracies) == [1, 5]
-    assert result.accuracies[1] == (1.0, 1.0)
-    assert result.classes == ['blue', 'red']
-    assert seen == {
-        'features of train': [(n, 32) for n in (*range(0, 32, 3), 32)],
-        'features of val': [(0, 8), (3, 8), (6, 8), (8, 8)],
-        'neighbours': [(8, 8)],
-    }
-    for options, message in (
-        (dict(k=0), 'k must be an integer ≥ 1, got 0'),
-        (dict(k=[]), 'k must be at least one number'),
-        (dict(temperature=0), 'temperature must be a finite number > 0'),
-        (dict(max_images=0), 'max_images must be an integer ≥ 1'),
-        (dict(k=33), 'k = 33 is more than the 32 labelled images'),
-    ):
-        with pytest.raises(ValueError, match=message):
-            evaluate_knn(network, images / 'train', images / 'val', workers=0, **options)
-    with pytest.raises(FileNotFoundError, match=r'no such folder: .*nowhere'):
-        evaluate_knn(network, images / 'nowhere', images / 'val')
-
-
-def refusal(capsys, *argv):
-    assert knn.main([str(a) for a in argv] + ['--workers', '0']) == 2
-    return capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_what_does_not_fit_is_refused(images, tmp_path, capsys):
-    save_pretrained('energy', tmp_path / 'bare.pth')
-    assert 'holds no config' in refusal(capsys, tmp_path / 'bare.pth', images)
-    message = refusal(capsys, FINETUNE, tmp_path / 'bare.pth', images)
-    assert 'another network than VisionTransformer' in message
-    assert 'does not exist' in refusal(capsys, FINETUNE, tmp_path / 'nowhere.pth', images)
-    assert 'no sub-folder train' in refusal(capsys, FINETUNE, tmp_path)
-    assert 'more than the 32' in refusal(capsys, FINETUNE, images, '--k', 33)
-    (tmp_path / 'train' / 'red').mkdir(parents=True)
-    (tmp_path / 'test' / 'green').mkdir(parents=True)
-    for name in ('train/red', 'test/green'):
-        Image.new('RGB', (8, 8)).save(tmp_path / name / 'a.png')
-    message = refusal(capsys, FINETUNE, tmp_path, '--k', 1)
-    assert 'same class sub-folders' in message
-    assert 'green, red' in message
 
 
 @pytest.mark.parametrize(
     ('argv', 'message'),
     [
-        (['a.pth'], 'got 1 paths'),
-        (['a.pth', 'b.pth', 'data'], 'must be a config'),
-        (['a.pth', 'data', '--k', '0'], '--k must be ≥ 1, got 0'),
-        (['a.pth', 'data', '--temperature', '0'], '--temperature must be > 0, got 0.0'),
-        (['a.pth', 'data', '--max-images', '0'], '--max-images must be ≥ 1, got 0'),
+        (['BARE', 'IMAGES'], 'holds no config'),
+        ([FINETUNE, 'BARE', 'IMAGES'], 'another network than VisionTransformer'),
+        ([FINETUNE, 'nowhere.pth', 'IMAGES'], 'does not exist'),
+        ([FINETUNE, 'FOLDER'], 'does not exist'),
+        ([FINETUNE, 'IMAGES', '--k', 33], 'k must lie in 1..N = 32, got 33'),
+        ([FINETUNE, 'IMAGES', '--temperature', 0], 'temperature must be > 0, got 0.0'),
+        ([FINETUNE, 'OTHER', '--k', 1], 'has green, red'),
+        (['BARE'], 'give CONFIG|CHECKPOINT'),
+        (['BARE', 'BARE', 'IMAGES'], 'give CONFIG|CHECKPOINT'),
     ],
 )
-def test_impossible_options_are_refused(argv, message, capsys):
-    with pytest.raises(SystemExit):
-        knn.main(argv)
+def test_what_does_not_fit_is_refused(argv, message, images, tmp_path, capsys):
+    save_pretrained('energy', tmp_path / 'bare.pth')
+    for name in ('train/red', 'test/green'):
+        (tmp_path / 'other' / name).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / 'other' / name / 'a.png')
+    places = dict(BARE=tmp_path / 'bare.pth', IMAGES=images, FOLDER=tmp_path)
+    places['OTHER'] = tmp_path / 'other'
+    argv = [str(places.get(arg, arg)) for arg in argv]
+    assert exit_code(knn.main, [*argv, '--workers', '0']) == 2
     assert message in capsys.readouterr().err
-
-
-def test_training_without_the_checkpoint_is_refused_at_once(tmp_path, capsys):
-    train = load_tool('train')
-    with pytest.raises(SystemExit) as raised:
-        train.main([str(FINETUNE), '--work-dir', str(tmp_path)])
-    assert raised.value.code == 2
-    assert 'no checkpoint is given: set the environment variable PRETRAINED=FILE' in (
-        capsys.readouterr().err
-    )
-    assert not list(tmp_path.iterdir())

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from mmebm.utils.checkpoint import load_checkpoint_safely
@@ -58,16 +57,12 @@ def templates(tmp_path_factory):
 
 
 @pytest.fixture
-def run(templates, tmp_path, monkeypatch, request):
+def run(templates, tmp_path, monkeypatch, request, tool_process):
     """Train with a given PRETRAINED in tmp_path, for two iterations per epoch."""
     for name in ('a.pth', 'b.pth'):
         shutil.copy(templates / name, tmp_path)
     text = CONFIG.format(arch=ARCH, images=str(templates / 'images'))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    # yapf formats the config five times per run, which takes longer than the training
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
-    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
     number = 0
 
     def train_with(pretrained, *arguments, work_dir='work'):
@@ -86,14 +81,12 @@ def run(templates, tmp_path, monkeypatch, request):
 
 @pytest.fixture
 def refused(run, capsys):
-    """The one line of an error that stops the tool before anything is built."""
+    """The error that stops the tool before anything is built."""
 
     def error(*arguments, **options):
-        with pytest.raises(SystemExit) as raised:
+        with pytest.raises(SystemExit):
             run(*arguments, **options)
-        assert raised.value.code == 2
-        (line,) = (x for x in capsys.readouterr().err.splitlines() if 'error: ' in x)
-        return line
+        return capsys.readouterr().err
 
     return error
 
@@ -103,131 +96,48 @@ def record(epoch, work_dir='work'):
     return meta.get('pretrained_backbone')
 
 
-def forget(path):
-    """Turn a checkpoint into one from before the record existed."""
-    checkpoint = load_checkpoint_safely(path)
-    del checkpoint['meta']['pretrained_backbone']
-    torch.save(checkpoint, path)
-
-
-def logs(folder):
-    return ''.join(file.read_text() for file in sorted(folder.rglob('*.log')))
-
-
-@pytest.mark.parametrize('again', ['a.pth', None])
-def test_a_resumed_run_continues(run, again):
-    run('a.pth')
-    assert load_checkpoint_safely('work/epoch_1.pth')['meta']['iter'] == 2
+def test_a_resumed_run_needs_the_file_no_more(run, refused, tmp_path):
+    assert 'PRETRAINED' in refused(None, '--resume')
+    assert 'gone.pth does not exist' in refused('gone.pth', '--resume')
+    run('a.pth', '--resume')  # from nothing
     assert record(1)['checkpoint'] == 'a.pth'
-    run(again, '--resume', *TWO)
-    assert load_checkpoint_safely('work/epoch_2.pth')['meta']['iter'] == 4
-    assert record(2) == record(1)  # even if the run that saved it was given none
-
-
-def test_the_same_weights_in_another_place_and_format(run, tmp_path):
-    run('a.pth')
-    (tmp_path / 'b.pth').unlink()
-    state = load_checkpoint_safely('a.pth')['state_dict']
-    backbone = {k: v for k, v in state.items() if k.startswith('backbone.')}
-    torch.save(dict(reversed(backbone.items())), tmp_path / 'published.pth')
-    (tmp_path / 'a.pth').rename(tmp_path / 'moved.pth')
-    run('moved.pth', '--resume', *TWO)
-    assert record(2) == record(1)
-    run('published.pth', '--resume', '--cfg-options', 'train_cfg.max_epochs=3')
-    assert record(3) == record(1)
-
-
-def test_a_resumed_run_no_longer_needs_the_file(run, refused, tmp_path):
-    run('a.pth')
     (tmp_path / 'a.pth').unlink()
     assert 'gone.pth does not exist' in refused('gone.pth', '--resume', *TWO)
     run('a.pth', '--resume', *TWO)
-    assert record(2) == record(1)
+    run(None, '--resume', '--cfg-options', 'train_cfg.max_epochs=3')
+    assert load_checkpoint_safely('work/epoch_3.pth')['meta']['iter'] == 6
+    assert record(1) == record(2) == record(3)
 
 
 @pytest.mark.parametrize('by', ['auto', 'path'])
-def test_a_run_is_not_resumed_with_another(run, refused, by):
+def test_a_run_is_not_resumed_with_another(run, refused, by, tmp_path):
     run('a.pth')
     path = ['work/epoch_1.pth'] if by == 'path' else []
     place = 'elsewhere' if by == 'path' else 'work'
-    error = refused('b.pth', '--resume', *path, *TWO, work_dir=place)
-    assert 'the resumed run began from PRETRAINED=a.pth (weights ' in error
-    assert 'but PRETRAINED=b.pth (weights ' in error
-    assert 'has changed' not in error
-    assert 'resume without PRETRAINED, or start another run with a --work-dir of its own' in error
-
-
-def test_a_run_is_not_resumed_with_another_file_of_the_same_name(run, refused, tmp_path):
-    run('a.pth')
-    shutil.copy(tmp_path / 'b.pth', tmp_path / 'a.pth')
-    error = refused('a.pth', '--resume', *TWO)
-    assert error.count('PRETRAINED=a.pth') == 2
-    assert 'which has changed since is given' in error
-
-
-def test_one_changed_number_is_another_network(run, refused, tmp_path):
-    run('a.pth')
+    line = refused('b.pth', '--resume', *path, *TWO, work_dir=place)
+    assert 'PRETRAINED=a.pth' in line
+    assert 'PRETRAINED=b.pth' in line
     checkpoint = load_checkpoint_safely('a.pth')
     checkpoint['state_dict']['backbone.cls_token'][0, 0, 0] += 1
-    torch.save(checkpoint, tmp_path / 'b.pth')
-    assert 'but PRETRAINED=b.pth' in refused('b.pth', '--resume', *TWO)
+    torch.save(checkpoint, tmp_path / 'a.pth')  # another network under the same name
+    assert refused('a.pth', '--resume', *path, *TWO, work_dir=place).count('PRETRAINED=a.pth') == 2
 
 
-def test_a_checkpoint_without_a_record_cannot_be_checked(run, tmp_path):
+def test_a_run_that_began_from_another_is_not_overwritten(run, refused, tmp_path):
     run('a.pth')
-    forget('work/epoch_1.pth')
-    run('b.pth', '--resume', *TWO)
-    said = 'does not record which PRETRAINED its run began from: it cannot be checked'
-    assert logs(tmp_path / 'work').count(said) == 1
+    before = (tmp_path / 'work/epoch_1.pth').read_bytes()
+    assert 'would be overwritten' in refused('b.pth')
+    run('b.pth', work_dir='elsewhere')
+    for pretrained in ('b.pth', None):
+        line = refused(pretrained, '--resume', 'elsewhere/epoch_1.pth', *TWO)
+        assert 'the run in work began from PRETRAINED=a.pth' in line
+    assert (tmp_path / 'work/epoch_1.pth').read_bytes() == before
+    (tmp_path / 'work/epoch_1.pth').write_bytes(b'PK\x03\x04')
+    assert 'epoch_1.pth is damaged' in refused('a.pth')
+    (tmp_path / 'work/epoch_1.pth').unlink()
+    run('b.pth')
+    checkpoint = load_checkpoint_safely('work/epoch_1.pth')
+    del checkpoint['meta']['pretrained_backbone']  # as before the record existed
+    torch.save(checkpoint, 'work/epoch_1.pth')
+    run('a.pth', '--resume', *TWO)
     assert record(2) is None
-    run(None, '--resume', '--cfg-options', 'train_cfg.max_epochs=3')
-    assert logs(tmp_path / 'work').count(said) == 1
-
-
-def test_resuming_from_nothing_starts_anew(run, refused):
-    assert 'no checkpoint is given: set the environment' in refused(None, '--resume')
-    assert 'gone.pth does not exist' in refused('gone.pth', '--resume')
-    run('a.pth', '--resume')
-    assert record(1)['checkpoint'] == 'a.pth'
-
-
-class TestWorkDirs:
-    def test_a_run_that_began_from_another_is_not_overwritten(self, run, refused):
-        run('a.pth')
-        before = load_checkpoint_safely('work/epoch_1.pth')['state_dict']
-        error = refused('b.pth')
-        assert 'the run in work began from PRETRAINED=a.pth (weights ' in error
-        assert 'would be overwritten by one from PRETRAINED=b.pth' in error
-        assert '--work-dir, or continue the old run with --resume' in error
-        after = load_checkpoint_safely('work/epoch_1.pth')['state_dict']
-        assert all(torch.equal(value, after[name]) for name, value in before.items())
-        run('b.pth', work_dir='elsewhere')
-
-    def test_nor_by_a_run_resumed_from_another_place(self, run, refused):
-        run('a.pth')
-        run('b.pth', work_dir='elsewhere')
-        for pretrained in ('b.pth', None):
-            error = refused(pretrained, '--resume', 'elsewhere/epoch_1.pth', *TWO)
-            assert 'the run in work began from PRETRAINED=a.pth' in error
-
-    def test_the_same_run_may_be_repeated(self, run, tmp_path):
-        run('a.pth')
-        (tmp_path / 'a.pth').rename(tmp_path / 'moved.pth')
-        run('moved.pth')
-        assert record(1)['checkpoint'] == 'moved.pth'
-
-    def test_a_run_without_a_record_or_without_its_checkpoint_is_no_obstacle(self, run, tmp_path):
-        run('a.pth')
-        forget('work/epoch_1.pth')
-        run('b.pth')
-        (tmp_path / 'work' / 'epoch_1.pth').unlink()
-        run('a.pth')
-        assert record(1)['checkpoint'] == 'a.pth'
-
-    def test_a_run_that_cannot_be_read_is_not_overwritten(self, run, refused, tmp_path):
-        run('a.pth')
-        (tmp_path / 'work' / 'epoch_1.pth').write_bytes(b'PK\x03\x04')
-        error = refused('a.pth')
-        assert 'the run in work would be overwritten, and it cannot be checked which: ' in error
-        assert 'epoch_1.pth is damaged' in error
-        assert 'Name another folder with --work-dir' in error

@@ -17,7 +17,6 @@ def test_its_own_tensors_fit(network):
     assert fit == Fit(4, [], [], [])
     assert fit.share == 1
     assert fit.differences == ''
-    assert str(fit) == 'filled 4 of 4 tensors (100.0 %)'
     check_fit(network, network.state_dict(), 'a.pth', 'Sequential')
 
 
@@ -34,11 +33,9 @@ def test_each_kind_of_difference_is_counted_and_named(network):
         f'1 missing in the file: 0.bias; 1 not in the network: 2.weight; 1 do not fit: {unfit}'
     )
     assert fit.differences == differences
-    assert str(fit) == f'filled 2 of 4 tensors (50.0 %); {differences}'
-    with pytest.raises(ValueError, match='belongs to another network') as error:
-        check_fit(network, tensors, 'a.pth', 'the Sequential of the config')
-    message = f'a.pth belongs to another network than the Sequential of the config: {differences}'
-    assert str(error.value) == message
+    with pytest.raises(ValueError, match=r'a\.pth belongs to another network than X') as error:
+        check_fit(network, tensors, 'a.pth', 'X')
+    assert differences in str(error.value)
 
 
 @pytest.mark.parametrize('value', ['text', {'deeper': torch.zeros(3)}, torch.zeros(3, 1)])
@@ -46,8 +43,3 @@ def test_values_of_another_shape_do_not_fit(network, value):
     fit = fit_of(network, {**network.state_dict(), '0.bias': value})
     assert len(fit.unfit) == 1
     assert fit.share == 0.75
-
-
-def test_many_names_are_shortened(network):
-    differences = fit_of(network, {str(n): torch.zeros(1) for n in range(9)}).differences
-    assert differences.endswith('9 not in the network: 0, 1, 2, 3, 4, 5, ...')

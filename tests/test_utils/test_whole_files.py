@@ -18,11 +18,11 @@ def failing(number):
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
-    path = tmp_path / 'new' / 'epoch_1.pth'
+    path = tmp_path / 'new' / f'{"e" * 250}.pth'  # as long as a name may be
     for content in b'first', b'second':
         WholeFilesBackend().put(content, str(path))
         assert path.read_bytes() == content
-    assert os.listdir(path.parent) == ['epoch_1.pth']
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize('step', ['fsync', 'replace'])
@@ -32,7 +32,7 @@ def test_what_was_there_stays_when_the_disk_is_full(tmp_path, monkeypatch, step)
     monkeypatch.setattr(whole_files.os, step, failing(errno.ENOSPC))
     disk = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr(whole_files.shutil, 'disk_usage', lambda _: disk)
-    room = r'3\.0 MB are needed and 1\.0 MB are free: 2\.0 MB are missing'
+    room = r'3\.0 MB are needed, 1\.0 MB are free'
     with pytest.raises(OSError, match=room):
         WholeFilesBackend().put(bytes(3_000_000), path)
     assert path.read_bytes() == b'first'

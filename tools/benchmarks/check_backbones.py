@@ -13,45 +13,179 @@ import json
 import multiprocessing
 import platform
 import re
+import resource
 import sys
-from collections import Counter
-from collections.abc import Sequence
+import time
+import warnings
 from pathlib import Path
+from statistics import median
+from textwrap import shorten
 
 import mmpretrain
 import timm
 import torch
-from rich.console import Console
-from rich.progress import Progress
+from mmengine.model import revert_sync_batchnorm
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
 
 import mmebm
-from mmebm.cli.parser import OneLineParser
-from mmebm.evaluation.backbone_check import (
-    BATCH,
-    NUM_STEPS,
-    REQUIRED,
-    cases,
-    check_backbone_in_process,
+from mmebm.backbones.probe import (
+    Probe,
+    constructor_arguments,
+    one_line,
+    own_image_size,
+    probe,
+    registered_backbones,
+    smallest_config,
 )
+from mmebm.cli.parser import OneLineParser
+from mmebm.models.energy_head import pool_features
 from mmebm.utils.device import device_name
 from mmebm.utils.tables import markdown_table
 
-ROOT = Path(__file__).parents[2]
+# One small network per family.
+TIMM_MODELS = {
+    'ViT': 'vit_tiny_patch16_224',
+    'DeiT III': 'deit3_small_patch16_224',
+    'EVA-02': 'eva02_tiny_patch14_224',
+    'ConvNeXt': 'convnext_atto',
+    'ConvNeXt v2': 'convnextv2_atto',
+    'Swin': 'swin_tiny_patch4_window7_224',
+    'Swin v2': 'swinv2_tiny_window8_256',
+    'MaxViT': 'maxvit_pico_rw_256',
+    'ResNet': 'resnet18',
+    'EfficientNet': 'efficientnet_b0',
+    'MobileNet v4': 'mobilenetv4_conv_small',
+    'CaiT': 'cait_xxs24_224',
+    'XCiT': 'xcit_nano_12_p16_224',
+    'BEiT': 'beit_base_patch16_224',
+    'hybrid ViT': 'vit_tiny_r_s16_p8_224',
+}
+SIZES = (64, 128, 224)  # image sides to try in pixels, then the backbone's own
+BATCH, NUM_STEPS, TIMED_STEPS = 2, 2, 3
+SECONDS, GIGABYTES = 600, 10  # limits per backbone
+PAGE = Path(__file__).parents[2] / 'docs/backbones.md'
+BEGIN, END = '<!-- written by tools/benchmarks/check_backbones.py -->', '<!-- until here -->'
 
 
-def versions(device: str) -> dict:
-    """Hardware and versions that the results belong to."""
-    name = device_name(device) + (', one thread' if device == 'cpu' else '')
-    return dict(
-        device=name,
-        python=platform.python_version(),
-        torch=torch.__version__,
-        mmpretrain=mmpretrain.__version__,
-        timm=timm.__version__,
-        mmebm=mmebm.__version__,
-        batch=BATCH,
-        num_steps=NUM_STEPS,
-    )
+def check(name: str) -> dict:
+    """Try energy restoration on a backbone with random weights; errors are returned, not raised.
+
+    Args:
+        name: of a class in MMPretrain's registry, or in ``TIMM_MODELS``.
+
+    Returns:
+        As far as the check got: ``arguments``, ``image_size``, ``features`` (shape); ``coupled``:
+        whether the energy of an image depends on the others of its batch, and ``group_norm``:
+        whether group norm ends that; ``ratio``: time of an energy step over a supervised one;
+        ``error``: its ``stage``, ``type`` and ``words``.
+    """
+    row, stage = {}, 'construction and features'
+    try:
+        found = find(name)
+        row['arguments'] = {k: v for k, v in found.config.items() if k != 'type'}
+        row |= dict(image_size=found.image_size[0], features=found.shape)
+        stage = 'energy'
+        images = torch.randn(BATCH + 1, 3, *found.image_size)
+        corrupted, clean = images[:BATCH] + 0.5 * torch.randn_like(images[:BATCH]), images[:BATCH]
+        model = algorithm(found.backbone, found.channels)
+        model.train().energy(corrupted)
+        row['coupled'] = coupled(model, images)
+        stage = 'training step'
+        row['ratio'] = train(model, corrupted, clean, found.channels)
+        stage = 'restoration'
+        if not model.eval().restore(corrupted).isfinite().all():
+            raise ArithmeticError('restored images are not finite')
+        stage = 'GroupNormBackbone'
+        if row['coupled']:
+            per_image = mmebm.GroupNormBackbone(MODELS.build(dict(found.config)))
+            model = algorithm(per_image, found.channels)
+            model.loss([corrupted, clean])['loss'].backward()
+            row['group_norm'] = not coupled(model, images)
+    except Exception as error:  # other people's code: it fails in any way
+        row['error'] = dict(stage=stage, type=type(error).__name__, words=one_line(error))
+    return row
+
+
+def find(name: str) -> Probe:
+    """The first arguments and image size with which a backbone returns features."""
+    configs = [dict(type='TIMMBackbone', model_name=name)]
+    if name not in TIMM_MODELS.values():
+        smallest = smallest_config(MODELS.get(name))
+        arguments, _ = constructor_arguments(MODELS.get(name))
+        # some classes require in **kwargs what their parent has a default for
+        inherited = {n: arguments[n].default for n in arguments.keys() & {'patch_size'}}
+        configs = [smallest, dict(type=name), smallest | inherited]
+        if 'model_name' in arguments:
+            configs = [smallest | dict(model_name='resnet18')]
+    errors = []
+    for config in configs:
+        for size in (*SIZES, own_image_size(config)):
+            try:
+                return probe(config, size)
+            except ValueError as error:
+                errors.append(error.__cause__)
+    raise errors[len(SIZES)]  # of the first config, at its own size
+
+
+def algorithm(backbone: nn.Module, channels: int) -> nn.Module:
+    """With weights that are never zero, so that gradients reach every layer."""
+    torch.manual_seed(0)
+    backbone = revert_sync_batchnorm(backbone)
+    with torch.no_grad():  # residual branches and layer scales often start at zero
+        for parameter in backbone.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    head = dict(type='EnergyHead', in_channels=channels)
+    model = mmebm.EnergyRestorationAlgorithm(backbone, head, num_steps=NUM_STEPS, step_size=1.0)
+    nn.init.normal_(model.head.fc.weight, std=0.1)
+    return model
+
+
+@torch.no_grad()
+def coupled(model: nn.Module, images: Tensor) -> bool:
+    """Whether, in training mode, the energy of an image depends on the other one in its batch."""
+    energies = []
+    model.train()
+    for neighbour in (1, 2):
+        torch.manual_seed(0)  # the same dropout in both
+        energies.append(model.energy(images[[0, neighbour]])[0])
+    return bool((energies[0] - energies[1]).abs() > 1e-4 * energies[0].abs())
+
+
+def train(model: nn.Module, corrupted: Tensor, clean: Tensor, channels: int) -> float:
+    """Alternate supervised and energy steps; ratio of their median processor times."""
+    classifier, labels = nn.Linear(channels, 1000), torch.arange(len(clean))
+    times = [], []
+    for _ in range(TIMED_STEPS + 1):
+        for energy, seconds in enumerate(times):
+            model.zero_grad()
+            started = time.process_time()
+            if energy:
+                loss = model.loss([corrupted, clean])['loss']
+            else:
+                scores = classifier(pool_features(model.backbone(clean), channels))
+                loss = nn.functional.cross_entropy(scores, labels)
+            loss.backward()
+            seconds.append(time.process_time() - started)
+            if not all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()):
+                raise ArithmeticError('gradients are not finite')
+    return median(times[1][1:]) / median(times[0][1:])
+
+
+def check_in_process(name: str) -> dict:
+    """:func:`check` in a process of its own, which may hang, crash or need too much memory."""
+    with multiprocessing.get_context('fork').Pool(1, _limit) as pool:
+        try:
+            return pool.apply_async(check, (name,)).get(SECONDS)
+        except multiprocessing.TimeoutError:
+            words = f'no answer in {SECONDS} s'
+            return dict(error=dict(stage='process', type='Timeout', words=words))
+
+
+def _limit() -> None:
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30,) * 2)
 
 
 def tables(rows: list[dict], measured_with: dict) -> str:
@@ -59,15 +193,39 @@ def tables(rows: list[dict], measured_with: dict) -> str:
     text = [MEASURED.format(**measured_with)]
     for library in ('MMPretrain', 'timm'):
         own = [row for row in rows if row['library'] == library]
-        good = [row for row in own if 'error' not in row]
-        bad = [row for row in own if 'error' in row]
+        good, bad = [r for r in own if 'error' not in r], [r for r in own if 'error' in r]
         if good:
-            text += [f'## {library}: {len(good)} of {len(own)} work\n']
-            text += [table(COLUMNS, map(good_cells, good))]
+            columns = ('backbone', 'arguments', 'image', 'couples images', 'ratio')
+            lines = [columns, ('---', '---', '---:', '---', '---:'), *map(good_cells, good)]
+            text.append(
+                f'## {library}: {len(good)} of {len(own)} work\n\n{markdown_table(lines)}\n'
+            )
         if bad:
-            text += [f'## {library}: what stops {len(bad)} of {len(own)}\n']
-            text += [table(ERROR_COLUMNS, map(bad_cells, bad))]
+            lines = [('backbone', 'stops at', 'because'), ('---',) * 3, *map(bad_cells, bad)]
+            text.append(
+                f'## {library}: {len(bad)} of {len(own)} do not\n\n{markdown_table(lines)}\n'
+            )
     return '\n'.join(text)
+
+
+MEASURED = """\
+Measured on: {device}; Python {python}, torch {torch}, mmpretrain {mmpretrain}, timm {timm}, \
+mmebm {mmebm};
+batches of {batch}, N = {num_steps}.
+"""
+
+
+def good_cells(row: dict) -> list[str]:
+    given = {k: v for k, v in row['arguments'].items() if k != 'img_size'}
+    arguments = ', '.join(f'{k}={v!r}' for k, v in given.items()) or '–'
+    size, coupling = str(row['image_size']), 'yes' if row['coupled'] else 'no'
+    return [f'`{row["name"]}`', arguments, size, coupling, f'{row["ratio"]:.1f}']
+
+
+def bad_cells(row: dict) -> list[str]:
+    error = row['error']
+    because = f'{error["type"]}: {shorten(error["words"], 80, placeholder=" …")}'
+    return [f'`{row["name"]}`', error['stage'], because.replace('|', '\\|')]
 
 
 def write_page(path: Path, rows: list[dict], measured_with: dict) -> None:
@@ -76,82 +234,11 @@ def write_page(path: Path, rows: list[dict], measured_with: dict) -> None:
     Raises:
         ValueError: the page lacks a mark.
     """
-    before, after = '', ''
-    if path.exists():
-        old = path.read_text()
-        if old.count(BEGIN) != 1 or old.count(END) != 1:
-            raise ValueError(
-                f'{path} needs the lines {BEGIN} and {END}, once each, around the tables'
-            )
-        before, after = old.split(BEGIN)[0], old.split(END)[1]
+    old = path.read_text() if path.exists() else f'{BEGIN}{END}\n'
+    if old.count(BEGIN) != 1 or old.count(END) != 1:
+        raise ValueError(f'{path} needs the lines {BEGIN} and {END} around the tables')
+    before, after = old.split(BEGIN)[0], old.split(END)[1]
     path.write_text(f'{before}{BEGIN}\n{tables(rows, measured_with)}{END}{after}')
-
-
-BEGIN, END = '<!-- written by tools/benchmarks/check_backbones.py -->', '<!-- until here -->'
-MEASURED = """\
-Measured on: {device}; Python {python}, torch {torch}, mmpretrain {mmpretrain}, timm {timm},
-mmebm {mmebm}; batches of {batch}, N = {num_steps}.
-"""
-COLUMNS = (
-    'backbone', 'arguments', 'image', 'features', 'E', 'step', 'restores', 'couples images',
-    'no gradient', 'supervised ms', 'energy ms', 'ratio',
-)  # fmt: skip
-ERROR_COLUMNS = ('backbone', 'arguments', 'E', 'step', 'restores', 'stops at', 'because')
-
-
-def table(columns: Sequence[str], rows) -> str:
-    numbers = ('image', 'supervised ms', 'energy ms', 'ratio')
-    lines = [columns, ['---:' if c in numbers else '---' for c in columns], *rows]
-    return markdown_table(lines) + '\n'
-
-
-def marks(row: dict) -> list[str]:
-    return ['yes' if row[k] else 'no' for k in ('energy', 'training_step', 'restoration')]
-
-
-def arguments_cell(row: dict) -> str:
-    given = {k: v for k, v in row.get('arguments', {}).items() if k not in ('img_size', *REQUIRED)}
-    return ', '.join(f'{k}={v!r}' for k, v in given.items()) or '–'
-
-
-def good_cells(row: dict) -> list[str]:
-    coupling = 'no'
-    if row['coupled']:
-        coupling = 'yes; not with GroupNorm' if row['group_norm'] else 'yes'
-    return [
-        f'`{row["name"]}`',
-        arguments_cell(row),
-        str(row['image_size']),
-        row['features'],
-        *marks(row),
-        coupling,
-        f'{len(row["no_gradient"])} of {row["tensors"]}{shortened(row["no_gradient"])}',
-        f'{row["supervised_ms"]:.0f}',
-        f'{row["energy_ms"]:.0f}',
-        f'{row["ratio"]:.1f}',
-    ]
-
-
-def bad_cells(row: dict) -> list[str]:
-    error = row['error']
-    because = error['words'] if len(error['words']) <= 300 else error['words'][:300] + ' …'
-    because += f' (`{error["where"]}`)' if error.get('where') else ''
-    because = because.replace('|', '\\|')
-    return [
-        f'`{row["name"]}`',
-        arguments_cell(row),
-        *marks(row),
-        error['stage'],
-        f'{error["type"]}: {because}',
-    ]
-
-
-def shortened(names: list[str], most: int = 3) -> str:
-    """Names with ``*`` for numbers, most frequent first."""
-    patterns = Counter(re.sub(r'\d+', '*', n.removeprefix('timm_model.')) for n in names)
-    shown = [f'`{p}`' + (f' × {n}' if n > 1 else '') for p, n in patterns.most_common(most)]
-    shown += ['…'] if len(patterns) > most else []
-    return ': ' + ', '.join(shown) if shown else ''
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -159,49 +246,36 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--only', metavar='PATTERN', help='a regular expression for the names')
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs/backbones.md', help='the page')
-    parser.add_argument(
-        '--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
+    parser.add_argument('--out', type=Path, default=PAGE, help='the page')
     args = parser.parse_args(arguments)
-    store = args.out.with_suffix('.json')
-    everything = cases()
-    chosen = [c for c in everything if re.search(args.only or '', c['name'], re.IGNORECASE)]
+    names = {name: ('MMPretrain', name) for name in registered_backbones()}
+    names |= {model: ('timm', f'{family}: {model}') for family, model in TIMM_MODELS.items()}
+    chosen = [n for n in names if re.search(args.only or '', ': '.join(names[n]), re.IGNORECASE)]
     if not chosen:
-        names = ', '.join(c['name'] for c in everything)
-        parser.error(f'--only {args.only} matches none of: {names}')
-    measured_with = versions(args.device)
-    rows = {}
+        parser.error(f'--only {args.only} matches no backbone')
+    measured_with = dict(
+        device=f'{device_name()}, one thread',
+        python=platform.python_version(),
+        **{m.__name__: m.__version__ for m in (torch, mmpretrain, timm, mmebm)},
+        batch=BATCH,
+        num_steps=NUM_STEPS,
+    )
+    store, rows = args.out.with_suffix('.json'), {}
     if args.only and store.exists():
         kept = json.loads(store.read_text())
         if kept['measured_with'] != measured_with:
-            parser.error(
-                f'{store} was measured with {kept["measured_with"]}, this is {measured_with}: '
-                'update all rows, or write elsewhere with --out'
-            )
+            parser.error(f'{store} was measured with {kept["measured_with"]}, not {measured_with}')
         rows = {(row['library'], row['name']): row for row in kept['rows']}
-
-    multiprocessing.set_forkserver_preload(['mmebm', 'timm'])
-    console = Console(file=sys.stderr)
-    with Progress(console=console) as progress:
-        task = progress.add_task('backbones', total=len(chosen))
-        for case in chosen:
-            progress.update(task, description=case['name'])
-            row = check_backbone_in_process(**case, device=args.device)
-            rows[row['library'], row['name']] = row
-            console.print(summary(row), highlight=False, markup=False, soft_wrap=True)
-            # after each row, so that an interrupted run keeps its results
-            ordered = [rows[k] for c in everything if (k := (c['library'], c['name'])) in rows]
-            stored = dict(measured_with=measured_with, rows=ordered)
-            store.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')
-            write_page(args.out, ordered, measured_with)
-            progress.advance(task)
-
-
-def summary(row: dict) -> str:
-    if 'error' in row:
-        return f'{row["name"]}: {row["error"]["stage"]}: {row["error"]["words"]}'
-    return f'{row["name"]}: {row["ratio"]:.1f} times a supervised step'
+    for name in chosen:
+        library, title = names[name]
+        row = dict(library=library, name=title) | check_in_process(name)
+        rows[library, title] = row
+        print(title, row.get('error') or row['ratio'], file=sys.stderr)
+        # after each row, so that an interrupted run keeps its results
+        ordered = [rows[key] for key in names.values() if key in rows]
+        stored = dict(measured_with=measured_with, rows=ordered)
+        store.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')
+        write_page(args.out, ordered, measured_with)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,10 @@
 """Hooks: checks, reports and pictures at fixed points of a run."""
 
-from .bounded_history import BoundedHistoryHook
 from .finite_loss import FiniteLossHook
-from .graceful_stop import GracefulStopHook
-from .missed_validation import MissedValidationHook
+from .long_runs import BoundedHistoryHook, GracefulStopHook, MissedValidationHook
 from .neighbour_accuracy import NeighbourAccuracyHook
 from .pretrained_backbone import PretrainedBackboneHook, check_pretrained_backbone
 from .progress import ProgressHook
-from .report import ReportHook
 from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
@@ -21,7 +18,6 @@ __all__ = [
     'NeighbourAccuracyHook',
     'PretrainedBackboneHook',
     'ProgressHook',
-    'ReportHook',
     'ReproducibleEpochsHook',
     'RestorationVisualizationHook',
     'SinCosPositionEmbeddingHook',

@@ -27,9 +27,6 @@ class NeighbourAccuracyHook(Hook):
 
     Args:
         k: neighbours, ≥ 1; fewer where there are fewer images.
-
-    Raises:
-        TypeError, ValueError: ``k`` is no integer ≥ 1.
     """
 
     priority = 'NORMAL'  # after RuntimeInfoHook, before LoggerHook writes the figures
@@ -38,9 +35,7 @@ class NeighbourAccuracyHook(Hook):
         self.k = checked_int('k', k, minimum=1)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._features: list[torch.Tensor] = []
-        self._labels: list[int] = []
-        self._paths: list[str] = []
+        self._seen: list[tuple[str, int, torch.Tensor]] = []  # path, label, features (D,)
 
     @torch.no_grad()
     def after_val_iter(
@@ -54,24 +49,18 @@ class NeighbourAccuracyHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         clean = inputs[1] if isinstance(inputs, list | tuple) else inputs
-        self._features.append(pooled_features(model, clean).cpu())
-        samples = data_batch['data_samples']
-        self._labels += [int(sample.gt_label) for sample in samples]
-        self._paths += [sample.img_path for sample in samples]
+        samples = zip(data_batch['data_samples'], pooled_features(model, clean).cpu(), strict=True)
+        self._seen += [(sample.img_path, int(sample.gt_label), f) for sample, f in samples]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Add the accuracy to the figures of the validation."""
-        parts = all_gather_object((torch.cat(self._features), self._labels, self._paths))
-        features = torch.cat([part for part, _, _ in parts])
-        labels = torch.tensor([label for _, part, _ in parts for label in part])
         # once each, though samplers fill the last batch and an unreadable image has a substitute
-        paths = [path for _, _, part in parts for path in part]
-        kept = list({path: i for i, path in enumerate(paths)}.values())
-        accuracy = leave_one_out_accuracy(features[kept], labels[kept], self.k)
+        seen = {path: rest for part in all_gather_object(self._seen) for path, *rest in part}
+        labels, features = zip(*seen.values(), strict=True)
+        accuracy = leave_one_out_accuracy(torch.stack(features), torch.tensor(labels), self.k)
         if metrics is not None:
             metrics['knn/accuracy'] = accuracy
         runner.message_hub.update_scalar('val/knn/accuracy', accuracy)
-        self._features, self._labels, self._paths = [], [], []
 
 
 def leave_one_out_accuracy(features: torch.Tensor, labels: torch.Tensor, k: int = 20) -> float:

@@ -28,10 +28,9 @@ class PretrainedBackboneHook(Hook):
     own ``Pretrained``, which silently loads what fits.
 
     Each checkpoint of the run records in ``meta['pretrained_backbone']`` what the run began from:
-    ``checkpoint``, the file as it was given, and ``sha256``, the
-    :func:`fingerprint <backbone_fingerprint>` of its backbone. A resumed run keeps its own weights
-    and needs no pretrained checkpoint; where one is given, it must be the recorded one, in whatever
-    place the file lies now. Testing needs none.
+    the file as it was given, and the :func:`fingerprint <backbone_fingerprint>` of its backbone. A
+    resumed run keeps its own weights; where a pretrained checkpoint is given, it must be the
+    recorded one, in whatever place the file lies now.
 
     Args:
         checkpoint: the file. The configs here take it from the environment variable
@@ -39,9 +38,8 @@ class PretrainedBackboneHook(Hook):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: none was given; it belongs to another network; ``load_from`` is set as well; the
-            run is resumed but began from another one; or it starts anew in a work dir whose last
-            checkpoint began from another one.
+        ValueError: none was given; it belongs to another network; ``load_from`` is set as well; or
+            the run, or the one in the work dir that it would overwrite, began from another one.
     """
 
     priority = 'LOW'  # after hooks that initialise parts of the model
@@ -70,8 +68,7 @@ class PretrainedBackboneHook(Hook):
                 'load_from is set, which loads what fits and leaves the rest random: give the '
                 'checkpoint as PRETRAINED=FILE instead'
             )
-        check_given(self.checkpoint)
-        start = dict(checkpoint=self.checkpoint, sha256=backbone_fingerprint(self.checkpoint))
+        start = _start(self.checkpoint)
         _check_work_dir(runner.work_dir, start)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         filled = load_backbone(model.backbone, self.checkpoint)
@@ -84,39 +81,35 @@ class PretrainedBackboneHook(Hook):
 
 
 def check_pretrained_backbone(cfg: Config) -> None:
-    """Check the checkpoint that a run begins from, before anything is built.
-
-    Raises:
-        FileNotFoundError: as for :class:`PretrainedBackboneHook`.
-        ValueError: likewise.
-    """
+    """Check the checkpoint that a run begins from, before anything is built; raises as the hook."""
     for hook in [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]:
         if hook and str(hook.get('type')).split('.')[-1] == PretrainedBackboneHook.__name__:
-            _check_start(cfg, hook.get('checkpoint'))
+            checkpoint = hook.get('checkpoint')
+            resumed = checkpoint_to_load(cfg) if cfg.get('resume') else None
+            if resumed is None:
+                _check_work_dir(cfg.work_dir, _start(checkpoint))
+            elif '://' not in resumed:
+                start = _recorded_start(load_checkpoint_safely(resumed, mmap=True))
+                if start is not None:
+                    _check_resumed(start, checkpoint, cfg.work_dir)
 
 
-def check_given(checkpoint: str | None) -> None:
-    """Check that a pretrained checkpoint is given.
-
-    Raises:
-        ValueError: none is.
-    """
+def _start(checkpoint: str | None) -> dict[str, str]:
+    """What is recorded of a run that begins from a checkpoint; ValueError if none is given."""
     if checkpoint in _NOT_GIVEN:
         raise ValueError(
             'this config trains on top of a pretrained backbone, but no checkpoint is given: set '
             'the environment variable PRETRAINED=FILE (or the option checkpoint of '
             'PretrainedBackboneHook), or take a config whose name begins with scratch'
         )
+    return dict(checkpoint=checkpoint, sha256=backbone_fingerprint(checkpoint))
 
 
 def backbone_fingerprint(path: str) -> str:
     """The SHA-256 of a checkpoint's backbone: the names, types, shapes and values of its tensors.
 
-    The file's path and format, and whatever else it holds, make no difference.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: as for :func:`mmebm.backbones.weights.read_backbone_tensors`.
+    The file's path and format make no difference. Raises as
+    :func:`mmebm.backbones.weights.read_backbone_tensors`.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(read_backbone_tensors(path).items()):
@@ -125,30 +118,17 @@ def backbone_fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
-def _check_start(cfg: Config, checkpoint: str | None) -> None:
-    resumed = checkpoint_to_load(cfg) if cfg.get('resume') else None
-    if resumed is None:
-        check_given(checkpoint)
-        start = dict(checkpoint=checkpoint, sha256=backbone_fingerprint(checkpoint))
-        _check_work_dir(cfg.work_dir, start)
-    elif '://' not in resumed:
-        start = _recorded_start(load_checkpoint_safely(resumed, mmap=True))
-        if start is not None:
-            _check_resumed(start, checkpoint, cfg.work_dir)
-
-
 def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str) -> None:
     """Check that a resumed run began from the given checkpoint, if one is given."""
     _check_work_dir(work_dir, start)
     if checkpoint in _NOT_GIVEN:
         return
     try:
-        sha256 = backbone_fingerprint(checkpoint)
+        given = _start(checkpoint)
     except FileNotFoundError:
         if checkpoint == start['checkpoint']:  # deleted since, and not needed any more
             return
         raise
-    given = dict(checkpoint=checkpoint, sha256=sha256)
     if given['sha256'] != start['sha256']:
         changed = ', which has changed since' if checkpoint == start['checkpoint'] else ''
         raise ValueError(

@@ -10,8 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
-from ...datasets import inner_datasets, leaf_datasets
-from ...utils import derive_seeds
+from ...datasets import derive_seeds, inner_datasets, leaf_datasets
 
 
 @HOOKS.register_module()
@@ -26,40 +25,33 @@ class ReproducibleEpochsHook(Hook):
     device computes deterministically. Validation and test sets are always told epoch 0 and keep
     their own seed, so that every validation has the same crops and corruptions.
 
-    Some data cannot be made to repeat. Its samples keep drawing from the workers' generators, and
-    one warning says so:
-
-    - datasets without a ``set_epoch(epoch, seed)``;
-    - wrappers that repeat samples within an epoch (``RepeatDataset``, ``ClassBalancedDataset``),
-      whose repetitions would all draw the same; use ``ImageFolder(repeats=...)`` instead;
-    - iteration-based loops, whose only epoch shows every image many times. There the main process's
-      generators are seeded from the iteration at which the run starts or resumes.
+    Some data cannot be made to repeat, and one warning says so: datasets without a
+    ``set_epoch(epoch, seed)``; wrappers that repeat samples within an epoch (``RepeatDataset``),
+    whose repetitions would all draw the same (use ``ImageFolder(repeats=...)``); and
+    iteration-based loops, whose only epoch shows every image many times.
     """
 
-    def __init__(self) -> None:
-        self._warned = False
-        self._seed_generators = False
+    _warned = False
+    _seed_generators = False
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tell the training data its epoch."""
         self._seed_generators = True
         dataset = runner.train_dataloader.dataset
         leaves = leaf_datasets(dataset)
-        obstacle = None
+        dumb = [leaf for leaf in leaves if not hasattr(leaf, 'set_epoch')]
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             obstacle = 'the train loop counts iterations, not epochs'
-        elif (wrapper := _repeating_wrapper(dataset)) is not None:
+        elif _repeats(dataset):
             obstacle = (
-                f'{type(wrapper).__name__} shows samples more than once in an epoch '
-                '(ImageFolder(repeats=...) does so reproducibly)'
+                'a wrapper shows samples more than once in an epoch (ImageFolder(repeats=...) does '
+                'so reproducibly)'
             )
         else:
             for number, leaf in enumerate(leaves):
-                if hasattr(leaf, 'set_epoch'):
-                    # plus a number, so that two folders draw differently
+                if hasattr(leaf, 'set_epoch'):  # seeds differ, so that two folders draw differently
                     leaf.set_epoch(runner.epoch, runner.seed + number)
-                else:
-                    obstacle = f'{type(leaf).__name__} has no set_epoch(epoch, seed)'
+            obstacle = f'{type(dumb[0]).__name__} has no set_epoch(epoch, seed)' if dumb else ''
         if obstacle and not self._warned:
             self._warned = True
             runner.logger.warning(
@@ -95,9 +87,7 @@ def _set_first_epoch(dataset: Any) -> None:
             leaf.set_epoch(0)
 
 
-def _repeating_wrapper(dataset: Any) -> Any | None:
-    """The first wrapper that is longer than what it wraps."""
+def _repeats(dataset: Any) -> bool:
+    """Whether a wrapper, at any depth, is longer than what it wraps."""
     inner = inner_datasets(dataset)
-    if inner and len(dataset) > sum(len(part) for part in inner):
-        return dataset
-    return next((found for part in inner if (found := _repeating_wrapper(part)) is not None), None)
+    return bool(inner) and (len(dataset) > sum(map(len, inner)) or any(map(_repeats, inner)))

@@ -7,7 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...visualization import draw_chains, to_chains
+from ...models.chain import draw_chains
+from ...utils import checked_int
 
 
 @HOOKS.register_module()
@@ -23,17 +24,14 @@ class RestorationVisualizationHook(Hook):
         interval: epochs between two pictures, ≥ 1. The last epoch is always drawn.
 
     Raises:
-        ValueError: an option is below 1.
+        TypeError, ValueError: an option is no integer ≥ 1.
     """
 
     priority = 'LOW'
 
     def __init__(self, num_images: int = 4, interval: int = 1):
-        for name, value in (('num_images', num_images), ('interval', interval)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be an integer ≥ 1, got {value!r}')
-        self.num_images = num_images
-        self.interval = interval
+        self.num_images = checked_int('num_images', num_images, minimum=1)
+        self.interval = checked_int('interval', interval, minimum=1)
 
     @master_only
     def before_train(self, runner: Runner) -> None:
@@ -49,6 +47,6 @@ class RestorationVisualizationHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
         batch = model.data_preprocessor(self._batch, False)
-        chains = to_chains(model, batch['inputs'], batch['data_samples'])
+        chains = model.validation_chains(batch['inputs'], batch['data_samples'])
         model.train()
         runner.visualizer.add_image('restoration', draw_chains(chains), step=runner.epoch + 1)

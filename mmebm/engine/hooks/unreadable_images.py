@@ -1,6 +1,7 @@
 """Report images that could not be read."""
 
 import os
+from collections import Counter
 from typing import Any
 
 from mmengine.dist import all_gather_object, is_main_process
@@ -8,7 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...datasets import leaf_datasets
+from ...datasets import leaf_datasets, why_unreadable
+from ...utils import UserError, checked_number
+
+MOST = 1000  # unreadable images that are looked at again, to say why
 
 
 @HOOKS.register_module()
@@ -16,25 +20,20 @@ class UnreadableImagesHook(Hook):
     """Report images that could not be read, and stop the run if there are too many.
 
     After each epoch of training, validation and test the log gets their number and share, over all
-    processes and since the start of the run; ``unreadable_images.txt`` in the work dir lists their
-    paths, one per line. Works on datasets with ``unreadable_images()`` and ``num_images``
-    (:class:`mmebm.datasets.ImageFolder`), also inside wrappers.
+    processes and since the start of the run, and the reasons with their numbers; so does what the
+    reader did to images of special kinds. ``unreadable_images.txt`` in the work dir lists the
+    paths, one per line. For :class:`mmebm.datasets.ImageFolder`, also inside wrappers.
 
     Args:
         max_share: The run is stopped at the end of an epoch (after its checkpoint was written) if
             more than this share of the images, and more than one image, is unreadable. In [0, 1].
-
-    Raises:
-        ValueError: ``max_share`` lies outside [0, 1].
     """
 
     priority = 'LOWEST'  # after CheckpointHook: a run stopped here can be resumed
     filename = 'unreadable_images.txt'
 
     def __init__(self, max_share: float = 0.05) -> None:
-        if not 0 <= max_share <= 1:
-            raise ValueError(f'max_share must lie in [0, 1], but got {max_share!r}')
-        self.max_share = max_share
+        self.max_share = checked_number('max_share', max_share, 0, 1)
         self._paths: set[str] = set()
         self._reported: dict[str, set[str]] = {}  # by part of the data
 
@@ -42,7 +41,7 @@ class UnreadableImagesHook(Hook):
         """Report on the training set.
 
         Raises:
-            RuntimeError: If more than ``max_share`` of it is unreadable.
+            UserError: more than ``max_share`` of it is unreadable.
         """
         self._report(runner, 'training', runner.train_dataloader.dataset)
 
@@ -68,20 +67,27 @@ class UnreadableImagesHook(Hook):
             # File names need not be UTF-8.
             with open(file, 'w', encoding='utf-8', errors='surrogateescape') as stream:
                 stream.writelines(f'{path}\n' for path in sorted(self._paths))
-        share = len(paths) / total
-        count = f'{len(paths)} of {total} {name} images ({share:.2%})'
-        report = f'Unreadable until iteration {runner.iter}: {count}'
+        notes = sum((Counter(leaf.notes()) for leaf in leaves), Counter())
+        for note, number in notes.items():
+            runner.logger.info(f'{name} images: {number} × {note}')
+        count = f'{len(paths)} of {total} {name} images ({len(paths) / total:.2%})'
+        # The iteration makes each text new: MMEngine logs a warning of the same text once. Asking
+        # for it in a test would build the training set.
+        when = '' if name == 'test' else f' until iteration {runner.iter}'
+        report = f'Unreadable{when}: {count}'
         if not paths:
             runner.logger.info(report)
             return
-        # A warning only if they changed. MMEngine logs a warning of the same text once; the
-        # iteration makes each text new.
         new = paths != self._reported.get(name)
         self._reported[name] = paths
-        log = runner.logger.warning if new else runner.logger.info
-        log(f'{report}; others took their place. Paths: {file}')
+        if new:
+            kinds = Counter(map(why_unreadable, sorted(paths)[:MOST])).most_common()
+            kinds = '; '.join(f'{number} × {reason}' for reason, number in kinds)
+            runner.logger.warning(f'{report}; others took their place. {kinds}. Paths: {file}')
+        else:
+            runner.logger.info(report)
         if len(paths) > max(1, self.max_share * total):
-            raise RuntimeError(
+            raise UserError(
                 f'{count} are unreadable, more than max_share={self.max_share:.2%} of '
                 f'UnreadableImagesHook allows. Their paths are in {file}. Repair or remove them, '
                 'or raise max_share, and resume.'

@@ -1,0 +1,144 @@
+"""Training runs in processes of their own: what is done, what it cost, what failed and why."""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ..utils.shipped_files import shipped
+from ..utils.whole_files import WholeFilesBackend
+
+INTERRUPTED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+_KEY = 'benchmark_seconds'  # in the checkpoint's message hub
+_imported = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training run of a method: ``epochs`` at a learning rate; the start of all has none."""
+
+    method: str
+    seed: int
+    folder: Path
+    epochs: int = 0
+    lr: float | str = ''
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f'epoch_{self.epochs}.pth'
+
+    @property
+    def failure(self) -> str:
+        """Why it failed, such as 'diverged'; empty if it did not."""
+        file = self.folder / 'failed.txt'
+        return file.read_text() if file.exists() else ''
+
+    @property
+    def wall(self) -> float:
+        """Seconds until its last epoch; 0 before the first."""
+        return _seconds(self.folder)[0]
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds, likewise."""
+        return _seconds(self.folder)[1]
+
+
+def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
+    """Train a config in a process of its own, unless it is done or failed; continue if interrupted.
+
+    A failed run's folder gets ``failed.txt``; without the folder it starts again.
+
+    Raises:
+        RuntimeError: it was ended from outside, or the disk is full.
+        ValueError: the folder holds a run with other options. Names them.
+    """
+    folder = stage.folder
+    config.work_dir = str(folder)
+    new = json.loads(json.dumps(config.to_dict()))
+    del new['train_dataloader']['num_workers']  # of no consequence
+    # next to the folder: the runner writes its own files inside
+    file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
+    old = json.loads(options.read_text()) if options.exists() else new
+    if old != new:
+        found = ', '.join(key for key in old | new if old.get(key) != new.get(key))
+        raise ValueError(f'{folder} holds a run with another {found}: name another out')
+    if stage.failure or stage.checkpoint.exists():
+        return stage
+    say(f'training {folder}')
+    folder.mkdir(parents=True, exist_ok=True)
+    config.dump(file)
+    WholeFilesBackend().put(json.dumps(new).encode(), options)
+    code, output = run_training(file, folder), folder / 'output.txt'
+    if code:
+        last = output.read_text(errors='replace')[-5000:]
+        if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
+            raise RuntimeError(f'a training run was interrupted, see {output}')
+        WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
+    return stage
+
+
+def run_training(file: Path, folder: Path) -> int:
+    """Train a config, from its last checkpoint on; the exit code. The folder gets the output."""
+    command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
+    with open(folder / 'output.txt', 'a') as output:
+        # held by the training too: where that outlives a killed benchmark, the next one waits
+        fcntl.flock(output, fcntl.LOCK_EX)
+        return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
+
+
+def reason(code: int, output: str) -> str:
+    """Why a training run failed, by its exit code and the end of its output."""
+    if 'Not finite at iteration' in output or 'Weights not finite' in output:  # FiniteLossHook
+        return 'diverged'
+    # torch's words on a GPU and on a CPU, and ours if a data-loading process was killed
+    if any(s in output for s in ('out of memory', "can't allocate memory", 'memory ran out')):
+        return 'out of memory'
+    return 'killed, probably out of memory' if code == -signal.SIGKILL else 'failed'
+
+
+@HOOKS.register_module()
+class SecondsHook(Hook):
+    """Write wall time and CPU time of a run into ``seconds.txt`` of its work dir, after each epoch.
+
+    A resumed run goes on from the numbers in its checkpoint, so that what it repeats counts once.
+    CPU time is that of this process and of those that have ended, as workers do with an epoch.
+    """
+
+    priority = 'NORMAL'  # before CheckpointHook
+
+    def before_train(self, runner: Runner) -> None:
+        self._offset = np.zeros(2)
+        if runner.iter > 0:
+            self._offset = np.array(runner.message_hub.get_info(_KEY)) - clocks()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        wall, cpu = (self._offset + clocks()).tolist()
+        runner.message_hub.update_info(_KEY, [wall, cpu])
+        file = Path(runner.work_dir, 'seconds.txt')
+        WholeFilesBackend().put(f'{wall:.1f} {cpu:.1f}\n'.encode(), file)
+
+
+def _seconds(folder: Path) -> tuple[float, ...]:
+    file = folder / 'seconds.txt'
+    return tuple(map(float, file.read_text().split())) if file.exists() else (0.0, 0.0)
+
+
+def clocks() -> np.ndarray:
+    """Wall time since the import of this module, and CPU time of the process, in seconds."""
+    used = os.times()
+    cpu = used.user + used.system + used.children_user + used.children_system
+    return np.array([time.monotonic() - _imported, cpu])

@@ -1,0 +1,147 @@
+"""Pooled features of frozen backbones, and how well their nearest neighbours classify images."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import MODELS
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..backbones.weights import load_backbone
+from ..datasets import ImageFolder
+from ..models.features import pooled_features
+from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.config_text import config_inside
+from ..utils.state_dict import Fit
+from .knn import nearest, vote
+
+
+class FeatureExtractor:
+    """Pooled features of a frozen backbone: pretrained here or by MMPretrain, or a classifier's.
+
+    Args:
+        config: of the run, its file, or a checkpoint with one; None: that of the weights.
+        checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random.
+        device: such as ``'cpu'``. Defaults to the GPU if there is one.
+        seed: of the random weights.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: there is no config, or the checkpoint belongs to another network.
+    """
+
+    filled: Fit | None  # how the checkpoint fits
+    image_size: int  # side in pixels that the backbone is made for; 224 if it does not say
+
+    def __init__(
+        self,
+        config: str | Path | Config | None,
+        checkpoint: str | Path | None = None,
+        device: str | None = None,
+        seed: int = 0,
+    ):
+        source = checkpoint if config is None else config
+        if isinstance(source, str | Path) and not Path(source).is_file():
+            raise FileNotFoundError(f'{source} does not exist')
+        if str(source).endswith('.py'):
+            config = Config.fromfile(source)
+        elif isinstance(source, str | Path):
+            config = config_inside(load_checkpoint_safely(source, mmap=True), source)
+        if 'backbone' not in (config.get('model') or {}):
+            raise ValueError('the config has no model with a backbone')
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        pixels = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+        to_rgb = pixels.get('to_rgb', False) or pixels.get('bgr_to_rgb', False)
+        pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
+        self._preprocess = MODELS.build(dict(pixels, type='ClsDataPreprocessor')).to(self.device)
+        model = copy.deepcopy(config.model)
+        if (model.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+            model.backbone.pop('init_cfg')  # this class loads the weights
+        torch.manual_seed(seed)
+        self.model = MODELS.build(model)
+        self.model.backbone.init_weights()
+        self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
+        self.model.to(self.device).eval()
+        size = getattr(self.model.backbone, 'img_size', 224)
+        self.image_size = max(size) if isinstance(size, tuple | list) else size
+
+    @torch.no_grad()
+    def __call__(self, batch: dict) -> Tensor:
+        """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, BGR in 0..255."""
+        return pooled_features(self.model, self._preprocess(batch)['inputs'])
+
+    def of_images(
+        self, images: ImageFolder, batch_size: int = 128, workers: int = 4
+    ) -> tuple[Tensor, Tensor]:
+        """Features ``(N, D)`` of a data set, and labels ``(N,)``; -1 without a label."""
+        loader = DataLoader(images, batch_size, num_workers=workers, collate_fn=default_collate)
+        what, features, labels = f'features of {Path(images.img_prefix).name}', [], []
+        for batch in track(loader, what, transient=True):
+            features.append(self(batch))
+            labels += [int(sample.get('gt_label', -1)) for sample in batch['data_samples']]
+        return torch.cat(features), torch.tensor(labels, device=self.device)
+
+
+def images_of(
+    folder: str | Path, image_size: int, most: int | None = None, **options: Any
+) -> ImageFolder:
+    """The images of a folder, resized and centre-cropped as for ImageNet (256 to 224).
+
+    Args:
+        folder: of images.
+        image_size: side in pixels; below 128 the crop takes the whole short side.
+        most: number of images to use, spread evenly over the classes; None uses all.
+        options: of :class:`mmebm.datasets.ImageFolder`, such as ``with_label=True``.
+    """
+    side = round(image_size * 256 / 224) if image_size >= 128 else image_size
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=side, backend='pillow', interpolation='bicubic'),
+        dict(type='CenterCrop', crop_size=image_size),
+        dict(type='PackInputs'),
+    ]
+    folder = str(Path(folder).expanduser())
+    images = ImageFolder(folder, test_mode=True, pipeline=pipeline, **options)
+    if most is not None and most < len(images):  # sorted by class
+        images.get_subset_(torch.linspace(0, len(images) - 1, most).long().tolist())
+    return images
+
+
+def evaluate_knn(
+    network: FeatureExtractor,
+    train: ImageFolder,
+    test: ImageFolder,
+    k: Sequence[int] = (20,),
+    temperature: float = 0.07,
+    **loading: int,
+) -> dict[int, tuple[float, float]]:
+    """Top-1 and top-5 accuracy, in 0..1, of k neighbours that vote with ``exp(similarity / T)``.
+
+    Args:
+        network: computes the features.
+        train, test: labelled images and queries, of the same classes.
+        k: numbers of neighbours, each in 1..number of labelled images.
+        temperature: T > 0.
+        loading: ``batch_size`` and ``workers``.
+
+    Raises:
+        ValueError: an option is out of range, the classes differ, or a feature is not finite.
+    """
+    if train.CLASSES != test.CLASSES:
+        differing = ', '.join(sorted(set(train.CLASSES) ^ set(test.CLASSES))[:5])
+        raise ValueError(f'only {train.img_prefix} or {test.img_prefix} has {differing}')
+    bank, labels = network.of_images(train, **loading)
+    queries, truth = network.of_images(test, **loading)
+    similarities, indices = nearest(bank, queries, max(k))
+    accuracies = {}
+    for n in sorted(k):
+        scores = vote(similarities[:, :n], labels[indices[:, :n]], temperature, len(train.CLASSES))
+        right = scores.topk(min(5, scores.shape[1])).indices == truth[:, None]
+        accuracies[n] = right[:, 0].float().mean().item(), right.any(1).float().mean().item()
+    return accuracies

@@ -1,0 +1,167 @@
+"""What the pages share: one file each, with its style, charts and pictures inside, no network."""
+
+import base64
+import functools
+import io
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from ..utils.whole_files import WholeFilesBackend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMALL = 64  # pixels; images up to this side are kept lossless and enlarged without blur
+MOST_POINTS = 200  # of a curve
+MARKED = 30  # a curve of at most so many points shows each of them
+INK = '#010203'  # becomes the colour of the page's text, dark or light
+COLOURS = '#1f77b4', '#d95f02', '#1b9e77', '#cc5fa8', '#8c7a00', '#1699b1', '#8070c8', '#a5683f'
+DASHES = '-', '--', ':', '-.'  # so that curves differ without their colours too
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader('mmebm', 'report/templates'),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= dict(line_chart=line_chart, histogram=histogram)
+    return environment
+
+
+def render(template: str, **content: object) -> str:
+    """Fill a template of this package.
+
+    Args:
+        template: a file in ``templates/``.
+        **content: what it names. Text is escaped, ``Markup`` is not.
+
+    Returns:
+        HTML. What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
+    """
+    page = _environment().get_template(template).render(**content)
+    return page.encode('utf-8', errors='backslashreplace').decode()
+
+
+def write_page(path: str | Path, page: str) -> None:
+    """Write a page so that a reader sees the old one or the new one, never half of it."""
+    WholeFilesBackend().put(page.encode(), path)
+
+
+def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] = ()) -> dict:
+    """A picture for a page: ``(H, W, 3)`` uint8 RGB, what it shows, and figures below its title."""
+    small, (height, width) = max(pixels.shape[:2]) <= SMALL, pixels.shape[:2]
+    size = dict(small=small, height=height, width=width)
+    return dict(uri=data_uri(pixels), alt=alt, title=title, lines=lines, **size)
+
+
+def data_uri(image: np.ndarray, most: int = 224) -> str:
+    """An image inside a URI: a PNG if it is small, else a JPEG.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        most: pixels of its longer side, to which a larger one is reduced.
+    """
+    found, file = Image.fromarray(image), io.BytesIO()
+    kind = 'PNG' if max(found.size) <= SMALL else 'JPEG'
+    found.thumbnail((most, most), Image.Resampling.LANCZOS)
+    found.save(file, format=kind, quality=85)
+    return f'data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}'
+
+
+class Chart(NamedTuple):
+    """Curves with the same axes: name → finite points (x, y) from left to right.
+
+    ``unit`` stands behind each value of y; ``level`` is a horizontal line, with its name.
+    """
+
+    title: str
+    x_label: str
+    curves: dict[str, Sequence[tuple[float, float]]]
+    unit: str = ''
+    note: str = ''
+    level: tuple[str, float] | None = None
+
+
+def line_chart(chart: Chart) -> Markup:
+    """A chart as SVG, with the last value of each curve in its legend; empty without a point."""
+    shown = {name: points for name, points in chart.curves.items() if points}
+    labels = [f'{name} {number(p[-1][1])}{chart.unit}' for name, p in shown.items()]
+
+    def draw(axes: 'Axes') -> None:
+        for n, (label, points) in enumerate(zip(labels, shown.values(), strict=True)):
+            groups = min(len(points), MOST_POINTS)  # means of as many neighbours each
+            x, y = np.array([g.mean(0) for g in np.array_split(np.array(points), groups)]).T
+            style = dict(color=COLOURS[n % len(COLOURS)], linestyle=DASHES[n % len(DASHES)])
+            axes.plot(x, y, marker='.' if len(x) <= MARKED else '', label=label, **style)
+        if chart.level is not None:
+            name, value = chart.level
+            label = f'{name} {number(value)}{chart.unit}'
+            axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
+        axes.set_xlabel(chart.x_label)
+
+    description = f'{chart.title} over {chart.x_label}, last {"; ".join(labels)}'
+    return _svg(draw, description) if shown else Markup('')
+
+
+def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:
+    """The finite values of one or several groups, on top of each other, as SVG.
+
+    Args:
+        groups: name and values of each. The outermost half percent at either end counts for the
+            outermost bars.
+        label: below the axis.
+    """
+    values = [np.asarray(v, float)[np.isfinite(np.asarray(v, float))] for _, v in groups]
+    together = np.concatenate(values)
+    if not len(together):
+        return Markup('')
+    low, high = np.percentile(together, [0.5, 99.5])
+    bins = np.histogram_bin_edges(np.clip(together, low, high), 'auto')
+    names = [f'{name} ({len(v)})' for (name, _), v in zip(groups, values, strict=True)]
+
+    def draw(axes: 'Axes') -> None:
+        for n, (name, v) in enumerate(zip(names, values, strict=True)):
+            axes.hist(np.clip(v, low, high), bins, alpha=0.6, color=COLOURS[n], label=name)
+        axes.set_xlabel(label)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+
+    return _svg(draw, f'histogram of {label or "values"}: {" and ".join(names)}')
+
+
+def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:
+    """A chart of a page's width and in its colours."""
+    import matplotlib  # slow to import
+    from matplotlib.figure import Figure
+
+    style = {
+        'svg.fonttype': 'none', 'font.family': 'sans-serif', 'font.size': 11, 'text.color': INK,
+        'axes.labelcolor': INK, 'axes.edgecolor': INK, 'xtick.color': INK, 'ytick.color': INK,
+        'axes.grid': True, 'grid.alpha': 0.2, 'grid.color': INK, 'axes.axisbelow': True,
+        'axes.spines.right': False, 'axes.spines.top': False, 'legend.frameon': False,
+    }  # fmt: skip
+    file = io.StringIO()
+    with matplotlib.rc_context(style):
+        figure = Figure((4.8, 3.0), layout='constrained')
+        axes = figure.subplots()
+        draw(axes)
+        figure.legend(loc='outside lower left', ncols=2, fontsize=10)
+        figure.savefig(file, format='svg', transparent=True)
+    svg = file.getvalue()[file.getvalue().index('<svg') :].replace(INK, 'currentColor')
+    return Markup(f'<div class="plot" role="img" aria-label="{escape(description)}">{svg}</div>')
+
+
+def number(value: float) -> str:
+    """Three significant digits, but no power of ten below a million."""
+    text = f'{value:,.0f}' if 100 <= abs(value) < 1e6 else f'{value:.3g}'
+    return text.replace('-', '−')

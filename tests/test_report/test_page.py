@@ -1,0 +1,156 @@
+"""The page of a run: what stands on it, and how a browser sees it."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from mmebm.models.chain import Chain
+from mmebm.report.history import Record
+from mmebm.report.page import Chart, histogram, line_chart, number, write_page
+from mmebm.report.run_page import chain_pictures, charts, report_page, tiles
+from tests.browser import assert_sound, look_at
+
+HOSTILE = '<script>alert(1)</script>"\'&\u202e\udce4.png'
+
+
+def picture(size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def chain(size, steps=2, title='GriddedMask'):
+    images = np.stack([picture(size, n) for n in range(steps + 1)]).astype(float)
+    energies = np.arange(steps + 1.0)
+    return Chain(images, energies, picture(size, 9).astype(float), 0.5, title)
+
+
+HISTORY = [
+    Record(10, True, dict(loss=2.0, step_size=300.0, distance_step0=3.0, distance_step1=2.5)),
+    Record(
+        10,
+        False,
+        {
+            'restoration/psnr': 21.0,
+            'restoration/psnr_corrupted': 20.0,
+            'restoration/Blur/psnr': 23.0,
+            'restoration/Blur/psnr_corrupted': 20.5,
+            'restoration/Noise/psnr': float('inf'),
+            'restoration/Noise/psnr_corrupted': 90.0,
+            'restoration/psnr_gain': 6.25,
+            'energy/auroc': 0.75,
+            'knn/accuracy': 0.5,
+        },
+    ),
+    Record(20, True, dict(loss=1.5, step_size=310.0, distance_step0=3.0, distance_step1=2.0)),
+    Record(20, False, {'knn/accuracy': 0.625, 'energy/auroc': float('nan')}),
+]
+
+
+@pytest.fixture
+def page():
+    rng = np.random.default_rng(0)
+    row = [(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]
+    return report_page(
+        title=f'Pretraining of {HOSTILE}',
+        state='So far',
+        history=HISTORY,
+        energies={HOSTILE: (rng.normal(size=40), rng.normal(1, 1, size=40), 0.76)},
+        chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
+        neighbours=[row],
+        gallery=100,
+        skipped=[f'/data/{n}/{HOSTILE}' for n in range(60)],
+        facts=dict(folder=f'/out/{HOSTILE}'),
+        versions=dict(torch='2'),
+        settings=f'model = {HOSTILE!r}\n' + 'x' * 500,
+    )
+
+
+@pytest.mark.slow
+def test_in_a_browser(page, tmp_path):
+    file = tmp_path / 'report.html'
+    write_page(file, page)
+    assert_sound(seen := look_at(file))
+    assert seen.pictures == (4 + 6) + (1 + 5)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_names_are_escaped_and_nothing_is_asked_for_outside(page):
+    assert '<script' not in page
+    assert page.count('&lt;script&gt;alert(1)') > 60
+    assert not re.search('src="(?!data:)|url\\((?!#)|href="(?!#|data:)', page)
+    assert "default-src 'none'" in page
+    assert 'and 10 more' in page
+
+
+def test_an_empty_report_is_a_page():
+    page = report_page('Nothing')
+    assert 'Nothing has been logged yet' in page
+    for part in ('Held-out', 'Nearest', 'Energies', '<img'):
+        assert part not in page
+
+
+def test_curves_of_what_was_logged():
+    found = {chart.title: chart for chart in charts(HISTORY) if any(chart.curves.values())}
+    assert list(found) == [
+        'Training loss', 'PSNR gain on held-out images', 'AUROC of the energy on held-out images',
+        'Accuracy of nearest neighbours', 'Distance to the original while training', 'Step size α',
+    ]  # fmt: skip
+    assert found['Training loss'].curves == {'loss': [(10, 2.0), (20, 1.5)]}
+    assert found['PSNR gain on held-out images'].curves == {  # perfect counts as 100 dB
+        'Blur': [(10, 2.5)], 'Noise': [(10, 10.0)], 'mean': [(10, 6.25)]
+    }  # fmt: skip
+    accuracy = found['Accuracy of nearest neighbours'].curves
+    assert accuracy == {'kNN': [(10, 50.0), (20, 62.5)]}
+    distances = found['Distance to the original while training'].curves
+    assert list(distances) == ['corrupted', 'after step 1']
+
+
+def test_without_names_the_gain_is_of_all_images():
+    figures = {'restoration/psnr': 21.0, 'restoration/psnr_corrupted': 20.0}
+    gains = charts([Record(1, False, figures)])[1]
+    assert gains.curves == {'all images': [(1, 1.0)]}
+
+
+def test_tiles_have_the_last_values():
+    assert dict(tiles(HISTORY)) == {
+        'PSNR gain, held out': '+6.25 dB', 'kNN accuracy': '62.5%', 'loss': '1.5'
+    }  # fmt: skip
+
+
+def test_a_long_chain_is_shown_in_few_pictures():
+    names = [p['title'] for p in chain_pictures(chain(8, steps=12))]
+    assert names == ['original', 'corrupted', 'step 3', 'step 6', 'step 9', 'restored']
+    short = chain_pictures(chain(8, steps=1))
+    assert [p['title'] for p in short] == ['original', 'corrupted', 'restored']
+    assert short[1]['lines'][0].endswith(' dB')
+    sorting = Chain(np.zeros((2, 8, 8, 3)), np.array([np.nan, 1]), accuracy=np.array([0.25, 1]))
+    assert [(p['title'], p['lines']) for p in chain_pictures(sorting)] == [
+        ('shuffled', ['25% right']), ('sorted', ['100% right', 'E 1'])
+    ]  # fmt: skip
+
+
+def text_of(div):
+    """All text of a chart, which has to be sound XML."""
+    return ' '.join(ElementTree.fromstring(div).itertext())
+
+
+def test_charts_name_their_curves_and_last_values():
+    chart = Chart('t', 'epochs', {'<a>': [(0, 1), (1, 3)], 'b': []}, ' dB', level=('chance', 2))
+    text = text_of(line_chart(chart))
+    for words in ('<a> 3 dB', 'chance 2 dB', 'epochs'):
+        assert words in text
+    long = Chart('t', 'x', {'a': [(n, n % 2) for n in range(100_000)]})
+    assert len(line_chart(long)) < 30_000
+
+
+def test_histograms_leave_out_what_is_not_finite():
+    text = text_of(histogram([('clean', [0.0] * 3), ('corrupted', [1.0, float('nan')])], 'energy'))
+    for words in ('clean (3)', 'corrupted (1)', 'energy'):
+        assert words in text
+    assert histogram([('a', [float('nan')]), ('b', [])]) == ''
+
+
+def test_numbers_are_short():
+    values = (0.12345, -2, 1234.5, 0.00001234, 12_345_678)
+    assert [number(v) for v in values] == ['0.123', '−2', '1,234', '1.23e−05', '1.23e+07']
