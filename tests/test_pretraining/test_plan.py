@@ -1,6 +1,7 @@
 """Which images are held out, how long a run is, what is tried, and what the config says."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import mmengine
@@ -11,7 +12,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import nn
 
 from mmebm.pretraining import run, trial
-from mmebm.pretraining.images import Images, find_images, number_held_out
+from mmebm.pretraining.images import Images, number_held_out, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
 from mmebm.pretraining.options import CORRUPTIONS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
@@ -21,7 +22,7 @@ from mmebm.pretraining.trial import Speed
 
 class TestImages:
     def test_held_out_images_are_not_trained_on_and_drawn_by_the_seed(self, photos):
-        first, again, other = (find_images([photos], 20, seed) for seed in (0, 0, 1))
+        first, again, other = (split_images([photos], 20, seed) for seed in (0, 0, 1))
         assert first == again
         assert set(first.held_out) != set(other.held_out)
         assert not set(first.train) & set(first.held_out)
@@ -41,48 +42,48 @@ class TestImages:
         names = sorted(str(path) for path in (photos / 'dark').iterdir())
         file = tmp_path / 'list.txt'
         file.write_text('\n'.join(names) + '\n\n')
-        found = find_images([file], None, 0)
+        found = split_images([file], None, 0)
         assert sorted(found.train + found.held_out) == sorted(Path(n).name for n in names)
         assert found.classes == []
-        both = find_images([file, photos / 'dark', photos / 'light'], None, 0)
+        both = split_images([file, photos / 'dark', photos / 'light'], None, 0)
         assert len(both.train) + len(both.held_out) == 60
         file.write_text('gone.png\n')
         (tmp_path / 'binary').write_bytes(b'\xff\xfe\x00')
         (tmp_path / 'empty').mkdir()
         for source, kind, message in (
-            (file, FileNotFoundError, '1 of 1 files that do not exist'),
-            (tmp_path / 'binary', ValueError, 'neither a folder nor a list'),
-            (tmp_path / 'empty', FileNotFoundError, 'no image in'),
+            (file, FileNotFoundError, '1 files that do not exist'),
+            (tmp_path / 'binary', ValueError, 'no text file of paths'),
+            (tmp_path / 'empty', FileNotFoundError, 'No image below'),
             (photos / 'dark/0 of dark.png', ValueError, 'is a single image'),
         ):
             with pytest.raises(kind, match=message):
-                find_images([source], None, 0)
-        with pytest.raises(ValueError, match='held_out must be below'):
-            find_images([photos], 60, 0)
+                split_images([source], None, 0)
+        with pytest.raises(ValueError, match='60 of 60 images cannot be held out'):
+            split_images([photos], 60, 0)
 
     def test_enough_of_each_class_are_held_out(self, tmp_path):
         for i in range(60):
             path = tmp_path / f'class {min(i // 5, 6)}' / f'{i}.png'  # six of 5, one of 30
             path.parent.mkdir(exist_ok=True)
             path.touch()
-        found = find_images([tmp_path], 35, 0)
+        found = split_images([tmp_path], 35, 0)
         assert min(np.bincount(found.labels)) == 5
         assert len(found.held_out) == 35
         assert found.notes == []
         # a fifth of the images is less than 5 of each
-        found = find_images([tmp_path], None, 0)
+        found = split_images([tmp_path], None, 0)
         assert len(found.held_out) == 12
         assert found.classes == []
         assert 'no kNN accuracy' in found.notes[0]
         for i in range(60, 180):
             (tmp_path / f'class 6/{i}.png').touch()
-        found = find_images([tmp_path], None, 0)
+        found = split_images([tmp_path], None, 0)
         assert (len(found.held_out), len(found.classes)) == (35, 7)
 
     def test_names_that_a_list_cannot_hold(self, tmp_path):
         for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
             Path(os.fsdecode(bytes(tmp_path) + b'/' + name)).touch()
-        found = find_images([tmp_path], 1, 0)
+        found = split_images([tmp_path], 1, 0)
         assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
         assert found.notes[0].startswith('2 ')
 
@@ -163,13 +164,13 @@ def test_memory_for_a_batch_or_for_none(pretrain, tmp_path):
 def test_compiled_by_rule(monkeypatch, photos, vit, device, hours, asked, compiled):
     monkeypatch.setattr(run, 'get_device', lambda: device)
     monkeypatch.setattr(run, 'default_dtype', lambda device: 'bfloat16')
-    monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_, **__: (batch, Speed(1, 1)))
+    monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_: (batch, Speed(1, 1)))
     monkeypatch.setattr(run, 'measure', lambda *_: Speed(0.5, 1))
     options = PretrainOptions(
         data=[str(photos)], backbone=vit, out='out', hours=hours, compile_step=asked, workers=0
     )
-    network = find_network(vit, 32, False)
-    chosen, speed = run.choose(options, find_images([photos], None, 0), network, 1)
+    network = find_network(replace(options, image_size=32))
+    chosen, speed, _ = run.choose(options, split_images([photos], None, 0), network, 1)
     assert chosen.compile_step == compiled
     assert speed.iteration == (0.5 if compiled and asked is None else 1)
     assert chosen.batch_size == 32  # a power of two below the 48 images on a GPU
@@ -197,8 +198,8 @@ def test_inpainting_is_that_of_the_configs(name, size):
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, size, expected.model.head.in_channels, 'features', group_norm=0,
-        sincos=True, patch_size=backbone['patch_size'], parameters=0,
+        name, backbone, size, expected.model.head.in_channels, 'features', 0, '',
+        sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = PretrainOptions(
         data=['a'], backbone='b', out='o', energy='inpainting', batch_size=8, learning_rate=1e-3,
@@ -218,11 +219,14 @@ def test_inpainting_is_that_of_the_configs(name, size):
 
 @pytest.mark.slow
 def test_names_of_mmpretrain(vit):
-    found = find_network('mmpretrain/ShuffleNetV2', 32, False)
-    assert found.group_norm > 0
+    def found_for(backbone, **options):
+        options |= dict(data=['a'], out='o', image_size=32)
+        return find_network(PretrainOptions(backbone=backbone, **options))
+
+    found = found_for('mmpretrain/ShuffleNetV2')
     assert found.config['type'] == 'GroupNormBackbone'
-    found = find_network(vit, 32, False)
+    found = found_for(vit)
     assert found.config['out_type'] == 'avg_featmap'
     assert found.sincos
     assert (found.channels, found.patch_size) == (16, 8)
-    assert find_network(vit, 32, False, 'inpainting').config['out_type'] == 'raw'
+    assert found_for(vit, energy='inpainting').config['out_type'] == 'raw'
