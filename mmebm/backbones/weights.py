@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,11 @@ from ..utils.state_dict import Fit, shortened
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
 MIN_SHARE = 0.9
 CONTAINERS = ('state_dict', 'model', 'teacher')  # where files of others have their weights
-_HEADS = re.compile(r'(decoder|mask_token|head|fc|classifier|projector|predictor)')
-_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # not of group norms
+# may be left out: decoders and heads of pretraining, statistics where batch norms are group norms
+_NO_BACKBONE = re.compile(
+    r'(decoder|mask_token|head|fc|classifier|projector|predictor)'
+    r'|.*\.(running_mean|running_var|num_batches_tracked)$'
+)
 
 
 def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -38,8 +40,9 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
     if '://' in str(path):
         raise ValueError(f'checkpoint {path} is a URL: download it and give the file')
     checkpoint = load_checkpoint_safely(path, mmap=True)
-    inside = [checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping)]
-    tensors = _tensors(inside[0] if inside else checkpoint)
+    inside = (checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping))
+    state = next(inside, checkpoint).items()
+    tensors = {str(n).removeprefix('module.'): t for n, t in state if isinstance(t, Tensor)}
     if not tensors:
         raise ValueError(f'{path} holds no tensors, but {shortened(list(checkpoint))}')
     prefix = 'backbone.'
@@ -145,10 +148,9 @@ def _named_as_in(
     found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     if inside:
         found = _as_timm_has_it(backbone.timm_model, found)
-    left_out += [n for n in found if n not in short and _HEADS.match(n)]
-    statistics = [n for n in found if n not in short and n.split('.')[-1] in _STATISTICS]
-    dropped = {*left_out, *statistics}
-    return {inside + n: t for n, t in found.items() if n not in dropped}, left_out
+    dropped = [n for n in found if n not in short and _NO_BACKBONE.match(n)]
+    kept = {inside + n: t for n, t in found.items() if n not in set(dropped)}
+    return kept, left_out + dropped
 
 
 def _as_timm_has_it(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -178,14 +180,3 @@ def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dic
                 if name in own:  # of the other size; the backbone has its own
                     resized.pop(name.removesuffix('bias_table') + 'index', None)
     return resized
-
-
-def _tensors(state: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, without the prefix that DataParallel adds."""
-    if not isinstance(state, Mapping):
-        return {}
-    return {
-        str(name).removeprefix('module.'): value
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }

@@ -77,12 +77,15 @@ def find_network(options: PretrainOptions) -> Network:
     except ValueError as error:
         raise refused(name, size, error) from error
     config, patches = found.config, _patches(found.backbone, size)
-    replaced = 0 if options.keep_batch_norm else found.batch_norms
-    if config['type'] == 'TIMMBackbone' and not replaced:  # refused now, not when it is exported
-        timm_call(config, found.backbone.timm_model.state_dict())
-    if replaced:
-        config = dict(type='GroupNormBackbone', backbone=config)
-        norms = f', {replaced} batch norms became group norms'
+    buffers = found.backbone.named_buffers() if config['type'] == GIVEN else ()
+    trained = options.start or any(t for n, t in buffers if n.endswith('num_batches_tracked'))
+    coupled = 0 if options.keep_batch_norm else found.batch_norms
+    if config['type'] == 'TIMMBackbone' and (trained or not coupled):
+        timm_call(config, found.backbone.timm_model.state_dict())  # refused now, not at the end
+    if coupled:
+        kind, change = ('FixedBatchNorm', 'keep') if trained else ('GroupNorm', 'lose')
+        config = dict(type=f'{kind}Backbone', backbone=config)
+        norms = f', {coupled} batch norms {change} their statistics ({kind}Backbone)'
     facts = (found.channels, found.shape, found.parameters, norms)
     return Network(name, config, size, *facts, *patches)
 

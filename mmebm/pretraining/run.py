@@ -280,6 +280,8 @@ def finish(config: Config, out: Path, say: Say, learnt: str) -> PretrainingRun:
 def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]]:
     """Write the backbone alone, for timm or MMPretrain; its path and lines that load it."""
     backbone, file = config.model.backbone, out / 'backbone.safetensors'
+    if backbone.type == 'FixedBatchNormBackbone':  # no other network once it is trained
+        config.model.backbone = backbone = backbone.backbone
     kind = backbone.get('backbone', backbone).type
     if kind == 'TIMMBackbone':
         return file, to_timm_file(checkpoint, file, None, config=config, overwrite=True).usage

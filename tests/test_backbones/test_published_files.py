@@ -105,7 +105,8 @@ def test_group_norms_need_no_statistics(tmp_path):
     config = dict(type='TIMMBackbone', model_name='test_resnet')
     backbone = GroupNormBackbone(config)
     fit = load_backbone(backbone, tmp_path / 'a.pth')
-    assert (fit.share, list(fit.unused)) == (1, [])
+    assert fit.share == 1
+    assert all(name.split('.')[-1].startswith(('running', 'num')) for name in fit.unused)
     assert torch.equal(backbone.timm_model.conv1[0].weight, state['conv1.0.weight'])
 
 
