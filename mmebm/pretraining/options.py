@@ -27,7 +27,7 @@ class PretrainOptions:
     iterations: int | None = option(None, 'or weight updates; above 200 rounded', low=1)
     image_size: int | None = option(None, "image side in pixels (default: the backbone's)", low=8)
     energy: str = option('restoration', 'of images; or of patches, for a ViT', choices=ENERGIES)
-    corruption: str | None = option(None, 'to restore (default: mixed)', choices=CORRUPTIONS)
+    corruption: str | None = option(None, 'to restore; default: mixed', choices=CORRUPTIONS)
     num_steps: int = option(1, 'descent steps; 2 in the paper', ('--steps', '--num-steps'), low=1)
     keep_batch_norm: bool = option(False, 'keep batch norm; group norm replaces it otherwise')
     held_out: int | None = option(None, 'images for validation only (default: 5 %)', low=1)

@@ -45,7 +45,6 @@ BATCH_SIZES = dict(cuda=256, cpu=32)  # at most: the paper's; on a CPU more step
 LEARNING_RATE, REFERENCE_BATCH = 1e-3, 32  # linear up to this batch, then constant
 TRIAL_SECONDS = 3.0  # of timed iterations; with hours a fortieth of them, at most a minute
 WORTH_COMPILING = 3600.0  # seconds of training on a GPU, from which on the step is compiled
-PATIENCE = timedelta(minutes=30)  # of processes for each other
 Say = Callable[[str], None]
 
 
@@ -129,28 +128,29 @@ def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images,
     say('; '.join([f'images      {len(images.train):,} to train on', held_out, *images.notes]))
     network = find_network(asked)
     say(f'backbone    {network}')
-    chosen, speed, start = choose(asked, images, network, processes)
-    say(start) if start else None
+    if asked.start is not None:
+        say(f'start       {load_backbone(MODELS.build(network.config), asked.start)}')
+    chosen, speed = choose(asked, images, network, processes)
     spent = time.perf_counter() - began
     speed = Speed(speed.iteration, speed.validation / processes, spent + speed.start)
-    seconds = None if asked.hours is None else asked.hours * 3600
-    length = length_of(speed, None if seconds else updates(chosen, images, processes), seconds)
+    iterations = None if asked.hours else updates(chosen, images, processes)
+    length = length_of(speed, iterations, asked.hours and asked.hours * 3600)
     say(
         f'chosen      batch {chosen.batch_size} × {processes}, learning rate '
         f'{chosen.learning_rate:.3g}, {chosen.precision}, '
-        f'{"" if chosen.compile_step else "not "}compiled, {chosen.workers} workers'
+        f'{"" if chosen.compile_step else "not "}compiled, workers {chosen.workers}'
     )
     minutes = (speed.start + length.iterations * speed.iteration) / 60
     epochs = length.iterations * chosen.batch_size * processes / len(images.train)
-    say(f'length      {length.iterations:,} iterations, {epochs:.1f} epochs, {minutes:.0f} min\n')
+    say(f'length      {length.iterations:,} iterations, {epochs:.1f} epochs, {minutes:.1f} min\n')
     return images, config_of(images, network, chosen, length, processes, spent)
 
 
 def choose(
     asked: PretrainOptions, images: Images, network: Network, processes: int
-) -> tuple[PretrainOptions, Speed, str]:
-    """Choose what was not asked for, by rules and a few iterations; what a start has filled."""
-    device, started = get_device(), ''
+) -> tuple[PretrainOptions, Speed]:
+    """Choose what was not asked for, by rules and by trying a few iterations."""
+    device = get_device()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     workers = min(8, max(1, (cores - 1) // processes)) if asked.workers is None else asked.workers
     most = min(BATCH_SIZES.get(device, 256), 1 << len(images.train).bit_length() - 1)
@@ -166,21 +166,18 @@ def choose(
     with TemporaryDirectory() as folder, quiet():
         draft = config_of(images, network, replace(chosen, out=folder), Length(1, 1, 1, 1))
         write_lists(Path(folder), images)
-        if asked.start is not None:
-            backbone = MODELS.build(draft.model.backbone)
-            started = f'start       {load_backbone(backbone, asked.start)}'
         try:
             batch, speed = largest_batch(draft, chosen.batch_size, seconds, not asked.batch_size)
             chosen = replace(chosen, batch_size=batch)
             needed = updates(chosen, images, processes) * speed.iteration
-            needed = needed if asked.hours is None else asked.hours * 3600
+            needed = asked.hours * 3600 if asked.hours else needed
             if asked.compile_step is None and device == 'cuda' and needed >= WORTH_COMPILING:
                 chosen, draft.model.compile_step = replace(chosen, compile_step=True), True
                 speed = measure(draft, batch, seconds)
         except ValueError as error:
             raise refused(network.name, network.image_size, error) from error
     rate = LEARNING_RATE * min(1.0, batch * processes / REFERENCE_BATCH)
-    return replace(chosen, learning_rate=asked.learning_rate or rate), speed, started
+    return replace(chosen, learning_rate=asked.learning_rate or rate), speed
 
 
 def updates(options: PretrainOptions, images: Images, processes: int) -> int:
@@ -235,7 +232,7 @@ def join_others() -> None:
     if gpu:
         torch.cuda.empty_cache()  # of what the trial took
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    distributed.init_process_group('nccl' if gpu else 'gloo', timeout=PATIENCE)
+    distributed.init_process_group('nccl' if gpu else 'gloo', timeout=timedelta(minutes=30))
     distributed.barrier()
 
 
@@ -292,7 +289,8 @@ def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     save_file(tensors, file, metadata={'format': 'pt'})
     build = ['network = mmebm.GroupNormBackbone(network)'] if 'backbone' in backbone else []
-    return file, [*build, f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))']
+    load = f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))'
+    return file, ['import mmebm, safetensors.torch', *build, load]
 
 
 @contextlib.contextmanager

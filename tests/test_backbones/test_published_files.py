@@ -108,9 +108,3 @@ def test_group_norms_need_no_statistics(tmp_path):
     assert fit.share == 1
     assert all(name.split('.')[-1].startswith(('running', 'num')) for name in fit.unused)
     assert torch.equal(backbone.timm_model.conv1[0].weight, state['conv1.0.weight'])
-
-
-def test_another_network_is_refused_by_the_name_of_the_file(vit, tmp_path):
-    torch.save(dict(model=vit), tmp_path / 'theirs.pth')
-    with pytest.raises(ValueError, match=r'theirs\.pth belongs to another network than TIMMBack'):
-        filled(tmp_path / 'theirs.pth', 'test_resnet')

@@ -150,7 +150,7 @@ def test_compiled_by_rule(monkeypatch, photos, vit, device, hours, asked, compil
         precision='bfloat16', image_size=32,
     )  # fmt: skip
     images = split_images([photos], None, 0)
-    chosen, speed, _ = run.choose(options, images, find_network(options), 1)
+    chosen, speed = run.choose(options, images, find_network(options), 1)
     assert chosen.compile_step == compiled
     assert speed.iteration == (0.5 if compiled and asked is None else 1)
 
@@ -198,17 +198,13 @@ def test_inpainting_is_that_of_the_configs(name, size):
 
 @pytest.mark.slow
 def test_names_of_mmpretrain(vit):
-    def found_for(backbone, **options):
-        options |= dict(data=['a'], out='o', image_size=32)
-        return find_network(PretrainOptions(backbone=backbone, **options))
-
-    found = found_for('mmpretrain/ShuffleNetV2')
-    assert found.config['type'] == 'GroupNormBackbone'
-    found = found_for(vit)
-    assert found.config['out_type'] == 'avg_featmap'
-    assert found.sincos
-    assert (found.channels, found.patch_size) == (16, 8)
-    assert found_for(vit, energy='inpainting').config['out_type'] == 'raw'
+    for backbone, energy, key, value in (
+        ('mmpretrain/ShuffleNetV2', 'restoration', 'type', 'GroupNormBackbone'),
+        (vit, 'restoration', 'out_type', 'avg_featmap'),
+        (vit, 'inpainting', 'out_type', 'raw'),
+    ):
+        options = dict(data=['a'], out='o', image_size=32, backbone=backbone, energy=energy)
+        assert find_network(PretrainOptions(**options)).config[key] == value
 
 
 def greatest_rate(schedule, batches, iterations):
