@@ -26,8 +26,8 @@ class PretrainOptions:
     epochs: int | None = option(None, 'or passes over the images (default: 100)', low=1)
     iterations: int | None = option(None, 'or weight updates; above 200 rounded', low=1)
     image_size: int | None = option(None, "image side in pixels (default: the backbone's)", low=8)
-    energy: str = option('restoration', 'of images; or of patches, for a ViT', choices=ENERGIES)
-    corruption: str | None = option(None, 'to restore; default: mixed', choices=CORRUPTIONS)
+    energy: str = option('restoration', 'energy of images, or of patches', choices=ENERGIES)
+    corruption: str | None = option(None, 'to restore (default: mixed)', choices=CORRUPTIONS)
     num_steps: int = option(1, 'descent steps; 2 in the paper', ('--steps', '--num-steps'), low=1)
     keep_batch_norm: bool = option(False, 'keep batch norm; group norm replaces it otherwise')
     held_out: int | None = option(None, 'images for validation only (default: 5 %)', low=1)
@@ -36,9 +36,12 @@ class PretrainOptions:
         None, 'images per process (default: 256 on a GPU, else 32; halved until it fits)', low=1
     )
     learning_rate: float | None = option(
-        None, 'default: 1e-3 × batch / 32, at most 1e-3', ('--lr', '--learning-rate'), above=0
+        None,
+        'learning rate (default: 1e-3 × batch / 32, at most 1e-3)',
+        ('--lr', '--learning-rate'),
+        above=0,
     )
-    precision: str | None = option(None, 'default: bfloat16 if possible', choices=PRECISIONS)
+    precision: str | None = option(None, 'precision (default: bfloat16)', choices=PRECISIONS)
     workers: int | None = option(None, 'data-loading processes (default: by cores)', low=0)
     compile_step: bool | None = option(
         None, 'compile the training step (default: on a GPU, from an hour on)', ('--compile',)
