@@ -55,9 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     Image.fromarray(draw_chains(shown, across=2)).save(args.work_dir / 'restored.png')
     print_table(Console(), ('PSNR in dB, held-out', 'corrupted', 'restored', 'gain'), rows)
     if any(row[-1].startswith('-') for row in rows):
-        print(
-            'Where the gain is negative it needs longer, such as --hours 0.2 in another --work-dir'
-        )
+        print('Where the gain is negative it needs longer: --hours 0.2 in another --work-dir')
     print(f'Look at {args.work_dir / "restored.png"}')
 
 

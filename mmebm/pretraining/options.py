@@ -37,7 +37,7 @@ class PretrainOptions:
     )
     learning_rate: float | None = option(
         None,
-        'learning rate (default: 1e-3 × batch / 32, at most 1e-3)',
+        'default: 1e-3 × batch / 32, at most 1e-3',
         ('--lr', '--learning-rate'),
         above=0,
     )
