@@ -51,7 +51,10 @@ def split_images(sources: Sequence[str | Path], held_out: int | None, seed: int)
         notes.append(f'{len(found) - len(paths)} skipped: name not UTF-8 or with a line break')
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     names = [path.relative_to(root).as_posix() for path in paths]
-    count, classes = number_held_out(len(names), held_out), class_folders(names)
+    if len(names) < 2 or (held_out or 0) >= len(names):
+        raise ValueError(f'{held_out or 1} of {len(names)} images cannot be held out: none is left')
+    share = min(max(round(HELD_OUT_SHARE * len(names)), FEWEST_HELD_OUT), MOST_HELD_OUT)
+    count, classes = held_out or max(1, min(share, len(names) // 5)), class_folders(names)
     enough = FEWEST_PER_CLASS * len(classes)
     if held_out is None and enough <= min(len(names) // 5, MOST_HELD_OUT):
         count = max(count, enough)
@@ -71,13 +74,3 @@ def split_images(sources: Sequence[str | Path], held_out: int | None, seed: int)
     train = [name for i, name in enumerate(names) if i not in drawn]
     labels = [classes.index(name.split('/')[0]) for name in kept] if classes else []
     return Images(root, train, kept, classes, labels, notes)
-
-
-def number_held_out(total: int, asked: int | None) -> int:
-    """How many of ``total`` images are held out."""
-    if total < 2 or (asked or 0) >= total:
-        raise ValueError(
-            f'{asked or 1} of {total} images cannot be held out: none is left to train'
-        )
-    share = min(max(round(HELD_OUT_SHARE * total), FEWEST_HELD_OUT), MOST_HELD_OUT)
-    return asked or max(1, min(share, total // 5))

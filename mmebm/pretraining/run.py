@@ -107,16 +107,15 @@ def pretrain(
     plan = make_plan(asked, processes, say) if leads and not holds_run(out, record) else None
     with locked(out) if leads else contextlib.nullcontext():
         if plan is not None:
-            write(out, *plan, record)
+            write_lists(out, plan[0])
+            (out / 'config.py').write_text(plan[1].pretty_text, encoding='utf-8')
+            (out / OPTIONS).write_text(json.dumps(record, indent=1), encoding='utf-8')
         if together:
             join_others()
         config, is_done = Config.fromfile(out / 'config.py'), (out / 'checkpoint.pth').is_file()
         learnt = f'already finished: {out}' if is_done else train(config, out)
         close_process_group()
         return finish(config, out, say, learnt) if leads else None
-
-
-# Look, try, plan, write -----------------------------------------------------------------------
 
 
 def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images, Config]:
@@ -186,17 +185,6 @@ def updates(options: PretrainOptions, images: Images, processes: int) -> int:
     return options.iterations or max(1, round(wanted))
 
 
-def write(out: Path, images: Images, config: Config, record: dict[str, Any]) -> None:
-    """Write the files of a new run."""
-    write_lists(out, images)
-    header = f'# python tools/train.py {out / "config.py"} --work-dir {out}-again\n'
-    (out / 'config.py').write_text(header + config.pretty_text, encoding='utf-8')
-    (out / OPTIONS).write_text(json.dumps(record, indent=1), encoding='utf-8')
-
-
-# The folder of a run --------------------------------------------------------------------------
-
-
 def holds_run(out: Path, record: dict[str, Any]) -> bool:
     """Whether ``out`` holds this very run; ValueError if another one, or something else."""
     if not (out / OPTIONS).is_file():  # none, or one that ended while these files were written
@@ -221,9 +209,6 @@ def locked(out: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise ValueError(f'another process is training in {out}') from None
-
-
-# Train, export --------------------------------------------------------------------------------
 
 
 def join_others() -> None:
