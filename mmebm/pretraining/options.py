@@ -7,6 +7,7 @@ from ..options import check_options, option
 CORRUPTIONS = ('mixed', 'masking', 'super-resolution', 'denoising', 'colorization')
 ENERGIES = ('restoration', 'inpainting')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+TRACKERS = dict(wandb='Wandb', mlflow='MLflow', clearml='ClearML', aim='Aim')  # in MMEngine
 LENGTHS = ('hours', 'epochs', 'iterations')
 
 
@@ -42,6 +43,7 @@ class PretrainOptions:
         above=0,
     )
     precision: str | None = option(None, 'precision (default: bfloat16)', choices=PRECISIONS)
+    tracker: str | None = option(None, 'where figures go, too', choices=tuple(TRACKERS))
     workers: int | None = option(None, 'data-loading processes (default: by cores)', low=0)
     compile_step: bool | None = option(
         None, 'compile the training step (default: on a GPU, from an hour on)', ('--compile',)

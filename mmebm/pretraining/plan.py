@@ -11,7 +11,7 @@ from ..datasets import passes_in_round
 from ..utils.shipped_files import shipped
 from .images import Images
 from .network import GIVEN, Network
-from .options import PretrainOptions
+from .options import TRACKERS, PretrainOptions
 from .trial import Speed
 
 TRAIN_LIST, HELD_OUT_LIST = 'train.txt', 'held_out.txt'
@@ -145,6 +145,9 @@ def config_of(
         loader.dataset.update(data_root=str(images.root), ann_file=str(out / file))
         loader.dataset.pipeline = pipeline
 
+    if options.tracker:
+        backend = dict(type=f'{TRACKERS[options.tracker]}VisBackend')
+        config.visualizer.vis_backends.append(backend)
     config.optim_wrapper.dtype = options.precision
     config.optim_wrapper.optimizer.lr = options.learning_rate
     begin, (warm_up, decay) = round(WARM_UP * length.iterations), config.param_scheduler

@@ -7,7 +7,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS
+from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS, VISBACKENDS
 from torch import nn
 
 from mmebm.autograd import differentiate
@@ -15,7 +15,7 @@ from mmebm.models import EnergyRestorationAlgorithm
 from mmebm.pretraining import run, trial
 from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
-from mmebm.pretraining.options import CORRUPTIONS, PretrainOptions
+from mmebm.pretraining.options import CORRUPTIONS, TRACKERS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
 from mmebm.pretraining.plan import corruption_of, length_of
 from mmebm.pretraining.trial import Speed
@@ -253,3 +253,14 @@ def test_full_size_configs_compile_on_a_gpu_only():
     model = EnergyRestorationAlgorithm(backbone, head, compile_step='gpu')
     model.loss([torch.rand(2, 3, 160, 160)] * 2)
     assert model._differentiate is differentiate
+
+
+@pytest.mark.parametrize('tracker', TRACKERS)
+def test_trackers_are_backends_of_mmengine(photos, vit, tracker):
+    options = PretrainOptions(
+        data=[str(photos)], backbone=vit, out='o', batch_size=4, learning_rate=1.0, workers=0,
+        precision='float32', compile_step=False, image_size=32, tracker=tracker,
+    )  # fmt: skip
+    images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
+    config = full_config(images, find_network(options), options, length)
+    assert VISBACKENDS.get(config.visualizer.vis_backends[-1]['type']) is not None
