@@ -10,19 +10,11 @@ from torch import nn
 class Fit(NamedTuple):
     """How the tensors of a file fit a network; as text, how many fit and what differs.
 
-    Attributes:
-        total: number of tensors of the network.
-        missing: names of the network's tensors that are not in the file.
-        unused: names of the file's tensors that are not in the network.
-        unfit: a sentence for each tensor that both have, with different shapes.
-        resized: names of tensors that were given the network's shape.
-    """
-
-    total: int
-    missing: Sequence[str] = ()
-    unused: Sequence[str] = ()
-    unfit: Sequence[str] = ()
-    resized: Sequence[str] = ()
+    total: int  # number of tensors of the network
+    missing: Sequence[str] = ()  # the network's that are not in the file
+    unused: Sequence[str] = ()  # the file's that are not in the network
+    unfit: Sequence[str] = ()  # a sentence for each that has another shape
+    resized: Sequence[str] = ()  # that were given the network's shape
 
     @property
     def share(self) -> float:
