@@ -50,7 +50,9 @@ class Stage:
     def seconds(self) -> list[float]:
         """CPU time and wall time until its last epoch; 0 before the first."""
         file = self.folder / 'seconds.txt'
-        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][::-1]
+        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][
+            ::-1
+        ]
 
 
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:

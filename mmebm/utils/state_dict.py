@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Fit(NamedTuple):
-    """How the tensors of a file fit a network; as text, how many fit and what differs.
+    """How the tensors of a file fit a network; as text, how many fit and what differs."""
 
     total: int  # number of tensors of the network
     missing: Sequence[str] = ()  # the network's that are not in the file
