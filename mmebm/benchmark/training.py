@@ -44,7 +44,7 @@ class Stage:
     def failure(self) -> str:
         """Why it failed, such as 'diverged'; empty if it did not."""
         file = self.folder / 'failed.txt'
-        return file.read_text() if file.exists() else ''
+        return file.read_text('utf-8') if file.exists() else ''
 
     @property
     def wall(self) -> float:
@@ -72,7 +72,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     del new['train_dataloader']['num_workers']  # of no consequence
     # next to the folder: the runner writes its own files inside
     file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
-    old = json.loads(options.read_text()) if options.exists() else new
+    old = json.loads(options.read_text('utf-8')) if options.exists() else new
     if old != new:
         found = ', '.join(key for key in old | new if old.get(key) != new.get(key))
         raise ValueError(f'{folder} holds a run with another {found}: name another out')
@@ -84,7 +84,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
     if code:
-        last = output.read_text(errors='replace')[-5000:]
+        last = output.read_text('utf-8', errors='replace')[-5000:]
         if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
             raise RuntimeError(f'a training run was interrupted, see {output}')
         WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
@@ -94,7 +94,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
 def run_training(file: Path, folder: Path) -> int:
     """Train a config, from its last checkpoint on; the exit code. The folder gets the output."""
     command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
-    with open(folder / 'output.txt', 'a') as output:
+    with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         # held by the training too: where that outlives a killed benchmark, the next one waits
         fcntl.flock(output, fcntl.LOCK_EX)
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
@@ -134,7 +134,7 @@ class SecondsHook(Hook):
 
 def _seconds(folder: Path) -> tuple[float, ...]:
     file = folder / 'seconds.txt'
-    return tuple(map(float, file.read_text().split())) if file.exists() else (0.0, 0.0)
+    return tuple(map(float, file.read_text('utf-8').split())) if file.exists() else (0.0, 0.0)
 
 
 def clocks() -> np.ndarray:

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
+from .errors import one_line_errors
 from .parser import OneLineParser
 
-# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it once
-# interrupted, if that is possible.
-
+# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it.
 COMMANDS = {
     'pretrain': pretrain_command,
     'benchmark': benchmark_command,
@@ -47,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:  # told by the sub-command, which knows its options
         args.parser.error(f'unrecognized arguments: {" ".join(unknown)}')
-    from .errors import one_line_errors  # not for --help: it imports what trains
-
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

@@ -130,7 +130,7 @@ def accuracies(folder: Path, protocol: str) -> list[float]:
         history = read_history(folder / 'finetuning', iterations_per_epoch=1)
         found = [record.get('accuracy/top1') for record in history if not record.training]
         return [value for value in found if value is not None][-1:]
-    with open(folder / 'results.csv', newline='') as file:
+    with open(folder / 'results.csv', newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['method'].startswith('energy-')]
     rows = [row for row in rows if (row['split'], row['protocol']) == ('test', protocol)]
     longest = max((int(row['pretraining_epochs']) for row in rows), default=0)
