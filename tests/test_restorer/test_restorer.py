@@ -253,7 +253,7 @@ def test_sorting_shuffles_and_moves_whole_patches(tmp_path):
     [
         ("model = dict(type='EnergyInpaintingAlgorithm')", '--energy inpainting, gives'),
         ("model = dict(type='MAE')", 'trained with MAE, gives features and restores nothing'),
-        ('import os', 'code that is not run'),
+        ('import os', 'import os'),
         ("model = dict(type='os.system')", 'os.system'),
         (None, 'no config'),
     ],
