@@ -129,20 +129,6 @@ def test_sorting(photos, tmp_path):
         assert (tmp_path / f'out/{name}.strip.png').is_file()
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--corruption', 'SuperResolution', 'scale'], 'KEY=VALUE'),
-        (['--upscale', '2', '--colorize'], '--colorize'),
-        (['--batch-size', '0'], '--batch-size'),
-        (['--mask', 'none.png'], 'none.png'),
-    ],
-)
-def test_mistakes_exit_with_2(checkpoint, photos, tmp_path, capsys, options, message):
-    assert restore(checkpoint, photos, tmp_path, *options) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_whatever_a_file_is_named_it_is_restored_and_no_result_is(checkpoint, photos):
     names = [b'x' * 246 + b'0.png', b'x' * 246 + b'1.png', 'ü'.encode() * 120 + b'.png']
     for name in (b'caf\xe9.png', b'mine.restored.png', *names):
