@@ -12,13 +12,13 @@ MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
 def read_requirements(name: str) -> list[str]:
-    lines = Path('requirements', name).read_text().splitlines()
+    lines = Path('requirements', name).read_text('utf-8').splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
 
 def read_version() -> str:
     scope: dict[str, str] = {}
-    exec(Path('mmebm/version.py').read_text(), scope)
+    exec(Path('mmebm/version.py').read_text('utf-8'), scope)
     return scope['__version__']
 
 
@@ -47,7 +47,7 @@ setup(
     name='mmebm',
     version=read_version(),
     description='Energy-based self-supervised pretraining as a plugin of MMPretrain',
-    long_description=Path('README.md').read_text() if Path('README.md').exists() else '',
+    long_description=Path('README.md').read_text('utf-8') if Path('README.md').exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],

@@ -43,6 +43,10 @@ def test_the_metafiles_are_up_to_date():
 def test_the_hub_has_every_config():
     found = set(list_models())  # fails if MMPretrain already has one of the names
     for entry in entries():
+        if entry['Name'].startswith('upernet_'):  # which get_model could not build
+            with pytest.raises(ValueError, match='Failed to find model'):
+                get_model(entry['Name'])
+            continue
         assert entry['Name'] in found
         config = ModelHub._models_dict[entry['Name']].config
         assert Path(config).samefile(ROOT / entry['Config'])

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 # importing mmebm registers its parts, even for a config without custom_imports
 from mmebm.cli.errors import one_line_errors
-from mmebm.cli.launch import add_common_arguments, check_tokenizer, load_config
+from mmebm.cli.launch import add_common_arguments, load_config
 from mmebm.cli.parser import OneLineParser
 from mmebm.engine.hooks import check_pretrained_backbone
 from mmebm.engine.runner import check_batches, check_weights, close_process_group, runner_of
@@ -78,9 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = load_config(args)
         merge_arguments(cfg, args)
         check_pretrained_backbone(cfg)
-        check_tokenizer(cfg)
         runner = runner_of(cfg)
-        check_weights(runner, cfg, whole=False)
+        check_weights(runner, cfg, whole=bool(cfg.get('resume')))
         check_batches(runner)
         runner.train()
         close_process_group()

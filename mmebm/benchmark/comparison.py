@@ -200,7 +200,7 @@ class Benchmark:
         lines = [markdown_table(result_table(results, self.cost[1])), '']
         lines += dict.fromkeys(f'- failed: {failure(row)}' for row in self.rows if row['failed'])
         table = '\n'.join(lines).strip()
-        (self.out / 'results.md').write_text(f'{table}\n')
+        (self.out / 'results.md').write_text(f'{table}\n', encoding='utf-8')
         return table
 
 
@@ -208,4 +208,4 @@ def remembered(file: Path, measure: Callable[[], object]) -> object:
     """The result of ``measure()``, read from a file if it was measured before."""
     if not file.exists():
         WholeFilesBackend().put(json.dumps(measure()).encode(), file)
-    return json.loads(file.read_text())
+    return json.loads(file.read_text('utf-8'))

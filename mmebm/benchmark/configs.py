@@ -66,7 +66,7 @@ def stage_config(
     data = dict(type='ImageFolder', data_root=str(Path(options.data_root).resolve()))
     data.update(data_prefix='train', with_label=classes > 0, ann_file=str(images))
     loader.dataset = dict(data, pipeline=loader.dataset.pipeline)
-    count = len(images.read_text().splitlines())
+    count = len(images.read_text('utf-8').splitlines())
     loader.batch_size = min(loader.batch_size, count)
     # workers end with each epoch, so that their CPU time is counted
     loader.update(num_workers=options.workers, persistent_workers=False, drop_last=True)

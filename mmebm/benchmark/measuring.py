@@ -53,7 +53,7 @@ def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
     files = {name: Path(options.out).resolve() / 'split' / f'{name}.txt' for name in lines}
     for name, file in files.items():
         text = '\n'.join(lines[name]) + '\n'
-        if file.exists() and file.read_text() != text:
+        if file.exists() and file.read_text('utf-8') != text:
             raise ValueError(f'{file} lists other images, of another benchmark: name another out')
         WholeFilesBackend().put(text.encode(), file)
     return files

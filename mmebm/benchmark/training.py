@@ -44,13 +44,15 @@ class Stage:
     def failure(self) -> str:
         """Why it failed, the last line of its output; empty if it did not."""
         file = self.folder / 'failed.txt'
-        return file.read_text() if file.exists() else ''
+        return file.read_text('utf-8') if file.exists() else ''
 
     @property
     def seconds(self) -> list[float]:
         """CPU time and wall time until its last epoch; 0 before the first."""
         file = self.folder / 'seconds.txt'
-        return [float(x) for x in (file.read_text() if file.exists() else '0 0').split()][::-1]
+        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][
+            ::-1
+        ]
 
 
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
@@ -66,7 +68,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     del new['train_dataloader']['num_workers']  # of no consequence
     # next to the folder: the runner writes its own files inside
     file, options = (folder.with_name(f'{folder.name}.{kind}') for kind in ('py', 'json'))
-    old = json.loads(options.read_text()) if options.exists() else new
+    old = json.loads(options.read_text('utf-8')) if options.exists() else new
     if old != new:
         found = ', '.join(key for key in old | new if old.get(key) != new.get(key))
         raise ValueError(f'{folder} holds a run with another {found}: choose another out')
@@ -77,12 +79,12 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     config.dump(file)
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
-    if {-code, code - 128} & INTERRUPTED:
-        raise UserError(f'a training run was interrupted, see {output}')
     if code:
-        last = output.read_text(errors='replace').strip().rpartition('\n')[2]
-        killed = 'killed, probably out of memory'
-        reason = killed if code == -signal.SIGKILL else last.rpartition('error: ')[2]
+        last = output.read_text('utf-8', errors='replace').strip().rpartition('\n')[2]
+        if {-code, code - 128} & INTERRUPTED or 'No space left on device' in last:
+            raise UserError(f'a training run was interrupted, see {output}')
+        reason = last.rpartition('error: ')[2] or f'exit code {code}'
+        reason = 'killed, probably out of memory' if code == -signal.SIGKILL else reason
         WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 
@@ -90,7 +92,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
 def run_training(file: Path, folder: Path) -> int:
     """Train a config, from its last checkpoint on; the exit code. The folder gets the output."""
     command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
-    with open(folder / 'output.txt', 'a') as output:
+    with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
         # held by the training too: where that outlives a killed benchmark, the next one waits
         fcntl.flock(output, fcntl.LOCK_EX)
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
@@ -114,7 +116,7 @@ class SecondsHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         wall, cpu = (self._offset + _clocks()).tolist()
         runner.message_hub.update_info(_KEY, [wall, cpu])
-        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n')
+        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n', 'utf-8')
 
 
 def _clocks() -> np.ndarray:

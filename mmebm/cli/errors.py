@@ -29,9 +29,10 @@ _OURS = (Path(__file__).parents[1], Path(__file__).parents[2] / 'tools')
 _ON_PURPOSE = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
 # What torch says of other processes and of memory, and what it means.
 _FROM_OUTSIDE = {
-    r'DataLoader worker \(pid': 'a data-loading worker was killed, usually out of memory',
+    r'shared memory.*': 'use no workers (num_workers=0, --workers 0), or docker run --shm-size=2g',
+    r'DataLoader worker \(pid.*': 'a data-loading worker was killed, usually out of memory',
     r'Connection (closed|reset) by peer': 'another process of this run has ended',
-    r"CUDA out of memory|can't allocate memory": 'a smaller batch is needed to fit in memory',
+    r"(CUDA out of|can't allocate) memory": 'a smaller batch is needed to fit in memory',
 }
 
 
@@ -79,8 +80,8 @@ def mistake(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         message = f'{error.filename}: {error.strerror}' if error.filename else error.strerror
     for pattern, meaning in _FROM_OUTSIDE.items():
-        if re.search(pattern, message):
-            return f'{meaning} ({message})'
+        if found := re.search(pattern, message):
+            return f'{meaning} ({found[0]})'
     last = frames[-1].filename if frames else ''
     if re.match(r'Caught \w+ in DataLoader worker process', message):  # torch hands on its text
         last = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]

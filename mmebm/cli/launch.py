@@ -1,22 +1,22 @@
 """Shared by ``tools/train.py`` and ``tools/test.py``: from a command line to a config."""
 
 import argparse
+import inspect
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from filelock import FileLock  # torch depends on it
 from mmengine.config import Config, DictAction
-from mmpretrain.registry import MODELS
+from mmengine.runner import Runner
 
-from ..utils.checkpoint import load_checkpoint_safely
-from ..utils.state_dict import fit_of
-from .config_check import check_config
+from ..utils import nearest_name
 from .errors import rank_on_machine
 
-# MMPretrain's, for BEiT
-TOKENIZER = 'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/dalle_encoder.pth'
+# The last are those that MMEngine reads though the runner has no parameter of that name.
+RUNNER_KEYS = {*inspect.signature(Runner).parameters, 'activation_checkpointing', 'compile'}
+RUNNER_KEYS |= {'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters'}
+RUNNER_KEYS |= {'model_wrapper_cfg', 'sync_bn'}
 
 
 class ConfigOptions(DictAction):
@@ -25,8 +25,8 @@ class ConfigOptions(DictAction):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         try:
             super().__call__(parser, namespace, values, option)
-        except (AssertionError, ValueError) as error:
-            text = f"takes KEY=VALUE or KEY='[a,b]', got {' '.join(values)}"
+        except (AssertionError, ValueError, RecursionError) as error:  # the last of dict(...)
+            text = f"takes OUTER.INNER=VALUE, VALUE or '[a,b]', got {' '.join(values)}"
             raise argparse.ArgumentError(self, text) from error
 
 
@@ -62,12 +62,31 @@ def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is user code, which can raise anything
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
-    check_config(cfg, options or ())
+    check_keys(cfg, options or ())
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError) as error:
         raise ValueError(f'--cfg-options does not fit the config: {error}') from error
     return cfg
+
+
+def check_keys(cfg: Config, options: Iterable[str] = ()) -> None:
+    """Refuse keys that the runner does not read; constructors refuse those below the top.
+
+    Args:
+        cfg: may have variables of its own, so only a name close to one that is read is refused.
+        options: keys of ``--cfg-options``, which change nothing there.
+
+    Raises:
+        ValueError: names the key and the nearest that is read.
+    """
+    for option in options:
+        if (name := option.split('.')[0]) not in RUNNER_KEYS:
+            near = nearest_name(name, RUNNER_KEYS)
+            raise ValueError(f'{option} changes nothing: the runner does not read {name}{near}')
+    for name in set(cfg) - RUNNER_KEYS:
+        if near := nearest_name(name, RUNNER_KEYS, cutoff=0.92):
+            raise ValueError(f'the runner does not read {name}{near}')
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -77,38 +96,3 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', rank_on_machine())  # MMEngine reads it under Open MPI, too
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return cfg
-
-
-def check_tokenizer(cfg: Config) -> None:
-    """Download and check the weights of the frozen tokenizer that BEiT learns from.
-
-    MMEngine would unpickle a download whole, and keep random weights for tensors that a file lacks.
-    Afterwards the config names the local file.
-
-    Raises:
-        ValueError: the weights cannot be had or do not fit. Says how to name a file.
-    """
-    model = cfg.get('model')
-    tokenizer = model.get('target_generator') if isinstance(model, dict) else None
-    init_cfg = (tokenizer or {}).get('init_cfg')
-    if not isinstance(init_cfg, dict) or 'checkpoint' not in init_cfg:
-        return
-    try:
-        if (source := init_cfg.checkpoint).startswith(('http://', 'https://')):
-            path = Path(torch.hub.get_dir(), 'checkpoints', Path(source).name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f'{path}.lock'):  # only the first of several processes downloads
-                if not path.is_file():
-                    torch.hub.download_url_to_file(source, str(path))
-            init_cfg.checkpoint = str(path)
-        file = load_checkpoint_safely(init_cfg.checkpoint, mmap=True)
-        weights = {n.removeprefix('module.'): w for n, w in file.get('state_dict', file).items()}
-        fit = fit_of(MODELS.build(tokenizer), weights)
-        if fit.share < 1:  # a file may hold more than the tokenizer needs
-            raise ValueError(f'{init_cfg.checkpoint} does not fit: {fit.differences}')
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"the weights of this method's tokenizer ({tokenizer.type}) cannot be loaded: {error}. "
-            f'Download {TOKENIZER} on a machine with internet access, and name the file: '
-            '--cfg-options model.target_generator.init_cfg.checkpoint=PATH'
-        ) from error

@@ -4,14 +4,14 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
+from .errors import one_line_errors
 from .parser import OneLineParser
 
-# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it once
-# interrupted, if that is possible.
-
+# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it.
 COMMANDS = {
     'pretrain': pretrain_command,
     'benchmark': benchmark_command,
@@ -42,11 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:  # told by the sub-command, which knows its options
         args.parser.error(f'unrecognized arguments: {" ".join(unknown)}')
-    from .errors import one_line_errors  # not for --help: it imports what trains
-
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

@@ -24,12 +24,11 @@ def runner_of(config: Config) -> Runner:
     """Build the runner, with what makes a run survive interruptions and long trainings.
 
     Checkpoints are loaded without running code and written as a whole; logged figures are bounded;
-    a resumed run makes up for the validation that it missed, and passes over a last checkpoint that
-    cannot be read. The processes of torchrun train over gloo on a machine without a GPU.
+    a resumed run passes over a checkpoint that cannot be read, and runs a skipped validation. The
+    processes of torchrun train over gloo on a machine without a GPU.
 
     Raises:
-        FileNotFoundError: the checkpoint to load does not exist.
-        ValueError: it would run code, is damaged, or is not a checkpoint.
+        FileNotFoundError, ValueError: as :func:`load_checkpoint_safely`, of what is to be loaded.
     """
     register_safe_loader()
     register_whole_files()
@@ -83,41 +82,31 @@ def close_process_group(backend: str | None = None) -> None:
 def check_weights(runner: Runner, config: Config, whole: bool) -> None:
     """Refuse a checkpoint of another network; MMEngine would load what fits and only warn.
 
-    Position embeddings (names with ``pos``) may be missing or have another shape, because many
-    networks resize them while loading.
-
-    Args:
-        runner: built, not run.
-        config: its config.
-        whole: whether the file must hold the whole network, as for testing; resuming always needs
-            that. Otherwise ``load_from`` must fill 90 % of the backbone, and the head may be new.
+    The file must hold the ``whole`` network, as for testing and resuming, or 90 % of the backbone.
+    Position embeddings (names with ``pos``) may differ, because many networks resize them.
 
     Raises:
-        ValueError: the checkpoint belongs to another network; names tensors that differ.
+        ValueError: names tensors that differ.
     """
     path, model = config.get('load_from'), runner.model
     model = model.module if isinstance(model, DistributedDataParallel) else model
     if path is None or '://' in path or is_model_wrapper(model):  # other wrappers shard the tensors
         return
-    resumed, checkpoint = bool(config.get('resume')), load_checkpoint_safely(path, mmap=True)
-    state = _weights(checkpoint.get('state_dict', checkpoint))
-    expected, differing = _weights(model.state_dict()), []
-    if not whole and not resumed:
-        expected = {n: t for n, t in expected.items() if n.startswith('backbone.')} or expected
-        most = (1 - MIN_SHARE) * len(expected)
-    else:
-        most = 0
-        differing += [name for name in state if resumed and name not in expected]
-    differing += [n for n, t in expected.items() if n not in state or state[n].shape != t.shape]
-    if len(differing) > most:
+    checkpoint = load_checkpoint_safely(path, mmap=True)
+    state, own = _weights(checkpoint.get('state_dict', checkpoint)), _weights(model.state_dict())
+    if not whole:
+        own = {name: t for name, t in own.items() if name.startswith('backbone.')} or own
+    differing = [n for n, t in own.items() if n not in state or state[n].shape != t.shape]
+    if config.get('resume'):
+        differing += state.keys() - own.keys()
+    if len(differing) > (0 if whole else (1 - MIN_SHARE) * len(own)):
         raise ValueError(
             f'checkpoint {path} belongs to another network than the {type(model).__name__} of the '
-            f'config: {len(differing)} of {len(expected)} tensors differ: {shortened(differing)}'
+            f'config: {len(differing)} of {len(own)} tensors differ: {shortened(differing)}'
         )
 
 
 def _weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The floating-point tensors of a state dict, without position embeddings."""
     return {
         name.removeprefix('module.'): value
         for name, value in state.items()
@@ -126,17 +115,12 @@ def _weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def check_batches(runner: Runner) -> None:
-    """Build the training data, and refuse data that does not fill a batch.
-
-    Raises:
-        ValueError: there are fewer images than the batch size, and ``drop_last`` is set.
-    """
+    """Build the training data, and refuse data that does not fill a batch."""
     loop = runner.train_loop
-    if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader) > 0:
-        return
-    images = len(loop.dataloader.sampler)
-    raise ValueError(
-        f'{images} training images for each process fill no batch, and drop_last discards smaller '
-        f'ones: set train_dataloader.batch_size to at most {max(images, 1)}, or give more images '
-        '(train_dataloader.dataset.repeats of ImageFolder)'
-    )
+    if isinstance(loop, EpochBasedTrainLoop) and len(loop.dataloader) == 0:
+        images = len(loop.dataloader.sampler)
+        raise ValueError(
+            f'{images} training images for each process fill no batch, and drop_last discards '
+            'smaller ones: lower train_dataloader.batch_size, or repeat the images '
+            '(train_dataloader.dataset.repeats of ImageFolder)'
+        )

@@ -46,7 +46,7 @@ def read_history(
 
 def _records(file: Path, iterations_per_epoch: int | None) -> Iterator[Record]:
     last = 0
-    for line in file.read_text().splitlines():
+    for line in file.read_text('utf-8').splitlines():
         try:
             found = json.loads(line)
         except json.JSONDecodeError:

@@ -16,19 +16,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from filelock import FileLock  # torch depends on it
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.serialization import (
-    add_safe_globals,
-    clear_safe_globals,
-    get_safe_globals,
-)
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 
 class DamagedCheckpointError(ValueError):
@@ -43,8 +40,7 @@ def load_checkpoint_safely(
     Args:
         path: the file; one that ends in ``.safetensors`` is read as such.
         map_location: as in ``torch.load``.
-        mmap: leave the tensors on disk until they are read, which is cheap if only a part is
-            needed. Not for a file that may be overwritten while the result is in use.
+        mmap: leave the tensors on disk until they are read; not for a file that may be overwritten.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,23 +67,9 @@ def load_checkpoint_safely(
         raise _explained(path, error) from error
     if not isinstance(checkpoint, dict):
         raise DamagedCheckpointError(
-            f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, but must hold a '
-            'dict of weights'
+            f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, no dict'
         )
     return checkpoint
-
-
-def checkpoint_to_load(cfg: Config) -> str | None:
-    """The checkpoint that the runner of a config loads or resumes from; None if there is none."""
-    if cfg.get('load_from') is not None or not cfg.get('resume'):
-        return cfg.get('load_from')
-    return last_checkpoint(cfg.work_dir)
-
-
-def last_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
-    pointer = Path(work_dir, 'last_checkpoint')
-    return (pointer.read_text().strip() or None) if pointer.is_file() else None
 
 
 class Found(NamedTuple):
@@ -104,7 +86,8 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         FileNotFoundError, DamagedCheckpointError: there is none, of those named or found.
         ValueError: the newest would run code. Nothing is taken in its place.
     """
-    last = last_checkpoint(work_dir)
+    pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
+    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
@@ -124,16 +107,29 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
 
 
 def register_safe_loader() -> None:
-    """Make MMEngine load local files with :func:`load_checkpoint_safely` in this process.
-
-    For tools: it covers what a runner resumes from and what ``init_cfg`` in a config names.
-    """
+    """Make MMEngine load files and URLs with :func:`load_checkpoint_safely` in this process."""
     CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(('http://', 'https://'), load_from_url, force=True)
 
 
 # MMEngine derives the backend's name in its log line from this function's name
 def load_from_local(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
     return load_checkpoint_safely(filename, map_location)
+
+
+def load_from_url(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
+    """Load a file that is downloaded once per machine, into torch's cache."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):  # only the first of several processes downloads
+        if not path.is_file():
+            try:
+                torch.hub.download_url_to_file(filename, str(path))
+            except (OSError, RuntimeError) as error:
+                raise ValueError(
+                    f'{filename} cannot be downloaded ({error}): name a file in its place'
+                ) from error
+    return load_checkpoint_safely(path, map_location)
 
 
 def _explained(path: Path, error: Exception) -> ValueError:
@@ -142,9 +138,8 @@ def _explained(path: Path, error: Exception) -> ValueError:
         if name is not None:
             return ValueError(
                 f'{path} is refused: it is a pickle that names '
-                f'{next(filter(None, name.groups()))}, and loading it could run code. Only tensors '
-                "and plain values are loaded. If you trust the file's origin, save it again as "
-                'torch.save(dict(state_dict=...)).'
+                f'{next(filter(None, name.groups()))}, and loading it could run code. If you trust '
+                'its origin, save it again as torch.save(dict(state_dict=...))'
             )
     return DamagedCheckpointError(_damaged(path, error))
 

@@ -13,7 +13,7 @@ def device_name(device: str | torch.device = 'cpu') -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     info = Path('/proc/cpuinfo')
-    models = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
+    models = re.findall(r'model name\s*: (.*)', info.read_text('utf-8')) if info.exists() else []
     return models[0] if models else platform.processor() or platform.machine()
 
 

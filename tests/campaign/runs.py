@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import resource
 import signal
 import socket
 import sys
@@ -160,10 +159,6 @@ class Command:
     def text(self) -> str:
         return self.output.read_text()
 
-    def memory(self) -> int:
-        """The most bytes that the process held."""
-        return int(Path(f'{self.output}.memory').read_text())
-
     def signal(self, number: int, group: bool = False) -> None:
         (os.killpg if group else os.kill)(self.process.pid, number)
 
@@ -184,7 +179,6 @@ def _become(tool: str, arguments: list[str], output: str, kill: tuple, environme
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)
     os.environ.update(dict(LOCAL_RANK='0'), **environment)
-    sys.path[:0] = [path for path in environment.get('PYTHONPATH', '').split(os.pathsep) if path]
     sys.argv[:] = [f'{tool}.py', *arguments]
     torch.set_num_threads(1)
     gc.freeze()  # each dataset collects garbage: what is there already stays
@@ -192,11 +186,7 @@ def _become(tool: str, arguments: list[str], output: str, kill: tuple, environme
     yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
     if kill:
         prepare(*kill)
-    try:
-        sys.exit((mmebm if tool == 'mmebm' else load_tool(tool).main)(arguments))
-    finally:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        Path(f'{output}.memory').write_text(str(memory))
+    sys.exit((mmebm if tool == 'mmebm' else load_tool(tool).main)(arguments))
 
 
 class Runs:
@@ -238,19 +228,19 @@ class Runs:
         for file in (self.folder / name).glob('*.pth'):
             load_checkpoint_safely(file)  # there is none that cannot be read
         assert self.run(name) == [0] * self.processes, self.text(name)
-        assert_identical(self.expected, final(self.folder / name))
+        got = final(self.folder / name)
+        assert self.expected.keys() == got.keys()
+        assert not [k for k, v in self.expected.items() if not torch.equal(v, got[k])]
 
 
-def final(work_dir: Path, epochs: int = EPOCHS) -> dict:
+def final(work_dir: Path) -> dict:
     """What a run has learnt and logged: tensors by name, losses and metrics by iteration."""
-    path = work_dir / f'epoch_{epochs}.pth'
-    checkpoint = torch.load(path, weights_only=False)
-    found = {f'weights {k}': v for k, v in checkpoint['state_dict'].items()}
-    for parameter, state in checkpoint['optimizer']['state'].items():
-        found |= {f'optimizer {parameter} {k}': v for k, v in state.items()}
-    for best in work_dir.glob('best_*.pth'):
-        state = torch.load(best, weights_only=False)['state_dict']
-        found |= {f'{best.name} {k}': v for k, v in state.items()}
+    found = {}
+    for path in [work_dir / f'epoch_{EPOCHS}.pth', *work_dir.glob('best_*.pth')]:
+        checkpoint = load_checkpoint_safely(path)
+        found |= {f'{path.name} {k}': v for k, v in checkpoint['state_dict'].items()}
+        for parameter, state in checkpoint.get('optimizer', dict(state={}))['state'].items():
+            found |= {f'{path.name} optimizer {parameter} {k}': v for k, v in state.items()}
     ignored = ('time', 'data_time', 'memory')  # of the machine
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
@@ -260,14 +250,3 @@ def final(work_dir: Path, epochs: int = EPOCHS) -> dict:
                 if name not in ignored:
                     found[f'{step} {name}'] = torch.tensor(value)
     return found
-
-
-def assert_identical(expected: dict, got: dict) -> None:
-    """Compare two runs, bit for bit."""
-    assert expected.keys() == got.keys(), expected.keys() ^ got.keys()
-    differing = [
-        name
-        for name, value in expected.items()
-        if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(got[name]))
-    ]
-    assert not differing, differing

@@ -489,9 +489,9 @@ def test_what_fails_is_reported_and_the_others_go_on(images, tmp_path, outcomes)
     assert '| mae | 2 | 2 | 0 | 50.0 ± 0.0 |' in again
 
 
-@pytest.mark.parametrize('code', [143, -1])
-def test_an_interrupted_run_is_none_that_failed(code, images, tmp_path, outcomes):
-    outcomes['scratch'] = code, ''
+@pytest.mark.parametrize('outcome', [(143, ''), (-1, ''), (2, 'error: No space left on device')])
+def test_an_interrupted_run_is_none_that_failed(outcome, images, tmp_path, outcomes):
+    outcomes['scratch'] = outcome
     benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
     with pytest.raises(UserError, match=r'was interrupted, see .*output\.txt'):
         benchmark.run()

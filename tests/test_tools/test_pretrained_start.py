@@ -1,13 +1,10 @@
 """tools/train.py and PRETRAINED: which runs may be resumed, which work dirs may be reused."""
 
-import shutil
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.campaign.runs import write_images
 from tests.pretrained import ARCH, save_pretrained
 from tests.tools import load_tool
 
@@ -43,25 +40,14 @@ TWO = ('--cfg-options', 'train_cfg.max_epochs=2')
 train = load_tool('train')
 
 
-@pytest.fixture(scope='module')
-def templates(tmp_path_factory):
-    """A folder of two images, and two pretrained checkpoints of one network."""
-    folder = tmp_path_factory.mktemp('templates')
-    for i, name in enumerate(('cat', 'dog')):
-        (folder / 'images' / name).mkdir(parents=True)
-        image = Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8))
-        image.save(folder / 'images' / name / '0.png')
-    save_pretrained('energy', folder / 'a.pth')
-    save_pretrained('mae', folder / 'b.pth')
-    return folder
-
-
 @pytest.fixture
-def run(templates, tmp_path, monkeypatch, request, tool_process):
+def run(tmp_path, monkeypatch, request, tool_process):
     """Train with a given PRETRAINED in tmp_path, for two iterations per epoch."""
-    for name in ('a.pth', 'b.pth'):
-        shutil.copy(templates / name, tmp_path)
-    text = CONFIG.format(arch=ARCH, images=str(templates / 'images'))
+    save_pretrained('energy', tmp_path / 'a.pth')
+    save_pretrained('mae', tmp_path / 'b.pth')
+    for name in ('cat', 'dog'):
+        write_images(tmp_path / 'images' / name, 1, side=32)
+    text = CONFIG.format(arch=ARCH, images=str(tmp_path / 'images'))
     monkeypatch.chdir(tmp_path)
     number = 0
 
@@ -130,7 +116,7 @@ def test_a_run_that_began_from_another_is_not_overwritten(run, refused, tmp_path
     run('b.pth', work_dir='elsewhere')
     for pretrained in ('b.pth', None):
         line = refused(pretrained, '--resume', 'elsewhere/epoch_1.pth', *TWO)
-        assert 'the run in work began from PRETRAINED=a.pth' in line
+        assert 'work began from PRETRAINED=a.pth' in line
     assert (tmp_path / 'work/epoch_1.pth').read_bytes() == before
     (tmp_path / 'work/epoch_1.pth').write_bytes(b'PK\x03\x04')
     assert 'epoch_1.pth is damaged' in refused('a.pth')

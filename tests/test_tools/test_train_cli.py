@@ -86,21 +86,6 @@ class TestMerging:
         assert cfg.train_cfg.a.b == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'text'),
-    [
-        (['--cfg-options', 'log_level.x=2'], '--cfg-options'),
-        (['--auto-scale-lr'], 'base_batch_size'),
-        (['--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper'], 'ApexOptimWrapper'),
-        (['--resume', 'gone.pth'], 'gone.pth does not exist'),
-        (['--resume'], 'epoch_7.pth does not exist'),
-    ],
-)
-def test_arguments_that_do_not_fit(config, tmp_path, capsys, tool_process, arguments, text):
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_7.pth'))
-    assert text in error_of(train, capsys, config, '--work-dir', tmp_path, *arguments)
-
-
 @pytest.mark.parametrize('by', ['resume', 'auto resume', 'load_from', 'test'])
 def test_a_pickle_is_refused_without_running(config, tmp_path, capsys, tool_process, by):
     class Payload:

@@ -171,7 +171,7 @@ def peak_memory(step: Callable[[], Any], device: torch.device) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'trace.json')
         profile.export_chrome_trace(str(file))
-        events = json.loads(file.read_text())['traceEvents']
+        events = json.loads(file.read_text('utf-8'))['traceEvents']
     memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
     totals = [e['args']['Total Allocated'] for e in memory]
     # the total includes what was allocated under an earlier profile and freed outside of any

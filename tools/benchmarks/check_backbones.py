@@ -234,11 +234,12 @@ def write_page(path: Path, rows: list[dict], measured_with: dict) -> None:
     Raises:
         ValueError: the page lacks a mark.
     """
-    old = path.read_text() if path.exists() else f'{BEGIN}{END}\n'
+    old = path.read_text('utf-8') if path.exists() else f'{BEGIN}{END}\n'
     if old.count(BEGIN) != 1 or old.count(END) != 1:
         raise ValueError(f'{path} needs the lines {BEGIN} and {END} around the tables')
     before, after = old.split(BEGIN)[0], old.split(END)[1]
-    path.write_text(f'{before}{BEGIN}\n{tables(rows, measured_with)}{END}{after}')
+    text = f'{before}{BEGIN}\n{tables(rows, measured_with)}{END}{after}'
+    path.write_text(text, encoding='utf-8')
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -262,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     store, rows = args.out.with_suffix('.json'), {}
     if args.only and store.exists():
-        kept = json.loads(store.read_text())
+        kept = json.loads(store.read_text('utf-8'))
         if kept['measured_with'] != measured_with:
             parser.error(f'{store} was measured with {kept["measured_with"]}, not {measured_with}')
         rows = {(row['library'], row['name']): row for row in kept['rows']}
@@ -274,7 +275,8 @@ def main(arguments: list[str] | None = None) -> None:
         # after each row, so that an interrupted run keeps its results
         ordered = [rows[key] for key in names.values() if key in rows]
         stored = dict(measured_with=measured_with, rows=ordered)
-        store.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')
+        text = json.dumps(stored, indent=1, ensure_ascii=False) + '\n'
+        store.write_text(text, encoding='utf-8')
         write_page(args.out, ordered, measured_with)
 
 

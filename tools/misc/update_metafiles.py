@@ -56,7 +56,7 @@ def updated_files() -> dict[Path, str]:
         if folder.name == '_base_' or not configs:
             continue
         file = folder / 'metafile.yml'
-        head = file.read_text() if file.is_file() else HEAD.format(folder=folder.name)
+        head = file.read_text('utf-8') if file.is_file() else HEAD.format(folder=folder.name)
         head = head.split('\nModels:')[0].rstrip()
         collection = re.search(r'- Name: (.+)', head)[1]
         entries = '\n'.join(model(path, collection) for path in configs)
@@ -68,7 +68,7 @@ def updated_files() -> dict[Path, str]:
 
 def main() -> None:
     for path, text in updated_files().items():
-        path.write_text(text)
+        path.write_text(text, encoding='utf-8')
 
 
 if __name__ == '__main__':

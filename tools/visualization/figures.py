@@ -27,9 +27,10 @@ from PIL import Image
 
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
+from mmebm.datasets import find_images
 from mmebm.models.chain import Chain, draw_chains, to_uint8
 from mmebm.report.history import read_history
-from mmebm.restorer import Damage, Restorer, find_images, parse_corruption
+from mmebm.restorer import Damage, Restorer, parse_corruption
 
 LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
 SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
@@ -69,7 +70,7 @@ def chains_of(restorer: Restorer, corruption: dict | str, args: argparse.Namespa
     if args.images is None:
         found = [getattr(skimage.data, name)()[..., ::-1].copy() for name in PHOTOGRAPHS]
     else:
-        found = find_images(args.images)
+        found, _ = find_images(args.images)
     spread = np.linspace(0, len(found) - 1, min(args.num, len(found))).round().astype(int)
     crops = [restorer.crop(found[i]) for i in spread]
     damages = [Damage(corruption=corruption, seed=args.seed, index=i) for i in range(len(crops))]
@@ -129,7 +130,7 @@ def accuracies(folder: Path, protocol: str) -> list[float]:
         history = read_history(folder / 'finetuning', iterations_per_epoch=1)
         found = [record.get('accuracy/top1') for record in history if not record.training]
         return [value for value in found if value is not None][-1:]
-    with open(folder / 'results.csv', newline='') as file:
+    with open(folder / 'results.csv', newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['method'].startswith('energy-')]
     rows = [row for row in rows if (row['split'], row['protocol']) == ('test', protocol)]
     longest = max((int(row['pretraining_epochs']) for row in rows), default=0)
