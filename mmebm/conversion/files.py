@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
@@ -125,7 +125,8 @@ def to_timm_file(
             name = next(n for n, m in target.named_modules() if isinstance(m, nn.Conv2d))
             converted[f'{name}.weight'] = converted[f'{name}.weight'].flip(1)
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
-        save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
+        converted = {name: tensor.contiguous() for name, tensor in converted.items()}
+        file.write_bytes(save(converted, dict(format='pt')))  # save_file makes it private
         target.load_state_dict(load_file(file))
         shape, timms = _image_shape(backbone), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)

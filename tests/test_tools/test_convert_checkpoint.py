@@ -132,6 +132,7 @@ def test_features_of_images_there_and_back(number, convert, tmp_path, capsys):
     ours = save_run(energy(backbone, channels), tmp_path / 'a.pth', to_rgb)
     out = str(tmp_path / 'a.safetensors')
     assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
+    assert Path(out).stat().st_mode == (tmp_path / 'a.pth').stat().st_mode  # others may read it
     printed = capsys.readouterr().out
     theirs, data = created(printed), resolve_model_data_config(created(printed))
     left = re.search('left behind: (.*)', printed)[1]
