@@ -29,6 +29,9 @@ class FeatureExtractor:
         checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
 
+    ``filled`` is how the checkpoint fits, ``image_size`` the side in pixels that the backbone is
+    made for.
+
     Raises:
         FileNotFoundError, ValueError: a file or a config is missing, or of another network.
     """

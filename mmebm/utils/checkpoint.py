@@ -7,6 +7,7 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 ``Runner.save_checkpoint`` writes; anything else is refused.
 """
 
+import argparse
 import codecs
 import re
 import warnings
@@ -87,7 +88,7 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         ValueError: the newest would run code. Nothing is taken in its place.
     """
     pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
-    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
+    last = (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
@@ -179,6 +180,8 @@ def _harmless_globals() -> list[Callable]:
     dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
     # pickles hold bytes as encoded text; torch 2.4 does not allow it by default
     functions.append(codecs.encode)
+    # DINO's and MAE's files hold the options of their command
+    functions.append(argparse.Namespace)
     return [*functions, HistoryBuffer, np.ndarray, np.dtype, slice, *dtypes]
 
 
