@@ -51,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f'wrote {args.out}: {done.num_tensors} tensors{classes}')
     print(f'left behind: {", ".join(done.left_behind) or "nothing"}')
     print(f'largest difference of the outputs on random images: {done.difference:.1e} (float64)')
-    print('to load it:')
-    for line in done.usage:
-        print(f'  {line}')
+    print('to load it:', *done.usage, sep='\n  ')
     return 0
 
 
