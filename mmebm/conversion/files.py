@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
@@ -27,7 +27,7 @@ from ..backbones.probe import channels, own_image_size
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
-from .timm_families import Options, arguments_of, config_of, rename
+from .timm_families import Options, arguments_of, family_of, output_of, rename
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -125,7 +125,8 @@ def to_timm_file(
             name = next(n for n, m in target.named_modules() if isinstance(m, nn.Conv2d))
             converted[f'{name}.weight'] = converted[f'{name}.weight'].flip(1)
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
-        save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
+        converted = {name: tensor.contiguous() for name, tensor in converted.items()}
+        file.write_bytes(save(converted, dict(format='pt')))  # save_file makes it private
         target.load_state_dict(load_file(file))
         shape, timms = _image_shape(backbone), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
@@ -149,34 +150,39 @@ def from_timm_file(
     checkpoint: str | Path,
     out: str | Path,
     model: str | None,
+    config: str | Path | Config,
     model_kwargs: Options | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
 
-    Arguments and errors are those of :func:`to_timm_file`; ``model`` is a plain ViT, ConvNeXt or
-    Swin, and the checkpoint has any names that timm's own filter for it accepts.
+    Arguments and errors are those of :func:`to_timm_file`. ``config`` is of the run to start, with
+    MMPretrain's ViT, ConvNeXt or Swin; the checkpoint has any names and sizes of position
+    embeddings that timm's own filter for ``model`` accepts.
     """
     with _proven(out, '.pth', overwrite) as file:
         places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
         tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        source = _create(model, (model_kwargs or {}) | dict(num_classes=0))
-        settings = config_of(source)
+        backbone = _clean(_read_config(config)).model.backbone
+        kwargs = dict(num_classes=0) | {k: v for k, v in backbone.items() if k == 'img_size'}
+        source = _create(model, kwargs | (model_kwargs or {}))
+        if family_of(source) == 'VisionTransformer':
+            backbone.update(output_of(source))
+        model = dict(type='ImageClassifier', backbone=backbone)
+        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
+        network = _build(config)
         with contextlib.suppress(Exception):  # what does not fit is reported below
             tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
         # the classifier, and buffers of Swin in timm's older files
         others = {n for n in tensors if re.search(r'^head\.|position_index$|attn_mask$', n)}
         left = [name for name in tensors if name in others - source.state_dict().keys()]
         tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
-        check_fit(source, tensors, checkpoint, f'timm.create_model({model!r})')
+        check_fit(source, tensors, checkpoint, f'{type(source).__name__} of timm')
         source.load_state_dict(tensors)
-        model = dict(type='ImageClassifier', backbone=settings)
-        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
-        network = _build(config)
         converted, unnamed = rename(tensors, network.backbone, to_timm=False)
         # timm's files hold no buffers: MMPretrain's network computes its own
         converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-        check_fit(network, converted, checkpoint, settings['type'])
+        check_fit(network, converted, checkpoint, f'{backbone.type} of the config')
         return _write_mmpretrain(file, out, config, source, converted, left + unnamed)
 
 
@@ -238,10 +244,7 @@ def _read_ours(
     saved = load_checkpoint_safely(checkpoint, mmap=True)
     if config is None:
         config = config_inside(saved, checkpoint)
-    elif not isinstance(config, Mapping | Config):
-        with open(config, encoding='utf-8'):  # a missing file is named
-            config = Config.fromfile(config)
-    config = _clean(config)
+    config = _clean(_read_config(config))
     network = _build(config)
     tensors = _tensors(saved, ('state_dict',))
     if not any(name.startswith('backbone.') for name in tensors):
@@ -251,6 +254,13 @@ def _read_ours(
     check_fit(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
     network.load_state_dict(kept)
     return config, network, kept, [name for name in tensors if name not in kept]
+
+
+def _read_config(config: str | Path | Mapping | Config) -> Mapping | Config:
+    if isinstance(config, Mapping | Config):
+        return config
+    with open(config, encoding='utf-8'):  # a missing file is named
+        return Config.fromfile(config)
 
 
 def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Tensor]:

@@ -141,62 +141,16 @@ def arguments_of(backbone: nn.Module) -> Options:
     return dict(img_size=_side(backbone.img_size), global_pool=pool, fc_norm=fc_norm)
 
 
-def config_of(network: nn.Module) -> Options:
-    """MMPretrain's config of a backbone, from a ViT, ConvNeXt or Swin of timm."""
-    family = family_of(network)
-    if family == 'ConvNeXt':
-        stages = [stage.blocks for stage in network.stages]
-        block, channels = stages[0][0], [blocks[0].conv_dw.out_channels for blocks in stages]
-        return dict(
-            type=family,
-            arch=dict(depths=[len(blocks) for blocks in stages], channels=channels),
-            stem_patch_size=_side(network.stem[0].stride),
-            norm_cfg=dict(type='LN2d', eps=block.norm.eps),
-            linear_pw_conv=not block.use_conv_mlp,
-            use_grn=_exists(getattr(block.mlp, 'grn', None)),
-            layer_scale_init_value=0.0 if block.gamma is None else 1e-6,
-            gap_before_final_norm=not _exists(network.norm_pre),
-        )
-    patches = network.patch_embed
-    sizes = dict(img_size=_side(patches.img_size), patch_size=_side(patches.patch_size))
-    if family == 'SwinTransformer':
-        depths = [len(layer.blocks) for layer in network.layers]
-        heads = [layer.blocks[0].attn.num_heads for layer in network.layers]
-        return dict(
-            type=family,
-            arch=dict(embed_dims=network.embed_dim, depths=depths, num_heads=heads),
-            window_size=_side(network.layers[0].blocks[0].window_size),
-            out_indices=(len(depths) - 1,),
-            **sizes,
-        )
-    output, block = (network.global_pool, _exists(network.fc_norm)), network.blocks[0]
+def output_of(vit: nn.Module) -> Options:
+    """MMPretrain's options for the output of a ViT of timm."""
+    output = vit.global_pool, not isinstance(vit.fc_norm, nn.Identity)
     outputs = {timm: ours for ours, timm in _VIT_OUTPUTS.items()}
     if output not in outputs:
         raise ValueError('MMPretrain has no ViT with global_pool={!r}, fc_norm={}'.format(*output))
-    return dict(
-        type=family,
-        arch=dict(
-            embed_dims=network.embed_dim,
-            num_layers=len(network.blocks),
-            num_heads=block.attn.num_heads,
-            feedforward_channels=block.mlp.fc1.out_features,
-        ),
-        qkv_bias=block.attn.qkv.bias is not None,
-        norm_cfg=dict(type='LN', eps=block.norm1.eps),
-        layer_scale_init_value=1e-5 if _exists(block.ls1) else 0.0,
-        with_cls_token=network.cls_token is not None,
-        pre_norm=_exists(network.norm_pre),
-        out_type=outputs[output][0],
-        final_norm=outputs[output][1],
-        **sizes,
-    )
+    return dict(zip(('out_type', 'final_norm'), outputs[output], strict=True))
 
 
 def _side(size: int | list | tuple) -> int | list:
     """The side of a square, or both sides of a rectangle."""
     sides = list(size) if isinstance(size, list | tuple) else [size]
     return sides[0] if len(set(sides)) == 1 else sides
-
-
-def _exists(module: nn.Module | None) -> bool:
-    return module is not None and not isinstance(module, nn.Identity)

@@ -62,7 +62,12 @@ class FeatureExtractor:
         self.model.backbone.init_weights()
         self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
         self.model.to(self.device).eval()
-        size = getattr(self.model.backbone, 'img_size', 224)  # it is made for, in pixels
+        loader = config.get('val_dataloader') or config.get('train_dataloader') or {}
+        steps = loader.get('dataset', {}).get('pipeline', [])
+        crops = [
+            step.get('crop_size') or step.get('scale') for step in steps if 'Crop' in step.type
+        ]
+        size = getattr(self.model.backbone, 'img_size', (*crops, 224)[0])  # pixels, in training
         self.image_size = max(size) if isinstance(size, tuple | list) else size
 
     @torch.no_grad()

@@ -80,7 +80,7 @@ def test_browse_adds_the_noise_left_to_the_device(config):
 @pytest.mark.parametrize(
     ('line', 'argv', 'message'),
     [
-        ('            corruption,\n', [], 'has no corruption'),
+        ('            corruption,\n', [], 'the pipeline has no corruption'),
         ('', ['--split', 'val'], 'config.py has no val_dataloader'),
         ('', ['--num', '0'], '--num must be >= 1, got 0'),
     ],

@@ -132,6 +132,7 @@ def test_features_of_images_there_and_back(number, convert, tmp_path, capsys):
     ours = save_run(energy(backbone, channels), tmp_path / 'a.pth', to_rgb)
     out = str(tmp_path / 'a.safetensors')
     assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
+    assert Path(out).stat().st_mode == (tmp_path / 'a.pth').stat().st_mode  # others may read it
     printed = capsys.readouterr().out
     theirs, data = created(printed), resolve_model_data_config(created(printed))
     left = re.search('left behind: (.*)', printed)[1]
@@ -153,11 +154,13 @@ def test_features_of_images_there_and_back(number, convert, tmp_path, capsys):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
     if timm_model:
-        size = [f'img_size={backbone["img_size"]}'] if 'img_size' in backbone else []
+        size = []
         for key in ('global_pool', 'fc_norm', 'head_norm_first'):
             size += [f'{key}={value}' for value in re.findall(f"{key}='?(.*?)'?[,)]", printed)[:1]]
-        back = str(tmp_path / 'back.pth')
-        assert convert([out, back, '--from', 'timm', *timm_model, *size]) == 0
+        back, config = str(tmp_path / 'back.pth'), tmp_path / 'config.py'
+        config.write_text(f'model = dict(backbone={backbone!r})')
+        argv = [out, back, '--from', 'timm', *timm_model, *size, '--config', str(config)]
+        assert convert(argv) == 0
         again = MODELS.build(backbone)
         load_backbone(again, back)
         torch.testing.assert_close(features_of(again, inputs), expected, atol=1e-5, rtol=1e-3)
@@ -270,7 +273,8 @@ def run(tmp_path_factory):
 
 
 TO_TIMM = ['--to', 'timm', '--model']
-FROM_TIMM = ['--from', 'timm', '--model', 'vit_tiny_patch16_224', '--model-kwargs', 'depth=1']
+FROM_TIMM = ['--from', 'timm', '--config', 'tiny.py', '--model']
+VIT_TINY = ['vit_tiny_patch16_224', '--model-kwargs', 'depth=1']
 REFUSED = {
     'overwriting': (['RUN', 'OLD.pth'], 'exists'),
     'missing folder': (['RUN', 'none/a.pth'], 'none'),
@@ -286,12 +290,11 @@ REFUSED = {
     'another size': (['RUN', 'a.safetensors', *TO_TIMM, VIT_TIMM[1]], 'missing in the file'),
     'image size': (['RUN', 'a.safetensors', '--to', 'timm', *VIT_TIMM, 'img_size=64'], 'pos_embed'),
     'option': (['RUN', 'a.safetensors', '--to', 'timm', *VIT_TIMM, 'colour=1'], 'colour'),
-    'other parts': (['THEIRS', 'a.pth', *FROM_TIMM, 'img_size=64', 'global_pool=avg'], 'fc_norm'),
-    'other depth': (['THEIRS', 'a.pth', *FROM_TIMM, 'img_size=64', 'depth=2'], 'blocks.1.'),
-    'unknown family': (
-        ['THEIRS', 'a.pth', '--from', 'timm', '--model', 'resnet18'],
-        'not supported',
-    ),
+    'other parts': (['THEIRS', 'a.pth', *FROM_TIMM, *VIT_TINY, 'global_pool=avg'], 'fc_norm'),
+    'other depth': (['THEIRS', 'a.pth', *FROM_TIMM, *VIT_TINY[:2], 'depth=2'], 'blocks.1.'),
+    'other config': (['THEIRS', 'a.pth', *FROM_TIMM, *VIT_TINY, 'patch_size=8'], 'pos_embed'),
+    'unknown family': (['THEIRS', 'a.pth', *FROM_TIMM, 'resnet18'], 'fails'),
+    'from timm without config': (['THEIRS', 'a.pth', *FROM_TIMM[:2]], '--from timm needs --config'),
     'both timm': (['RUN', 'a.pth', '--from', 'timm', '--to', 'timm'], 'converts nothing'),
     'name for MMPretrain': (['RUN', 'a.pth', '--model', 'resnet18'], '--to timm'),
 }
@@ -304,6 +307,8 @@ def test_refusals(kind, convert, run, tmp_path, capsys, monkeypatch):
     Path('OLD.pth').write_text('precious')
     other = dict(AVERAGED, arch=dict(ARCH, num_layers=3))
     Path('other.py').write_text(f'model = dict(backbone={other!r})')
+    tiny = dict(VIT, img_size=64, patch_size=16, arch=dict(ARCH, num_layers=1, embed_dims=192))
+    Path('tiny.py').write_text(f'model = dict(backbone={tiny!r})')
     files = {n: run.with_name(f'{n.lower()}.pth') for n in ('RUN', 'BARE', 'THEIRS', 'CODE')}
     before = sorted(tmp_path.iterdir())
     argv, words = REFUSED[kind]
@@ -343,8 +348,10 @@ def test_original_names_of_swin_go_through_timms_own_filter(convert, tmp_path):
             name = f'layers.{int(name.split(".")[1]) - 1}.{name.split(".", 2)[2]}'
         old[name.replace('head.fc.', 'head.')] = value
     torch.save(dict(model=old), tmp_path / 'old.pth')
-    out = tmp_path / 'ours.pth'
-    argv = [str(tmp_path / 'old.pth'), str(out), '--from', 'timm', *SWIN_TIMM, 'img_size=64']
+    out, config = tmp_path / 'ours.pth', tmp_path / 'config.py'
+    config.write_text(f'model = dict(backbone={SWIN!r})')
+    argv = [str(tmp_path / 'old.pth'), str(out), '--from', 'timm', '--config', str(config)]
+    argv += SWIN_TIMM
     assert convert(argv) == 0
     ours = MODELS.build(SWIN)
     load_backbone(ours, out)

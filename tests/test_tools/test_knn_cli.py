@@ -11,6 +11,7 @@ from PIL import Image
 from mmebm.evaluation.features import FeatureExtractor
 from tests.pretrained import ARCH, METHODS, build_pretraining, save_pretrained
 from tests.tools import exit_code, load_tool
+from tests.zero_head import CONVNEXT, SIZE, save_network
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / 'configs/small/finetune_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
@@ -69,6 +70,11 @@ def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_p
             expected = backbone(x, mask=None)[-1][:, 1:].mean(1)  # not the class token
     torch.testing.assert_close(features, expected)
     assert not torch.equal(features[0], features[1])
+
+
+def test_a_network_of_any_size_gets_images_as_in_training(tmp_path):
+    save_network(tmp_path / 'a.pth', backbone=CONVNEXT)
+    assert FeatureExtractor(None, tmp_path / 'a.pth', 'cpu').image_size == SIZE
 
 
 def test_a_checkpoint_alone_is_enough(images, tmp_path, capsys):

@@ -53,8 +53,6 @@ MAE = next((Path(__file__).parents[2] / 'configs/baselines').glob('mae_vit-small
 LISTING_1, SUPERVISED = 'Listing 1', 'supervised'
 KINDS = (SUPERVISED, LISTING_1, 'ours', 'ours, compiled', 'MAE')
 
-Loss = Callable[[], Tensor]
-
 
 def build(config: dict) -> nn.Module:
     torch.manual_seed(0)
@@ -67,7 +65,7 @@ def build(config: dict) -> nn.Module:
 
 def make(
     kind: str, backbone: dict, shape: tuple[int, ...], num_steps: int, device: torch.device
-) -> tuple[nn.Module, Loss]:
+) -> tuple[nn.Module, Callable]:
     """A network, and a function that computes its loss on random images ``(B, 3, H, H)``."""
     with torch.no_grad():
         features = build(backbone)(torch.zeros(1, *shape[1:]))[-1]
@@ -116,7 +114,9 @@ def listing_1(model: nn.Module, x: Tensor, clean: Tensor) -> Tensor:
     return total
 
 
-def whole_step(model: nn.Module, loss: Loss, device: torch.device, dtype: torch.dtype) -> Loss:
+def whole_step(
+    model: nn.Module, loss: Callable, device: torch.device, dtype: torch.dtype
+) -> Callable:
     """A training step that returns its loss."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)

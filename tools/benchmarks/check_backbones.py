@@ -2,9 +2,6 @@
 
 python tools/benchmarks/check_backbones.py                          all of them
 python tools/benchmarks/check_backbones.py --only 'Swin|convnext'   update some rows
-
-The backbones are those in MMPretrain's registry and one of each of timm's main families, with
-random weights, each in a process of its own. The rows are kept in a JSON file beside the page.
 """
 
 import argparse
@@ -68,8 +65,7 @@ BEGIN, END = '<!-- written by tools/benchmarks/check_backbones.py -->', '<!-- un
 def check(name: str) -> dict:
     """Try energy restoration on a backbone with random weights; errors are returned, not raised.
 
-    ``coupled``: whether the energy of an image depends on the others of its batch; ``ratio``:
-    processor time of an energy step over a supervised one.
+    ``coupled``: whether energies depend on the batch; ``ratio``: of times, energy to supervised.
     """
     row, stage = {}, 'construction and features'
     torch.set_num_threads(1)

@@ -1,7 +1,5 @@
 """List every config in the metafile of its folder, and every metafile in model-index.yml.
 
-    python tools/misc/update_metafiles.py
-
 Run it after adding a config. The head of a metafile, above ``Models:``, is written by hand.
 """
 

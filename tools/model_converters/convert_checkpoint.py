@@ -2,7 +2,7 @@
 
 convert_checkpoint.py CHECKPOINT OUT.pth
 convert_checkpoint.py CHECKPOINT OUT.safetensors --to timm --model NAME
-convert_checkpoint.py CHECKPOINT OUT.pth --from timm --model NAME
+convert_checkpoint.py CHECKPOINT OUT.pth --from timm --model NAME --config CONFIG
 """
 
 import sys
@@ -34,15 +34,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.source == args.target == 'timm':
         parser.error('--from timm --to timm converts nothing')
-    if args.source == 'timm' and args.config:
-        parser.error('--config is for checkpoints of our runs, not for --from timm')
+    if args.source == 'timm' and not args.config:
+        parser.error('--from timm needs --config, that of the run to start')
     if 'timm' not in (args.source, args.target) and (args.model or args.model_kwargs):
         parser.error('--model and --model-kwargs are for --to timm and --from timm')
     paths = dict(checkpoint=args.checkpoint, out=args.out, overwrite=args.overwrite)
     timm_model = dict(model=args.model, model_kwargs=args.model_kwargs)
     with one_line_errors('convert_checkpoint.py'):
         if args.source == 'timm':
-            done = from_timm_file(**paths, **timm_model)
+            done = from_timm_file(**paths, **timm_model, config=args.config)
         elif args.target == 'timm':
             done = to_timm_file(**paths, **timm_model, config=args.config)
         else:
@@ -51,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f'wrote {args.out}: {done.num_tensors} tensors{classes}')
     print(f'left behind: {", ".join(done.left_behind) or "nothing"}')
     print(f'largest difference of the outputs on random images: {done.difference:.1e} (float64)')
-    print('to load it:')
-    for line in done.usage:
-        print(f'  {line}')
+    print('to load it:', *done.usage, sep='\n  ')
     return 0
 
 

@@ -1,8 +1,4 @@
-"""Draw pairs of clean and corrupted images from the loader of a config.
-
-python tools/visualization/browse_corruptions.py CONFIG
-python tools/visualization/browse_corruptions.py CONFIG --split val --num 24 --output pairs.png
-"""
+"""Draw pairs of clean and corrupted images from the loader of a config."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,8 +15,6 @@ from mmebm.cli.errors import one_line_errors
 from mmebm.cli.launch import ConfigOptions, read_config
 from mmebm.cli.parser import OneLineParser
 from mmebm.models.base_algorithm import to_pixels
-
-PAIRS_PER_ROW = 3
 
 
 def browse(args: argparse.Namespace) -> None:
@@ -46,10 +40,7 @@ def load_pair(item: dict, preprocessor: dict | None) -> tuple[np.ndarray, np.nda
     """
     name = item['data_samples'].get('corruption')
     if name is None:
-        raise ValueError(
-            'the pipeline of this dataset has no corruption, or no '
-            "dict(type='PackInputs', meta_keys=('corruption', ...)) after it"
-        )
+        raise ValueError("the pipeline has no corruption, or PackInputs lacks 'corruption'")
     images, is_bgr = item['inputs'], preprocessor is None or preprocessor.get('to_rgb', False)
     if len(images) == 3:  # the noise is still to be added
         module = MODELS.build(preprocessor)
@@ -61,7 +52,7 @@ def load_pair(item: dict, preprocessor: dict | None) -> tuple[np.ndarray, np.nda
 
 def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
     """Draw pairs side by side, each with the name of its corruption; values are clipped."""
-    columns = min(len(pairs), PAIRS_PER_ROW)
+    columns = min(len(pairs), 3)
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4 * columns, 2.3 * rows), layout='constrained')
     for axis in figure.subplots(rows, columns, squeeze=False).flat:
@@ -75,7 +66,7 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = OneLineParser(description='Draw pairs of clean and corrupted images of a config.')
+    parser = OneLineParser(description=__doc__)
     parser.add_argument('config', help='config file of a pretraining run')
     parser.add_argument('--split', choices=['train', 'val'], default='train', help='which loader')
     parser.add_argument('--num', type=int, default=12, help='number of images, evenly spread')

@@ -110,8 +110,7 @@ def accuracies(folder: Path, protocol: str) -> list[float]:
         return [value for value in found if value is not None][-1:]
     with open(folder / 'results.csv', newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['method'].startswith('energy-')]
-    rows = [row for row in rows if (row['split'], row['protocol']) == ('test', protocol)]
-    rows = [row for row in rows if row['accuracy']]  # of runs that did not fail
+    rows = [r for r in rows if (r['split'], r['protocol']) == ('test', protocol) and r['accuracy']]
     longest = max((int(row['pretraining_epochs']) for row in rows), default=0)
     return [float(r['accuracy']) for r in rows if int(r['pretraining_epochs']) == longest]
 
