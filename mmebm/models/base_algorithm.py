@@ -55,7 +55,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         backbone: config of ψ, or a module.
         head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
         step_size: α, or its initial value if it is learnt, > 0. The paper gives none;
-            ``docs/step_size.md`` has our measurement.
+            ``docs/notes.md`` has our measurement.
         neck: config of a module between ψ and h.
         num_steps: N, descent steps per image in training, ≥ 0. The paper uses 2.
         learnable_step_size: whether α is trained with the network. log α is what is trained, so
@@ -360,5 +360,5 @@ def _check_not_sharded(module: nn.Module) -> None:
         if part is not module and bases & {'FullyShardedDataParallel', 'FSDPModule'}:
             raise NotImplementedError(
                 f'{name} is an FSDP unit, whose gradients would be lost: wrap the algorithm as '
-                'one unit, without auto_wrap_policy, or shard the optimizer only (docs/scaling.md)'
+                'one unit, or shard the optimizer only (docs/performance.md)'
             )
