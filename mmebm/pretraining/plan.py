@@ -158,7 +158,7 @@ def config_of(
     config.train_cfg.update(max_epochs=length.rounds, val_interval=length.validation_interval)
     config.default_hooks.logger.interval = max(1, min(10, length.per_round))
     config.default_hooks.checkpoint.interval = length.save_interval
-    config.custom_hooks[-1].seconds_before = round(seconds_before)  # of the report
+    config.custom_hooks[-1].update(seconds_before=round(seconds_before), hours=options.hours)
     hooks = [dict(type='PretrainedBackboneHook', checkpoint=options.start)] * bool(options.start)
     hooks += [dict(type='SinCosPositionEmbeddingHook')] * (network.sincos and is_random)
     hooks += [dict(type='NeighbourAccuracyHook')] * bool(images.classes)

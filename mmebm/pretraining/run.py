@@ -237,10 +237,9 @@ def train(config: Config, out: Path) -> str:
         runner.logger.addHandler(log)
     progress = ProgressHook()
     runner.register_hook(progress, priority='VERY_LOW')
-    try:
+    # MMEngine prints what it loads
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(progress):
         runner.train()  # even after the last iteration: the last validation may be missing
-    finally:
-        progress.close()
     return runner.message_hub.runtime_info.get('verdict') or ''
 
 
