@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow  # all configs
 
 SMALL = [path for path in CLASSIFICATION if 'configs/small' in path]
 FULL = [path for path in CLASSIFICATION if path not in SMALL]
-TRAINED = one_of_each(SMALL) + one_of_each(FULL)
+OWN = [path for path in FULL if 'own_folder' in path]  # their own class of data set
+TRAINED = one_of_each(SMALL) + one_of_each(FULL) + OWN
 # parameters in millions; ViT's also for BEiT, which has layer scales, and relative position biases
 # instead of position embeddings
 MILLIONS = {
@@ -111,7 +112,7 @@ def test_builds_at_full_size(path):
 def test_table_a(path):
     config = read(path)
     optimizer = config.optim_wrapper.optimizer
-    base = 1e-3 if 'micro' in path else 1e-3 * 1024 / 256
+    base = 1e-3 if 'micro' in path else 1e-3 * config.auto_scale_lr.base_batch_size / 256
     assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0.05)
     assert optimizer.lr == pytest.approx(base)
     assert tuple(optimizer.betas) == (0.9, 0.999)
