@@ -24,9 +24,7 @@ class WholeFilesBackend(LocalBackend):
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(
-            f'.{os.getpid()}.{get_ident()}.unfinished'
-        )  # names have a limit
+        unfinished = path.with_name(f'.{os.getpid()}.{get_ident()}.unfinished')
         try:
             with unfinished.open('wb') as file:
                 file.write(obj)
