@@ -1,6 +1,6 @@
 """Where the command ``mmebm`` starts: outside the package, because importing that takes seconds.
 
-``mmebm --help`` and ``mmebm SUBCOMMAND --help`` read only the options, in ``mmebm/cli``.
+Help, and a mistake in the command line, need only the options, in ``mmebm/cli``.
 """
 
 import sys
@@ -8,14 +8,13 @@ from importlib.util import find_spec, module_from_spec
 
 
 def main() -> int:
-    """Run the command and return its exit status; print help without importing torch."""
-    if {'-h', '--help'}.intersection(sys.argv[1:]):
-        sys.modules['mmebm'] = module_from_spec(find_spec('mmebm'))  # found, but not run
-        from mmebm.cli.main import build_parser
+    """Run the command and return its exit status; parse it first, without importing torch."""
+    sys.modules['mmebm'] = module_from_spec(find_spec('mmebm'))  # found, but not run
+    from mmebm.cli.main import check_paths, parse
 
-        build_parser().parse_known_args()  # exits, unless --help is the value of an option
-        for name in [n for n in sys.modules if n.split('.')[0] == 'mmebm']:
-            del sys.modules[name]
+    check_paths(parse())
+    for name in [n for n in sys.modules if n.split('.')[0] == 'mmebm']:
+        del sys.modules[name]
     from mmebm.cli.main import main as run
 
     return run()

@@ -36,6 +36,9 @@ class BuildWithMim(build_py):
         if self.editable_mode:
             return
         mim.mkdir(parents=True)
+        tools = mim.with_name('tools')  # python -m mmebm.tools.train
+        shutil.rmtree(tools, ignore_errors=True)
+        shutil.copytree('tools', tools, ignore=shutil.ignore_patterns('__pycache__'))
         for name in MIM_FILES:
             if Path(name).is_dir():
                 shutil.copytree(name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))

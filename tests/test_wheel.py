@@ -51,3 +51,7 @@ def test_pretrain_from_a_wheel(tmp_path):
     network = timm.create_model('test_vit2', img_size=32, num_classes=0)
     tensors = safetensors.torch.load_file(tmp_path / 'out/backbone.safetensors')
     network.load_state_dict(tensors)  # strict
+    # as config.py says: the run once more
+    again = ('mmebm.tools.train', 'out/config.py', '--work-dir', 'again')
+    run(*again, PYTHONPATH='site', LOCAL_RANK='0')
+    assert (tmp_path / 'again/last_checkpoint').is_file()

@@ -6,18 +6,29 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
+from ..version import __version__
+from . import (
+    benchmark_command,
+    demo_command,
+    embed_command,
+    pretrain_command,
+    restore_command,
+    score_command,
+)
 from .errors import one_line_errors
-from .parser import OneLineParser
+from .parser import HelpFormatter, OneLineParser
 
-# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it.
+# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it. Its
+# positional arguments are files or folders.
 COMMANDS = {
     'pretrain': pretrain_command,
     'benchmark': benchmark_command,
     'restore': restore_command,
     'score': score_command,
     'demo': demo_command,
+    'embed': embed_command,
 }
 
 
@@ -27,25 +38,41 @@ def build_parser() -> argparse.ArgumentParser:
         prog='mmebm',
         description='Pretrain a backbone by energy restoration, and use what it learnt.',
     )
+    parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, module in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=module.__doc__.splitlines()[0],
             description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run, parser=command)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
-    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line, or exit, with help or with a line on what is wrong."""
     args, unknown = build_parser().parse_known_args(argv)
     if unknown:  # told by the sub-command, which knows its options
         args.parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+    return args
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Exit with a line if a file or folder is not there: before anything slow is imported."""
+    for action in args.parser._get_positional_actions():
+        value = getattr(args, action.dest)
+        for path in value if isinstance(value, list) else [value]:
+            if path is not None and not Path(path).expanduser().exists():
+                args.parser.error(f'{action.dest}: no such file or folder: {path}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
+    args = parse(argv)
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

@@ -4,9 +4,18 @@ import argparse
 import re
 import sys
 from difflib import get_close_matches
+from textwrap import fill
 from typing import Any, NoReturn
 
 from .errors import MISTAKE, print_error
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Fits paragraphs to the terminal, and leaves examples of commands as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.split('\n\n')
+        return '\n\n'.join(p if p.startswith('mmebm ') else fill(p, width) for p in parts)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -45,7 +45,7 @@ class FeatureExtractor:
     ):
         source = checkpoint if config is None else config
         if str(source).endswith('.py'):
-            with open(source):  # a missing file is named
+            with open(source, encoding='utf-8'):  # a missing file is named
                 config = Config.fromfile(source)
         elif isinstance(source, str | Path):
             config = config_inside(load_checkpoint_safely(source, mmap=True), source)
@@ -62,7 +62,7 @@ class FeatureExtractor:
         self.model.backbone.init_weights()
         self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
         self.model.to(self.device).eval()
-        size = getattr(self.model.backbone, 'img_size', 224)
+        size = getattr(self.model.backbone, 'img_size', 224)  # it is made for, in pixels
         self.image_size = max(size) if isinstance(size, tuple | list) else size
 
     @torch.no_grad()

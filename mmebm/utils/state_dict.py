@@ -14,7 +14,7 @@ class Fit(NamedTuple):
     missing: Sequence[str] = ()  # the network's that are not in the file
     unused: Sequence[str] = ()  # the file's that are not in the network
     unfit: Sequence[str] = ()  # a sentence for each that has another shape
-    resized: Sequence[str] = ()  # those that were given the network's shape
+    resized: Sequence[str] = ()  # that were given the network's shape
 
     @property
     def share(self) -> float:

@@ -1,15 +1,17 @@
 """The command as a program: help is quick because it imports nothing that trains."""
 
+import os
 import runpy
 import subprocess
 import sys
 
 import pytest
 
+import mmebm
 from mmebm.cli.main import COMMANDS, main
 from tests.tools import FOLDER
 
-ALL_HELP = """
+QUICK = """
 import sys
 import mmebm_command
 
@@ -18,21 +20,44 @@ for arguments in COMMANDS:
     try:
         mmebm_command.main()
     except SystemExit as stop:
-        assert not stop.code, arguments
+        print('exit code', stop.code)
 heavy = {'torch', 'numpy', 'mmengine', 'mmpretrain', 'cv2', 'matplotlib', 'rich'}
 print('imported:', sorted(heavy.intersection(sys.modules)))
 """
 
 
-def test_no_help_imports_what_trains():
-    commands = [['--help'], *([name, 'some', '--help'] for name in COMMANDS), ['score', '-h']]
-    code = ALL_HELP.replace('COMMANDS', repr(commands))
+def without_torch(*commands):
+    """What command lines print and exit with, in a process that may not import torch."""
+    code = QUICK.replace('COMMANDS', repr(commands))
     done = subprocess.run(
-        [sys.executable, '-c', code], cwd=FOLDER.parent, capture_output=True, text=True, timeout=300
+        [sys.executable, '-c', code],
+        cwd=FOLDER.parent,
+        env=os.environ | dict(COLUMNS='80'),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith('imported: []\n')
-    assert all(f'usage: mmebm {name}' in done.stdout for name in COMMANDS)
+    assert done.stdout.endswith('imported: []\n'), done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_help_is_quick_and_fits_the_terminal():
+    out, _ = without_torch(['--help'], ['--version'], *([name, '--help'] for name in COMMANDS))
+    assert out.count('exit code 0') == 2 + len(COMMANDS)
+    assert f'\n{mmebm.__version__}\n' in out
+    text = [part for page in out.split('usage: ') for part in page.split('\n\n')[1:]]
+    lines = [line for part in text if not part.startswith('mmebm ') for line in part.splitlines()]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    'arguments', ['pretrain {} --backbone b --out x', 'demo {}', 'benchmark {} --out x']
+)
+def test_a_path_that_is_not_there_is_told_at_once(arguments):
+    out, error = without_torch(arguments.format('no/such/folder').split())
+    assert 'exit code 2' in out
+    assert error.count('\n') == 1
+    assert 'no/such/folder' in error
 
 
 def test_python_m_mmebm(monkeypatch, capsys):
