@@ -89,6 +89,7 @@ test_cfg = dict()
 
 # Far above the paper's 1e-4: a small network with little time.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=0.3))
+auto_scale_lr = dict(base_batch_size=32)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=2, convert_to_iter_based=True),
     dict(

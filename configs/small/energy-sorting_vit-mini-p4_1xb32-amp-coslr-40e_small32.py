@@ -15,3 +15,4 @@ model = dict(
 )
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=2e-3 * 32 / 32))
+auto_scale_lr = dict(base_batch_size=32)

@@ -56,3 +56,4 @@ train_dataloader = dict(
 )
 val_dataloader = val_evaluator = val_cfg = None  # MMPretrain's SparK has no validation
 test_dataloader = test_evaluator = test_cfg = None
+auto_scale_lr = dict(base_batch_size=32)

@@ -68,9 +68,6 @@ class BaseCorruption(BaseTransform):
         Returns:
             ``[corrupted, image]``, with a new array ``corrupted``; and the corruption applied: this
             one, or the one that a mixture has drawn.
-
-        Raises:
-            TypeError, ValueError: If :meth:`corrupt` breaks its contract.
         """
         # A read-only view: corrupting in place would corrupt the target too.
         view = _contiguous(image).view()

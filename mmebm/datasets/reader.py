@@ -37,23 +37,16 @@ class Picture:
     Attributes:
         pixels: ``(H, W, 3)`` BGR in 0..255, with alpha laid over white, so that nothing invisible
             is seen by a network; uint8, or float32 from a grey file with 16 bits.
-        alpha: ``(H, W)`` uint8; None if all is opaque.
-        grey: whether the file is greyscale.
-        depth: bits per channel: 8, or 16 for a grey picture.
-        icc_profile: the colour profile of the pixels, or None.
-        exif: without the orientation, which has been applied; or None.
-        dpi: print resolution, or None.
-        notes: of :data:`NOTES`, what was done to such a file.
     """
 
     pixels: np.ndarray
-    alpha: np.ndarray | None = None
+    alpha: np.ndarray | None = None  # (H, W) uint8; None if all is opaque
     grey: bool = False
-    depth: int = 8
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
+    depth: int = 8  # bits per channel; 16 of a grey picture only
+    icc_profile: bytes | None = None  # that describes the pixels
+    exif: bytes | None = None  # without the orientation, which has been applied
     dpi: tuple[float, float] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of NOTES, what was done to such a file
 
 
 def read_pixels(source: str | Path | bytes) -> tuple[np.ndarray, tuple[str, ...]]:

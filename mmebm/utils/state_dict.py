@@ -39,12 +39,7 @@ class Fit(NamedTuple):
 
 
 def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
-    """Compare names and shapes with those of a network's state dict; nothing is loaded.
-
-    Args:
-        network: any module.
-        tensors: by name. A value without a shape does not fit.
-    """
+    """Compare names and shapes with those of a network's state dict; nothing is loaded."""
     own = {name: _shape(value) for name, value in network.state_dict().items()}
     file = {name: _shape(value) for name, value in tensors.items()}
     return Fit(
@@ -62,13 +57,8 @@ def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
 def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, what: str) -> None:
     """Refuse tensors whose names and shapes are not exactly those of the network.
 
-    Args:
-        network: any module.
-        tensors: by name.
-        path, what: the file and the network in words, for the message.
-
     Raises:
-        ValueError: one is missing, unknown, or has another shape; names the first of each.
+        ValueError: names the first of each kind, the file (``path``) and the network (``what``).
     """
     differences = fit_of(network, tensors).differences
     if differences:

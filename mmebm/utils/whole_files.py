@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from threading import get_ident
 
 from mmengine.fileio import LocalBackend
 from mmengine.fileio.backends import register_backend
@@ -23,7 +24,7 @@ class WholeFilesBackend(LocalBackend):
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f'.{os.getpid()}.unfinished')  # short: names have a limit
+        unfinished = path.with_name(f'.{os.getpid()}.{get_ident()}.unfinished')
         try:
             with unfinished.open('wb') as file:
                 file.write(obj)

@@ -60,9 +60,6 @@ def test_builds_at_full_size(path):
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
     size = next(name for name in MILLIONS if name in path)
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
-    # the metafiles go by the name
-    assert config.train_dataloader.batch_size == int(re.search(r'_\d+xb(\d+)-', path)[1])
-    assert config.train_cfg.max_epochs == int(re.search(r'-(\d+)e_', path)[1])
     if 'energy' in path:  # compiling takes a minute, so it is for long runs
         short = path.startswith(('configs/small', 'configs/further_tasks', 'configs/quickstart'))
         assert config.model.get('compile_step', False) != short

@@ -1,7 +1,5 @@
 """Every segmentation config: full size, recipe, initial weights, and a few iterations."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -170,23 +168,6 @@ def test_table_7():
     assert config.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.65
     (crop,) = (t for t in config.train_dataloader.dataset.pipeline if t.type == 'RandomCrop')
     assert crop.crop_size == (512, 512)
-
-
-@pytest.mark.parametrize('path', SEGMENTATION)
-def test_the_schedule_fits_the_name(path):
-    config = read(path)
-    warm_up, poly = config.param_scheduler
-    iterations = config.train_cfg.max_iters
-    assert f'-polylr-{iterations if "micro" in path else "160k"}_' in path
-    assert (warm_up.begin, warm_up.end, poly.end) == (0, poly.begin, iterations)
-    assert not warm_up.by_epoch
-    assert not poly.by_epoch
-    assert iterations % config.train_cfg.val_interval == 0
-    gpus, batch = (int(n) for n in re.search(r'_(\d+)xb(\d+)-', path).groups())
-    assert config.train_dataloader.batch_size == batch
-    assert config.auto_scale_lr.base_batch_size == gpus * batch
-    size = int(re.search(r'-(\d+)px', path)[1])
-    assert config.model.data_preprocessor.size == (size, size)
 
 
 @pytest.mark.slow

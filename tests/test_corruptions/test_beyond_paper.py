@@ -6,7 +6,7 @@ import scipy.ndimage
 import skimage.data
 from PIL import Image
 
-from mmebm.corruptions import Blur, Fog, FrequencyMask, JPEGCompression, Shuffle
+from mmebm.corruptions import Blur, Fog, JPEGCompression, Shuffle
 from mmebm.corruptions.beyond_paper import plasma, remove_band
 
 
@@ -67,17 +67,6 @@ def test_band_is_gone_and_the_rest_is_untouched(size, low, high):
     assert np.abs(after[band]).max() < accuracy
     np.testing.assert_allclose(after[~band], before[~band], atol=accuracy)
     assert not band[0, 0]  # the mean stays
-
-
-def test_frequency_mask_draws_the_edge_and_does_not_clip(image):
-    corruption = FrequencyMask((0.05, 0.25), width=0.1, seed=0)
-    rng = np.random.default_rng([0, 3])
-    low = rng.uniform(0.05, 0.25)
-    corrupted = corrupt(corruption, image, 3)
-    np.testing.assert_array_equal(corrupted, remove_band(image, low, low + 0.1))
-    assert corrupted.dtype == np.float32
-    assert corrupted.min() < 0
-    assert corrupted.max() > 255
 
 
 # --- Shuffle

@@ -45,23 +45,6 @@ def test_random_block_mask_literal():
     np.testing.assert_array_equal(mask.astype(int), expected)
 
 
-@pytest.mark.parametrize('options', [SMALL, LARGE])
-def test_single_rectangle_has_the_stated_area_and_aspect(options):
-    rng = np.random.default_rng(0)
-    area_range, aspect_range = options['area_range'], options['aspect_range']
-    areas, aspects = [], []
-    for _ in range(1500):
-        mask = block_mask(600, 400, 1, area_range, aspect_range, rng)
-        height, width = mask.any(axis=1).sum(), mask.any(axis=0).sum()
-        assert mask.sum() == height * width  # one full rectangle
-        areas.append(mask.mean())
-        aspects.append(width / height)
-    for values, (low, high) in ((areas, area_range), (aspects, aspect_range)):
-        quantiles = np.quantile(values, [0.001, 0.25, 0.5, 0.75, 0.999])
-        expected = low + (high - low) * np.array([0, 0.25, 0.5, 0.75, 1])
-        np.testing.assert_allclose(quantiles, expected, atol=0.05 * (high - low))
-
-
 def expected_coverage(size, num_blocks, area_range, aspect_range):
     """Blank share expected of rectangles placed uniformly inside a square image, by quadrature."""
     middle = (np.arange(60) + 0.5) / 60

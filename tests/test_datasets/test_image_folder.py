@@ -116,16 +116,6 @@ def test_options_of_the_loading_transform(folder):
     assert ImageFolder(str(folder), pipeline=[grey])[0]['img'].ndim == 2
 
 
-def test_error_of_a_transform_is_no_unreadable_image(folder):
-    def fail(results):
-        raise OSError('a bug, say')
-
-    dataset = ImageFolder(str(folder), pipeline=[*LOAD, fail])
-    with pytest.raises(OSError, match='a bug, say'):
-        dataset[0]
-    assert dataset.unreadable_images() == []
-
-
 # Randomness -----------------------------------------------------------------------------------
 
 

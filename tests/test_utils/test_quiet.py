@@ -5,29 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.logging import MMLogger
 
-from mmebm.utils.quiet import quiet_terminal
 from tests.tools import FOREIGN
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_the_terminal_lacks_what_the_log_file_has(tmp_path, capsys):
-    logger = MMLogger('test_quiet', log_file=str(tmp_path / 'log'))
-    quiet_terminal(logger)
-    lines = [
-        '"FileClient" will be deprecated in future. Please use io functions in ...',
-        '"HardDiskBackend" is the alias of "LocalBackend" and the former will be ...',
-        'paramwise_options -- backbone.ln2.bias:weight_decay=0.0',
-    ]
-    for line in lines:
-        logger.warning(line)
-    logger.warning('the loss is not finite')
-    printed, written = capsys.readouterr().out, (tmp_path / 'log').read_text()
-    assert 'the loss is not finite' in printed
-    assert len(printed.splitlines()) == 1
-    assert all(line in written for line in lines)
 
 
 @pytest.mark.slow
