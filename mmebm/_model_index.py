@@ -9,9 +9,12 @@ from .utils.shipped_files import shipped
 
 @functools.cache  # the hub refuses a name that it already has
 def register_models() -> None:
-    """Add every config to MMPretrain's hub, by its name in the metafile; once per process."""
+    """Add our configs to MMPretrain's hub, by their names in the metafile; once per process."""
     try:
         index = shipped('model-index.yml')
     except FileNotFoundError:  # only the package was copied: no configs
         return
     ModelHub.register_model_index(index, config_prefix=index.parent)
+    # MMPretrain's hub builds its own kinds of models only; segmentors are MMSegmentation's
+    for name in [name for name in ModelHub._models_dict if name.startswith('upernet_')]:
+        del ModelHub._models_dict[name]

@@ -67,3 +67,26 @@ def build_algorithm(name='ViT', head_std=0.5, **options):
     model.init_weights()
     torch.nn.init.normal_(model.head.fc.weight, std=head_std)
     return model
+
+
+def vit_energy(model, x, embedding, kept):
+    """The energy ``(B,)`` of a ViT that sees the kept patches ``(B, K)``, by its layers alone.
+
+    ``embedding`` is that of all tokens, ``(1 or B, 1 + L, D)``. MMPretrain's ViT averages the
+    patches and normalises once; of timm's, without its classifier, the head averages all tokens.
+    """
+    is_timms = hasattr(model.backbone, 'timm_model')
+    vit = model.backbone.timm_model if is_timms else model.backbone
+    project, layers, norm = (
+        (vit.patch_embed.proj, vit.blocks, vit.norm)
+        if is_timms
+        else (vit.patch_embed.projection, vit.layers, vit.ln2)
+    )
+    patches = project(x).flatten(2).mT + embedding[:, 1:]
+    patches = torch.stack([p[k] for p, k in zip(patches, kept, strict=True)])
+    first = (vit.cls_token + embedding[:, :1]).expand(len(x), -1, -1)
+    tokens = torch.cat([first, patches], 1)
+    for layer in layers:
+        tokens = layer(tokens)
+    features = norm(tokens).mean(1) if is_timms else norm(tokens[:, 1:].mean(1))
+    return features @ model.head.fc.weight[0]

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,21 +11,11 @@ PHONE = 390  # pixels across
 FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
 
 
-@dataclass
-class Seen:
-    """What a browser says of a page.
-
-    Attributes:
-        messages: of its console, and errors.
-        requests: addresses asked for, but the page itself and what is inside it.
-        pictures: how many there are.
-        broken: how many of them did not load.
-        without_alt: how many of them have no description.
-        width: of the page on a phone, in pixels.
-    """
+class Seen(NamedTuple):
+    """What a browser says of a page, as wide as a phone."""
 
     messages: list[str]
-    requests: list[str]
+    requests: list[str]  # for what is not inside the page
     pictures: int
     broken: int
     without_alt: int
@@ -36,15 +26,13 @@ def find_chromium() -> str:
     """The browser's path. Without one the test is skipped, or fails where one was installed."""
     found = shutil.which('chromium') or shutil.which('chromium-browser')
     if found is None:
-        missing = 'no Chromium: apt-get install chromium'
-        if os.environ.get('MMEBM_NEEDS_CHROMIUM'):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        give_up = pytest.fail if os.environ.get('MMEBM_NEEDS_CHROMIUM') else pytest.skip
+        give_up('no Chromium: apt-get install chromium')
     return found
 
 
 def look_at(page: Path) -> Seen:
-    """Open a file in Chromium, as wide as a phone; skips where there is none."""
+    """Open a file in Chromium; skips where there is none."""
     chromium = find_chromium()
     api = pytest.importorskip('playwright.sync_api', reason='pip install playwright')
     messages, requests = [], []
@@ -56,19 +44,17 @@ def look_at(page: Path) -> Seen:
         tab.on('request', lambda request: requests.append(request.url))
         tab.goto(page.as_uri())
         tab.evaluate('document.querySelectorAll("details").forEach(d => d.open = true)')
-        pictures, broken, without_alt = tab.evaluate(
+        numbers = tab.evaluate(
             """[document.images.length,
             [...document.images].filter(i => !i.complete || !i.naturalWidth).length,
-            [...document.images].filter(i => !i.alt).length]"""
+            [...document.images].filter(i => !i.alt).length,
+            document.documentElement.scrollWidth]"""
         )
-        width = tab.evaluate('document.documentElement.scrollWidth')
         browser.close()
     outside = [url for url in requests if url != page.as_uri() and not url.startswith('data:')]
-    return Seen(messages, outside, pictures, broken, without_alt, width)
+    return Seen(messages, outside, *numbers)
 
 
 def assert_sound(seen: Seen) -> None:
-    assert seen.messages == []
-    assert seen.requests == []
-    assert (seen.broken, seen.without_alt) == (0, 0)
+    assert (seen.messages, seen.requests, seen.broken, seen.without_alt) == ([], [], 0, 0)
     assert seen.width <= PHONE

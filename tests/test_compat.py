@@ -14,10 +14,7 @@ def test_supported_versions_pass(found):
 @pytest.mark.parametrize(
     ('name', 'version'),
     [
-        ('torch', '1.13.1+cu117'),
         ('torch', '3.0.0a0'),
-        ('mmengine', '0.10.6'),
-        ('mmcv', '1.7.2'),
         ('mmcv', '2.4.0'),
         ('mmpretrain', '1.1.1'),
         ('mmpretrain', 'unknown'),

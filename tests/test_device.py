@@ -6,16 +6,10 @@ MMEBM_DEVICE names the device. Without it, it is the CPU, so that every test of 
 import copy
 import os
 
-import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
-from PIL import Image
 
-from mmebm import Damage, EnergyRestorationAlgorithm, EnergySortingAlgorithm, Restorer
-from mmebm.models.data_preprocessor import add_noise
+from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
 
 DEVICE = torch.device(os.environ.get('MMEBM_DEVICE', 'cpu'))
 SIZE, PATCH, BATCH = 16, 4, 4
@@ -113,20 +107,6 @@ def test_compiled(precision):
     check(network(compile_step=True), batch(), precision)
 
 
-def test_noise():
-    """The formula, with standard normal noise, whatever else is in the batch."""
-    images = torch.full((3, 3, 64, 64), 2.0, device=DEVICE)
-    noise = torch.tensor([[0.25, 7], [1.0, 8], [0.25, 9]], dtype=torch.float64)
-    noisy = add_noise(images, noise).double().cpu()
-    assert torch.equal(noisy[1], torch.full_like(noisy[1], 2.0))
-    for image in noisy[0], noisy[2]:
-        epsilon = (image - 0.5 * 2) / 0.75**0.5
-        assert abs(epsilon.mean()) < 0.05  # of 12,288 values: 5 standard deviations
-        assert abs(epsilon.std() - 1) < 0.04
-    assert not torch.equal(noisy[0], noisy[2])
-    assert torch.equal(add_noise(images[:1], noise[:1])[0].double().cpu(), noisy[0])
-
-
 def test_restoring():
     """The chain of a trained network, in float32."""
     model = network().eval()
@@ -134,87 +114,3 @@ def test_restoring():
     expected = copy.deepcopy(model).double().restore(images.double())
     chain = copy.deepcopy(model).to(DEVICE).restore(images.to(DEVICE))
     torch.testing.assert_close(chain.double().cpu(), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def config(tmp_path):
-    folder, rng = tmp_path / 'images', np.random.default_rng(0)
-    folder.mkdir()
-    for index in range(8):
-        pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f'{index}.png')
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='GriddedMask', patch_size=PATCH, ratio=0.5),
-        dict(type='PackInputs'),
-    ]
-    return Config(
-        dict(
-            model=dict(
-                type='EnergyRestorationAlgorithm',
-                backbone=backbone(drop_path_rate=0.2),
-                head=dict(type='EnergyHead', in_channels=16),
-                data_preprocessor=dict(
-                    type='RestorationDataPreprocessor', mean=[127.5] * 3, std=[64] * 3
-                ),
-                step_size=30.0,
-            ),
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=0,
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-                dataset=dict(type='ImageFolder', data_root=str(folder), pipeline=pipeline),
-            ),
-            optim_wrapper=dict(
-                type='MixedPrecisionOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)
-            ),
-            custom_hooks=[dict(type='ReproducibleEpochsHook'), dict(type='FiniteLossHook')],
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-            default_scope='mmpretrain',
-            randomness=dict(seed=0, deterministic=DEVICE.type == 'cuda'),
-            work_dir=str(tmp_path / 'run'),
-            experiment_name=tmp_path.name,
-        )
-    )
-
-
-def train(config, epochs, **options):
-    options = dict(options, train_cfg=dict(by_epoch=True, max_epochs=epochs))
-    name = f'{config.experiment_name}{sorted(map(str, options.items()))}'
-    runner = Runner.from_cfg(Config({**config, **options, 'experiment_name': name}))
-    runner.train()
-    return {name: tensor.cpu() for name, tensor in runner.model.state_dict().items()}
-
-
-@pytest.mark.slow
-def test_a_resumed_run(config, tmp_path, monkeypatch):
-    monkeypatch.undo()  # the draws are the runner's own
-    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    whole = train(config, 2, work_dir=str(tmp_path / 'whole'))
-    train(config, 1)
-    resumed = train(config, 2, resume=True)
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
-    torch.use_deterministic_algorithms(False)
-
-    image = str(tmp_path / 'images' / '0.png')
-    checkpoint = tmp_path / 'run' / 'epoch_2.pth'
-    config = Config({**config, 'val_dataloader': config.train_dataloader})  # how to load an image
-    chains = []
-    for device in 'cpu', str(DEVICE):
-        restore = Restorer(checkpoint, config=config, device=device)
-        chains.append(restore(restore.crop(image), Damage(corruption=dict(type='Colorization'))))
-    first, second = (torch.as_tensor(np.asarray(chain.images)) for chain in chains)
-    torch.testing.assert_close(first, second, rtol=1e-3, atol=0.5)
-
-
-def test_this_is_the_device():
-    """MMEngine trains on the device that the other tests name."""
-    model = MODELS.build(dict(type='EnergyHead', in_channels=4)).to(DEVICE)
-    assert next(model.parameters()).device.type == DEVICE.type
-    if DEVICE.type == 'cpu':
-        return
-    from mmengine.device import get_device
-
-    assert get_device() == DEVICE.type

@@ -5,16 +5,13 @@ Hypothesis draws the same examples each time, so that no run is red by chance.
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
-from mmpretrain.registry import MODELS, TRANSFORMS
+from mmpretrain.registry import TRANSFORMS
 
-from mmebm.conversion.timm_families import merge_order_from_timm, merge_order_to_timm, rename
 from mmebm.corruptions.degradations import blend_with_noise, pixelate
 from mmebm.corruptions.masking import blank_pixels, block_mask, grid_mask
-from mmebm.restorer.tiles import Tiling, add_change, blend_weights, padded_length, tile_starts
 from mmebm.utils.config_text import parse_config_text
 
 pytestmark = pytest.mark.slow  # many cases, some seconds in all
@@ -157,107 +154,6 @@ def test_colorization_leaves_grey_alone(image, to_rgb):
     assert np.array_equal(transform.corrupt(grey, rng), grey)
     assert image.min() <= grey.min()
     assert grey.max() <= image.max()
-
-
-@st.composite
-def tilings(draw):
-    tile = draw(st.integers(1, 24)), draw(st.integers(1, 24))
-    overlap = tuple(draw(st.integers(0, side - 1)) for side in tile)
-    align = draw(st.integers(1, min(tile)))
-    stride = max((min(tile) - max(overlap)) // align, 1)
-    return Tiling(
-        draw(st.integers(1, 60)),
-        draw(st.integers(1, 60)),
-        tile,
-        overlap,
-        align if stride * align <= min(tile) else 1,
-    )
-
-
-@few
-@given(tilings())
-def test_tiles_cover_the_image_and_their_weights_sum_to_one(tiling):
-    for length, padded, tile, overlap, starts in zip(
-        (tiling.height, tiling.width),
-        tiling.padded,
-        tiling.tile,
-        tiling.overlap,
-        tiling.starts,
-        strict=True,
-    ):
-        assert padded == padded_length(length, tile, tiling.align)
-        assert length <= padded < max(length, tile) + tiling.align
-        assert starts == tile_starts(padded, tile, overlap, tiling.align)
-        total = np.zeros(padded, np.float32)
-        for start, weights in zip(starts, blend_weights(starts, tile), strict=True):
-            total[start : start + tile] += weights
-        np.testing.assert_allclose(total, 1, atol=1e-6)
-
-
-@few
-@given(tilings(), st.sampled_from([0, 1, -2, 64, -0.25]), st.integers(1, 9), seeds)
-def test_a_constant_change_in_tiles_is_that_constant(tiling, value, batch, seed):
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 256, (tiling.height, tiling.width, 3), dtype=np.uint8)
-    padded, seen = tiling.pad(image), []
-    assert np.array_equal(tiling.crop(padded), image)
-    difference = np.zeros(padded.shape, np.float32)
-    add_change(
-        padded,
-        difference,
-        lambda tiles: seen.append(len(tiles)) or np.full_like(tiles, value),
-        tiling,
-        batch,
-    )
-    np.testing.assert_allclose(difference, value, rtol=1e-5)
-    assert sum(seen) == len(tiling)
-    assert max(seen) <= batch
-
-
-@few
-@given(st.integers(1, 5), st.integers(1, 7), seeds)
-def test_merging_patches_there_and_back(rows, channels, seed):
-    generator = torch.Generator().manual_seed(seed)
-    tensor = torch.rand(rows, 4 * channels, generator=generator)
-    assert torch.equal(merge_order_from_timm(merge_order_to_timm(tensor)), tensor)
-    assert torch.equal(merge_order_to_timm(merge_order_from_timm(tensor)), tensor)
-
-
-@st.composite
-def vits(draw):
-    output = draw(st.sampled_from([('avg_featmap', False), ('featmap', True), ('cls_token', True)]))
-    heads = draw(st.sampled_from([1, 2]))
-    arch = dict(
-        embed_dims=4 * heads * draw(st.integers(1, 3)),
-        num_layers=draw(st.integers(1, 2)),
-        num_heads=heads,
-        feedforward_channels=draw(st.sampled_from([8, 12])),
-    )
-    return dict(
-        type='VisionTransformer',
-        arch=arch,
-        img_size=8,
-        patch_size=4,
-        out_type=output[0],
-        final_norm=output[1],
-        qkv_bias=draw(st.booleans()),
-        layer_scale_init_value=draw(st.sampled_from([0.0, 0.1])),
-        pre_norm=draw(st.booleans()),
-    )
-
-
-@settings(few, max_examples=8)
-@given(vits())
-def test_tensors_of_a_vit_to_timm_and_back(config):
-    backbone = MODELS.build(config)
-    tensors = {f'backbone.{name}': value for name, value in backbone.state_dict().items()}
-    theirs, left = rename(tensors, backbone, to_timm=True)
-    assert left == []
-    assert len(theirs) == len(tensors)
-    back, left = rename(theirs, backbone, to_timm=False)
-    assert left == []
-    assert back.keys() == tensors.keys()
-    assert all(value is tensors[name] for name, value in back.items())
 
 
 names = st.from_regex(r'[a-z_][a-z0-9_]{0,8}', fullmatch=True).filter(

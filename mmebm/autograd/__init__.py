@@ -1,8 +1,8 @@
 """What makes a gradient trainable and fast. Nothing here knows a model or a loss of this project.
 
-``attention``, ``second_derivative``    a second derivative where PyTorch has none
-``gradient_collection``                 many partial losses, one ``backward``
-``compiling``, ``onednn_linear``        speed
+``second_derivative``               where PyTorch has none
+``gradient_collection``             many partial losses, one ``backward``
+``compiling``, ``onednn_linear``    speed
 """
 
 from .compiling import CompiledDifferentiation, why_not_compiled

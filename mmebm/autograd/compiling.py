@@ -15,10 +15,9 @@ from .gradient_collection import Function, Term, differentiate, without_graph
 class CompiledDifferentiation:
     """:func:`~mmebm.autograd.differentiate` as one compiled graph.
 
-    If it cannot be compiled, the log gives the reason once, and it runs uncompiled.
-
     The first call compiles, which takes minutes for a large network. An x of another shape, such as
-    the last and smaller batch of an epoch, is not worth that and runs uncompiled.
+    the last and smaller batch of an epoch, is not worth that and runs uncompiled; so does
+    everything, with a line in the log, if it cannot be compiled.
 
     Args:
         module: the network; its NumPy constants are replaced by Python numbers.
@@ -43,14 +42,7 @@ class CompiledDifferentiation:
         # Not dynamic: the second derivative of a convolution does not take symbolic sizes.
         self.compiled = torch.compile(_with_gradients, fullgraph=True, dynamic=False)
 
-    def __call__(
-        self,
-        function: Function,
-        x: Tensor,
-        parameters: Sequence[Tensor],
-        totals: Sequence[Tensor],
-        scale: Tensor | float = 1.0,
-    ) -> Term:
+    def __call__(self, function, x, parameters, totals, scale=1.0) -> Term:
         """As :func:`~mmebm.autograd.differentiate`."""
         self.shape = self.shape or x.shape
         if self.compiled is not None and x.shape == self.shape:

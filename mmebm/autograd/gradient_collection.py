@@ -7,9 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-Term = dict[str, Tensor]
-"""A partial loss, 0-dim, called ``loss``, and whatever else was computed with it, by name."""
-
+Term = dict[str, Tensor]  # a partial loss, 0-dim, called loss, and what was computed with it
 Function = Callable[[Tensor], Term]
 
 
@@ -30,9 +28,6 @@ def differentiate(
         parameters: leaves that require gradients; one without influence counts as zero.
         totals: of the shapes of the parameters, changed in place.
         scale: a factor of the loss while it is differentiated.
-
-    Returns:
-        What the function returned, without graph.
     """
     term = function(x)
     hooks = [
@@ -63,10 +58,10 @@ class GradientCollector:
 
     Args:
         parameters: leaves that require gradients.
-        loss_scale: for float16 only, a 0-dim tensor that outlives this object. Partial losses are
-            multiplied by it while they are differentiated, so that their gradients do not
-            underflow. The backward of the total overwrites it with the ``grad_output`` it receives,
-            the scale of the run's loss scaler, which it so follows an iteration later.
+        loss_scale: for float16 only, a 0-dim tensor that outlives this object: a factor of the
+            partial losses while they are differentiated, so that gradients do not underflow. The
+            backward of the total overwrites it with its ``grad_output``, the scale of the run's
+            loss scaler, which it so follows an iteration later.
         differentiate: :func:`differentiate`, or a compiled form of it.
     """
 

@@ -15,13 +15,11 @@ _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """PyTorch's function of this name, differentiable any number of times.
 
-    oneDNN computes it inside a compiled graph, in float32 on a CPU; everything else stays with
-    PyTorch. Outside of a graph, autograd would also compute the gradients of weights, which the
-    descent does not need.
+    oneDNN computes it in float32 on a CPU; everything else stays with PyTorch. For compiled graphs:
+    outside, autograd would also compute the gradients of weights, which the descent does not need.
     """
     if (
         _AVAILABLE
-        and torch.compiler.is_compiling()
         and input.dim() > 1
         and weight.dim() == 2  # PyTorch also takes a single row, without its dimension
         and input.device.type == 'cpu'

@@ -13,15 +13,6 @@ from .position_embedding import find_position_embedding, first_transformer_layer
 # B images, C channels, L patches of ph × pw pixels, K of them kept.
 
 
-def check_patch_drop_ratio(ratio: float) -> None:
-    """Check the share of dropped patches.
-
-    Raises:
-        TypeError, ValueError: it is not a number in [0, 1).
-    """
-    checked_number('patch_drop_ratio', ratio, low=0, below=1)
-
-
 def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
     """Refuse a bad share of dropped patches, or a backbone whose patches cannot be dropped.
 
@@ -29,7 +20,7 @@ def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
         TypeError, ValueError: the share is not in [0, 1); or it is not zero, and the backbone has
             no absolute position embedding, no list of layers, or returns a map of all patches.
     """
-    check_patch_drop_ratio(ratio)
+    checked_number('patch_drop_ratio', ratio, low=0, below=1)
     if not ratio:
         return
     try:
@@ -44,30 +35,16 @@ def check_patch_dropout(backbone: nn.Module, ratio: float) -> None:
 
 
 def kept_patches(noise: Tensor, drop_ratio: float) -> Tensor:
-    """The numbers of the patches that are kept, from independent uniform noise.
+    """The numbers ``(B, K)``, ascending, of patches to keep, from uniform noise ``(B, L)``.
 
-    Args:
-        noise: ``(B, L)``.
-        drop_ratio: in [0, 1); of L patches, ``int(L · drop_ratio)`` are dropped.
-
-    Returns:
-        ``(B, K)``, ascending.
+    Of L patches, ``int(L · drop_ratio)`` are dropped.
     """
     num_kept = noise.shape[1] - int(noise.shape[1] * drop_ratio)
     return noise.argsort(dim=1)[:, :num_kept].sort(dim=1).values
 
 
 def pixels_of_patches(images: Tensor, numbers: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Pixels of some patches, their numbers being ``(B, K)``.
-
-    Args:
-        images: ``(B, C, H, W)``.
-        numbers: row by row, ``(B, K)``.
-        patch_size: ``(ph, pw)``.
-
-    Returns:
-        ``(B, K, C · ph · pw)``.
-    """
+    """Pixels ``(B, K, C · ph · pw)`` of the patches of images with these numbers ``(B, K)``."""
     patches = unfold(images, patch_size, stride=patch_size).mT  # (B, L, C · ph · pw)
     return patches.take_along_dim(numbers[..., None], dim=1)
 

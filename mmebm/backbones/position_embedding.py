@@ -38,9 +38,6 @@ def find_position_embedding(backbone: nn.Module) -> PositionEmbedding:
 
     It is the one parameter called ``pos_embed``, beside a patch embedding that knows its grid.
 
-    Args:
-        backbone: any module.
-
     Raises:
         ValueError: there is none (convolutional networks, relative or rotary positions), there are
             several (pyramids), or it is not one embedding per patch.
@@ -83,17 +80,10 @@ def _patch_size(
 
 
 def sincos_position_embedding(grid: tuple[int, int], channels: int) -> Tensor:
-    """The fixed 2-D sin-cos embedding of MoCo v3 (appendix A.2).
-
-    Args:
-        grid: ``(gh, gw)``.
-        channels: D, a multiple of 4.
-
-    Returns:
-        ``(gh · gw, D)``, row by row; values within ±1.
+    """The fixed 2-D sin-cos embedding of MoCo v3 (appendix A.2), ``(gh · gw, D)``, row by row.
 
     Raises:
-        ValueError: ``channels`` is not a multiple of 4.
+        ValueError: the ``channels`` D are not a multiple of 4.
     """
     if channels % 4:
         raise ValueError(
@@ -127,15 +117,8 @@ def forward_with_positions(
 
     Args:
         backbone: see :func:`find_position_embedding`.
-        images: ``(B, C, gh · ph, gw · pw)``.
+        images: ``(B, C, gh · ph, gw · pw)``; others are refused with a ValueError.
         embedding: of the patches of each image, ``(B, L, D)``.
-
-    Returns:
-        What the backbone returns.
-
-    Raises:
-        ValueError: the images are not of the size that the backbone was built for, or it has no
-            absolute position embedding.
     """
     found = find_position_embedding(backbone)
     check_image_size(backbone, images)

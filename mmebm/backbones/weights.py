@@ -98,10 +98,7 @@ def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
     Args:
         table: ``(n² + t, H)`` of H heads: for each of n = 2k − 1 offsets in each direction, and
             for t = 0 (Swin) or 3 (BEiT) pairs with a class token, which stay as they are.
-        length: m² + t.
-
-    Returns:
-        ``(length, H)``; the largest offsets keep their values.
+        length: of the result, m² + t; the largest offsets keep their values.
 
     Raises:
         ValueError: no t makes squares of both lengths.

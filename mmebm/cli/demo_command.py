@@ -16,12 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('checkpoint', nargs='?', help='default: the network that comes with mmebm')
     add('--config', help='needed only if the checkpoint holds none')
-    add(
-        '--host',
-        default='127.0.0.1',
-        help='address to listen on; default: 127.0.0.1, which only this machine reaches. There is '
-        'no password',
-    )
+    help = 'address to listen on, without a password; default: 127.0.0.1, only this machine'
+    add('--host', default='127.0.0.1', help=help)
     add('--port', type=int, help='default: the first free one from 7860 on')
     add('--max-upload', type=float, default=20, metavar='MB', help='of a file; default: 20')
     add('--browser', action='store_true', help='open the page')
@@ -31,18 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted; 0."""
-    app = start(args)
-    print('Ctrl-C ends it', flush=True)
-    app.block_thread()
+    start(args).block_thread()
     return 0
 
 
 def start(args: argparse.Namespace):
-    """Serve the page in threads of their own.
-
-    Returns:
-        The ``gradio.Blocks``, whose ``close()`` ends it, with its address in ``local_url``.
-    """
+    """Serve the page in threads of their own: a ``gradio.Blocks`` with ``close()``."""
     from ..utils import checked_int, checked_number
 
     checked_number('--max-upload', args.max_upload, above=0)
@@ -56,16 +46,13 @@ def start(args: argparse.Namespace):
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
     try:
         import gradio as gr
-
-        from .demo_page import STYLE, build_page
-    except ModuleNotFoundError as error:
-        if error.name != 'gradio':
-            raise
+    except ImportError as error:
         raise ImportError('the page needs Gradio: pip install gradio') from error
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from ..restorer import Restorer
+    from .demo_page import STYLE, build_page
 
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     if restorer.sorts:
@@ -91,5 +78,5 @@ def start(args: argparse.Namespace):
         theme=gr.themes.Default(font=['sans-serif'], font_mono=['monospace']),  # not from the web
         css=STYLE,
     )
-    print(f'mmebm demo: {page.local_url}', flush=True)
+    print(f'mmebm demo: {page.local_url} (Ctrl-C ends it)', flush=True)
     return page

@@ -7,21 +7,13 @@ import gradio as gr
 import numpy as np
 import skimage.data
 import sklearn.datasets
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .. import corruptions
-from ..models.chain import heat_map
-from ..restorer import (
-    Chain,
-    Damage,
-    Picture,
-    Restorer,
-    overlay,
-    parse_corruption,
-    read_picture,
-    ssim_of,
-    to_uint8,
-)
+from ..datasets import Picture, read_picture
+from ..models.chain import Chain, heat_map, to_uint8
+from ..restorer import Damage, Restorer, overlay, parse_corruption, ssim_of
+from ..restorer.damage import leaves
 from ..restorer.scoring import scored_size
 
 PAINTED, AS_IT_IS, AS_TRAINED = 'painted', 'none', 'config'
@@ -34,19 +26,9 @@ EXAMPLES |= dict(low_range=(0.1, 0.1))
 LONGEST = 4  # times the short side: what is longer is cut
 STYLE = """
 .gradio-container { max-width: 1280px !important; margin: auto !important }
-#samples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; padding: 0 }
 #slider img { object-fit: contain !important }
 #figures { overflow-x: auto; max-width: 80vw } #figures td, #figures th { padding: 2px 8px }
 """
-
-
-def trained_with(config: dict | None) -> dict[str, dict]:
-    """The corruptions inside that of the network's validation: options by name."""
-    if config is None:
-        return {}
-    if config['type'] == 'MixedCorruption':
-        return {k: v for part in config['corruptions'] for k, v in trained_with(part).items()}
-    return {config['type']: {k: v for k, v in config.items() if k not in ('type', 'on_device')}}
 
 
 class Demo:
@@ -54,14 +36,13 @@ class Demo:
 
     def __init__(self, restorer: Restorer):
         self.restorer = restorer
-        self.trained = trained_with(restorer.corruption)
+        self.trained = leaves(restorer.corruption)
 
     def choices(self) -> list[tuple[str, str]]:
         """Label and key of every damage, those that the network was trained on first."""
-        names = sorted(NAMES, key=lambda name: name not in self.trained)
-        labels = [(f'{n} (trained)' if n in self.trained else n, n) for n in names]
-        mixed = [('one of these, as in its validation', AS_TRAINED)] if self.trained else []
-        labels[len(self.trained) : len(self.trained)] = mixed
+        labels = [(f'{name} (trained)', name) for name in self.trained if name in NAMES]
+        labels += [('as in its validation', AS_TRAINED)] if self.trained else []
+        labels += [(name, name) for name in NAMES if name not in self.trained]
         return [*labels, ('a mask that I paint', PAINTED), ('none: it is damaged', AS_IT_IS)]
 
     def words(self, name: str, shown: bool = True) -> list[str]:
@@ -96,22 +77,15 @@ class Demo:
         """The picture to paint on."""
         if path is None or kind != PAINTED:
             return gr.skip()
-        try:
-            background = np.ascontiguousarray(self.pixels(path, side)[..., ::-1])
-        except ValueError:  # restoring says why
-            return gr.skip()
-        return dict(background=background, layers=[], composite=None)
+        return dict(background=self.pixels(path, side)[..., ::-1].copy(), layers=[], composite=None)
 
     def restore(self, path, kind, text, painted, side, num_steps, seed):
         """The chain, with one step more than is shown; then the outputs of the page."""
         if path is None:
             return gr.skip()
         try:
-            pixels, mask = self.pixels(path, side), None
-            if kind == PAINTED:
-                mask = painted_mask(painted, pixels.shape[:2])
-                if not mask.any():
-                    raise ValueError('Paint over the part of the picture that is to go.')
+            pixels = self.pixels(path, side)
+            mask = painted_mask(painted, pixels.shape[:2]) if kind == PAINTED else None
             chain = self.restorer(pixels, self.damage(kind, text, seed, mask), int(num_steps) + 1)
         except (OSError, TypeError, ValueError) as error:  # a message that the next result replaces
             message = f'<p role="alert"><b>{escape(str(error))}</b></p>'
@@ -126,11 +100,9 @@ class Demo:
         """Step n: before and after; and where the network wants to change it next."""
         if chain is None:
             return gr.skip()
-        before, after = (np.ascontiguousarray(to_uint8(chain.images[m])) for m in (0, n))
-        first, heat = (
-            heat_map(chain.images[m + 1] - chain.images[m], min(self.restorer.size)) for m in (0, n)
-        )
-        return (before, after), overlay(after, heat, float(np.percentile(first, 99.5)) or 1.0)
+        before, after = (to_uint8(chain.images[m]).copy() for m in (0, n))
+        heat = heat_map(chain.images[n + 1] - chain.images[n], min(self.restorer.size))
+        return (before, after), overlay(after, heat, float(np.percentile(heat, 99.5)) or 1.0)
 
 
 def painted_mask(painted: dict | None, shape: tuple[int, int]) -> np.ndarray:
@@ -155,11 +127,10 @@ def figures(chain: Chain) -> str:
 
 def build_page(restorer: Restorer, name: str) -> gr.Blocks:
     """Put the page together: image and damage on the left, what the network makes of it right."""
-    demo, (height, width) = Demo(restorer), restorer.size
+    demo, (height, width), trained = Demo(restorer), restorer.size, restorer.model.num_steps
     samples = [getattr(skimage.data, n)() for n in ('chelsea', 'coffee', 'astronaut', 'rocket')]
     samples += [sklearn.datasets.load_sample_image(f'{n}.jpg') for n in ('china', 'flower')]
-    small = [ImageOps.fit(Image.fromarray(pixels), (144, 144)) for pixels in samples]
-    choices, trained, own = demo.choices(), restorer.model.num_steps, min(height, width)
+    choices, own = demo.choices(), min(height, width)
     side, text = max(own, min(256, 4 * own)), ' '.join(demo.words(choices[0][1]))
     fixed = dict(interactive=False, buttons=[], format='png')
     private = dict(analytics_enabled=False, delete_cache=(600, 3600))  # uploads: after an hour
@@ -171,8 +142,7 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
                 image = gr.Image(samples[0], label='Image', height=230, elem_id='image', **sources)
                 # Gradio would open it; the path goes on unopened: all is checked where it is read.
                 image.preprocess = lambda payload: None if payload is None else payload.path
-                layout = dict(show_label=False, columns=6, height=72, allow_preview=False)
-                gallery = gr.Gallery(small, elem_id='samples', **layout, **fixed)
+                gr.Examples([Image.fromarray(s) for s in samples], image, elem_id='samples')
                 damage = gr.Dropdown(choices, value=choices[0][1], label='Damage', elem_id='damage')
                 options = gr.Textbox(text, label='Its options', elem_id='options')
                 brush = gr.Brush(default_size=16, colors=['#d6336c'], color_mode='fixed')
@@ -184,7 +154,6 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
                 label = f'Steps of descent (trained with {trained})'
                 count = gr.Slider(1, 10, max(3, min(10, trained)), step=1, label=label)
                 size = gr.Slider(32, max(512, side), side, step=16, label='Short side in pixels')
-                seed = gr.Number(0, precision=0, minimum=0, label='Seed of the damage')
             with gr.Column(scale=3, min_width=320):
                 numbers = gr.HTML(elem_id='figures')
                 step = gr.Slider(0, 1, 0, step=1, label='Step', interactive=False, elem_id='step')
@@ -192,7 +161,7 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
                 slider = gr.ImageSlider(label=label, max_height=460, elem_id='slider', **fixed)
                 label = 'Where the network wants to change it'
                 where = gr.Image(label=label, height=260, elem_id='where', **fixed)
-        state = gr.State(None, time_to_live=3600)
+        state, seed = gr.State(None, time_to_live=3600), gr.State(0)
         # Else what is chosen meanwhile would be dropped.
         quick = dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last')
         network = quick | dict(concurrency_id='network', concurrency_limit=1)
@@ -203,15 +172,11 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
         def unless_painting(path, kind, *rest):
             return gr.skip() if kind == PAINTED else demo.restore(path, kind, *rest)
 
-        def sample(event: gr.SelectData):
-            return samples[event.index]
-
-        gallery.select(sample, None, image, **quick)
         chosen = damage.change(demo.options, damage, [options, editor], **quick)
         chosen.then(**canvas).then(unless_painting, **network)
         gr.on([image.change, size.release], **canvas).then(unless_painting, **network)
         gr.on([button.click, count.release, options.submit], demo.restore, **network)
-        drawn = again.click(lambda value: int(value) + 1, seed, seed, **quick)
+        drawn = again.click(lambda value: value + 1, seed, seed, **quick)
         drawn.then(unless_painting, **network)
         step.input(demo.show, [state, step], [slider, where], **quick)
         page.load(demo.restore, **network)

@@ -4,6 +4,7 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def check_paths(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     args = parse(argv)
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):

@@ -5,9 +5,9 @@ mmebm restore CHECKPOINT photo.jpg --out FOLDER --mask mask.png
 mmebm restore CHECKPOINT FOLDER --out FOLDER --upscale 4 --strip
 mmebm restore CHECKPOINT FOLDER --out FOLDER --corruption GaussianNoise gamma_range='[0.5,0.5]'
 
-Each image is restored to FOLDER/IMAGE.restored.png, upright, with its size, alpha channel and
-colour profile; images that are done already are skipped. A network trained to sort gets each image
-cut to its size, with shuffled patches.
+Writes FOLDER/IMAGE.restored.png, upright, with the image's size, alpha channel and colour profile;
+images that are done already are skipped. A network trained to sort gets each image cut to its size,
+with shuffled patches.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,7 +24,7 @@ GO_ON = 'run the same command again to continue'
 # what the restored pictures depend on
 KEPT = ('checkpoint', 'config', 'mask', 'upscale', 'colorize', 'corruption', 'seed', 'steps')
 LONGEST_NAME = 235  # bytes of 255, for .animation.webp
-STRIP_SIDE, ANIMATION_SIDE = 512, 640  # longest side of a step in these pictures, in pixels
+SHOWN_SIDE = 640  # longest side of a step in further pictures, in pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,26 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', required=True, metavar='FOLDER', help='folder for the pictures')
     add('--config', help='needed only if the checkpoint holds none')
     damage = parser.add_mutually_exclusive_group().add_argument
-    damage(
-        '--mask',
-        metavar='IMAGE|FOLDER',
-        help='white or transparent pixels are missing, and no others change; a folder holds a '
-        'mask for each image, with the same name',
-    )
+    help = 'fill in white or transparent pixels; in a folder, masks by the names of the images'
+    damage('--mask', metavar='IMAGE|FOLDER', help=help)
     damage('--upscale', type=int, metavar='K', help='enlarge K times')
     damage('--colorize', action='store_true', help='colour a grey image')
-    damage(
-        '--corruption',
-        nargs='+',
-        metavar=('NAME', 'KEY=VALUE'),
-        help='corrupt clean images first, by a registered corruption and its options, and measure '
-        'PSNR and SSIM; "config" takes the one that the network was validated with',
-    )
+    help = 'corrupt clean images first, and measure PSNR and SSIM; "config": as in validation'
+    damage('--corruption', nargs='+', metavar=('NAME', 'KEY=VALUE'), help=help)
     add('--seed', type=int, default=0, help='seed of the corruption')
     add('--steps', type=int, metavar='N', help='descent steps; default: as in training')
     add('--strip', action='store_true', help='write IMAGE.strip.png too: every step')
     add('--animation', choices=['gif', 'webp'], help='write IMAGE.animation.gif or .webp too')
-    add('--difference', action='store_true', help='write IMAGE.difference.png too: what changed')
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
     add('--batch-size', type=int, metavar='TILES', help='tiles per batch')
     add('--overwrite', action='store_true', help='redo images whose files exist')
@@ -60,18 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Restore all images; return the exit status, 1 if none could be restored."""
-    import numpy as np
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..restorer import Restorer, find_images, parse_corruption
+    from ..datasets import find_images
+    from ..restorer import Restorer, parse_corruption
     from ..utils import checked_int
     from ..utils.tables import write_csv
 
     for name, minimum in (('steps', 0), ('upscale', 1), ('batch_size', 1), ('seed', 0)):
         if getattr(args, name) is not None:
             checked_int(f'--{name.replace("_", "-")}', getattr(args, name), minimum)
-    images, out = find_images(args.images), Path(args.out)
+    (images, notes), out = find_images(args.images), Path(args.out)
     corruption = None if args.corruption is None else parse_corruption(args.corruption)
     if args.mask is not None and not Path(args.mask).exists():
         raise FileNotFoundError(f'no such mask or folder of masks: {args.mask}')
@@ -84,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     jobs = [(index, image.relative_to(root)) for index, image in enumerate(images)]
     if not args.overwrite:
         jobs = [j for j in jobs if not all(f.is_file() for f in outputs(j[1], args).values())]
+    for note in notes:
+        print(note, file=sys.stderr)
     if len(jobs) < len(images):
         print(f'{len(images) - len(jobs)} of {len(images)} images are done already')
     if not jobs:
@@ -99,12 +92,8 @@ def run(args: argparse.Namespace) -> int:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task('', total=len(jobs))
             for index, name in jobs:
-
-                def on_tiles(done: int, total: int, name: Path = name) -> None:
-                    bar.update(task, description=f'{name.name}: tile {done} of {total}')
-
                 try:
-                    row = restore_one(restorer, root, name, index, corruption, args, on_tiles)
+                    row = restore_one(restorer, root, name, index, corruption, args, bar)
                     rows |= {str(name): row} if len(row) > 2 else {}
                 except (OSError, ValueError) as error:  # of this image
                     problems.append(f'{name}: {error}')
@@ -113,17 +102,15 @@ def run(args: argparse.Namespace) -> int:
         if rows:
             write_csv(list(rows.values()), table)
     for figure in list(next(iter(rows.values()), {}))[2:]:
-        values = [float(row[figure]) for row in rows.values()]
-        print(f'{figure}: {np.mean(values):.4g}, mean of {len(values)}')
-    print(f'{len(jobs) - len(problems)} restored: {out.resolve()}')
+        mean = sum(float(row[figure]) for row in rows.values()) / len(rows)
+        print(f'{figure}: {mean:.4g}, mean of {len(rows)}')
     for problem in problems:
         print(f'skipped: {problem}', file=sys.stderr)
-    if problems:
-        print(f'{len(problems)} of {len(images)} images could not be restored', file=sys.stderr)
+    print(f'{len(jobs) - len(problems)} restored, {len(problems)} skipped: {out.resolve()}')
     return int(len(problems) == len(images))
 
 
-def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, on_tiles) -> dict:
+def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, bar) -> dict:
     """Restore one image and write its files, the restored picture last; return its figures."""
     import numpy as np
     from PIL import Image
@@ -133,27 +120,21 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
     mask = None if args.mask is None else read_mask(args.mask, name)
     damage = api.Damage(mask, args.upscale, args.colorize, corruption, args.seed, index)
     picture, every_step = api.read_picture(root / name), bool(args.strip or args.animation)
+
+    def on_tiles(done: int, total: int) -> None:
+        bar.update(bar.task_ids[0], description=f'{name.name}: tile {done} of {total}')
+
     chain, files = restorer(picture, damage, args.steps, every_step, on_tiles), outputs(name, args)
-
-    def frames(side: int) -> list[Image.Image]:
-        found = [Image.fromarray(np.ascontiguousarray(api.to_uint8(x))) for x in chain.images]
-        for frame in found:
-            frame.thumbnail((side, side))
-        return found
-
-    if args.difference:
-        change = np.abs(np.subtract(chain.images[-1], chain.images[0], dtype=np.float32)).mean(2)
-        highest = float(np.percentile(change, 99.9)) or 1.0
-        drawing = api.overlay(api.to_uint8(chain.images[0]), change, highest)
-        api.save_whole(files['difference'], Image.fromarray(drawing), format='PNG')
+    first, *others = [Image.fromarray(api.to_uint8(x).copy()) for x in chain.images]
+    for frame in (first, *others):
+        frame.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     if args.strip:
         shown = chain
-        if max(chain.images[0].shape) > STRIP_SIDE:  # PSNR would not be the whole image's
-            shown = replace(chain, images=[np.asarray(f) for f in frames(STRIP_SIDE)], clean=None)
+        if max(chain.images[0].shape) > SHOWN_SIDE:  # PSNR would not be the whole image's
+            shown = replace(chain, images=[*map(np.asarray, (first, *others))], clean=None)
         drawing = Image.fromarray(api.draw_chains([shown], cell=2.4))
         api.save_whole(files['strip'], drawing, format='PNG')
     if args.animation:
-        first, *others = frames(ANIMATION_SIDE)
         options = dict(format=args.animation.upper(), save_all=True, append_images=others, loop=0)
         api.save_whole(files['animation'], first, duration=[700] * len(others) + [2000], **options)
     row = dict(image=str(name), corruption=chain.title)
@@ -163,23 +144,13 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
         before, after = (api.ssim_of(chain.images[n], chain.clean) for n in (0, -1))
         row |= dict(psnr_corrupted=chain.psnr[0], psnr=chain.psnr[-1])
         row |= dict(ssim_corrupted=before, ssim=after)
-    restored = replace(chain.picture, pixels=chain.images[-1][..., ::-1])
-    api.save_picture(files['restored'], restored)
+    pixels = chain.images[-1][..., ::-1]
+    api.save_picture(files['restored'], replace(chain.picture, pixels=pixels))
     return row
 
 
 def read_mask(path: str, name: Path):
-    """The mask of an image, bool ``(H, W)``: True where it is missing.
-
-    Args:
-        path: the mask, or a folder that holds it under the image's name, with any extension.
-        name: path of the image, relative to its folder.
-
-    Raises:
-        ValueError: it is missing, ambiguous or unreadable.
-    """
-    from glob import escape
-
+    """The mask of an image: a file, or in a folder that of the image's name, with any extension."""
     from ..restorer import mask_of, read_picture
 
     file = Path(path)
@@ -193,10 +164,8 @@ def read_mask(path: str, name: Path):
 
 def outputs(name: Path, args: argparse.Namespace) -> dict[str, Path]:
     """The files to write for an image, by kind."""
-    kinds = {'restored': 'png'}
-    kinds |= {kind: 'png' for kind in ('strip', 'difference') if getattr(args, kind)}
-    if args.animation:
-        kinds['animation'] = args.animation
+    kinds = {'restored': 'png'} | ({'strip': 'png'} if args.strip else {})
+    kinds |= {'animation': args.animation} if args.animation else {}
     file = name.name
     if len(os.fsencode(file)) > LONGEST_NAME:  # with what follows, the file system would refuse it
         start = os.fsencode(name.stem)[:200].decode(errors='ignore')

@@ -18,14 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('images', metavar='FOLDER')
     add('--out', required=True, metavar='FOLDER', help='folder for the two files')
     add('--reference', metavar='FOLDER', help='ordinary images; default: the images themselves')
-    add(
-        '--threshold',
-        type=float,
-        default=0.05,
-        metavar='P',
-        help='label as strange what at most this share of the reference images is as strange as; '
-        'default: 0.05',
-    )
+    help = 'p-value up to which an image is labelled strange; default: 0.05'
+    add('--threshold', type=float, default=0.05, metavar='P', help=help)
     add('--top', type=int, default=12, metavar='N', help='images to show at each end; default: 12')
     add('--config', help='needed only if the checkpoint holds none')
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
@@ -38,24 +32,23 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from ..datasets import find_images
     from ..report.page import data_uri, render, write_page
-    from ..restorer import Restorer, find_images, overlay
+    from ..restorer import Restorer, overlay
     from ..restorer.scoring import score_images
     from ..utils import checked_int, checked_number
     from ..utils.tables import write_csv
 
     checked_int('--top', args.top, minimum=1)
     checked_number('--threshold', args.threshold, 0, 1)
-    images = find_images(args.images)
-    reference = find_images(args.reference) if args.reference else []
+    images, notes = find_images(args.images)
+    reference, more = find_images(args.reference) if args.reference else ([], [])
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
-    console, count = Console(stderr=True), len(images) + len(reference)
-    bar = iter(track(range(count + 1), 'scoring', console=console))
+    steps = range(len(images) + len(reference) + 1)
+    bar = iter(track(steps, 'scoring', console=Console(stderr=True)))
     found, problems = score_images(restorer, images, reference, lambda: next(bar))
-    for problem in problems:
-        print(f'skipped: {problem}', file=sys.stderr)
-    if problems:
-        print(f'{len(problems)} of {count} images could not be read', file=sys.stderr)
+    for line in (*notes, *more, *(f'skipped: {problem}' for problem in problems)):
+        print(line, file=sys.stderr)
     if not found:
         return 1
     root = Path(args.images) if Path(args.images).is_dir() else images[0].parent
@@ -66,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         row |= dict(p_value=f'{image.p_value:.4g}', label=label)
         rows.append(row | dict(png_bytes_per_pixel=f'{image.bytes_per_pixel:.4g}'))
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, out / 'scores.csv')
     highest = float(np.percentile(np.concatenate([i.heat.ravel() for i in found]), 99.5)) or 1.0
     cards = [
@@ -75,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     ends = {'Strangest': cards[: args.top], 'Most ordinary': cards[args.top :][-args.top :]}
     content = dict(ends=ends, scores=[i.score for i in found], network=Path(args.checkpoint).name)
-    page = render('scores.html', title='How strange images are', **content)
-    write_page(out / 'scores.html', page)
+    title = 'How strange images are'
+    write_page(out / 'scores.html', render('scores.html', title=title, **content))
     strange = sum(row['label'] == 'strange' for row in rows)
     print(f'{len(found)} scored, {strange} of them strange: {(out / "scores.html").resolve()}')
     return 0

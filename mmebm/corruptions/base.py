@@ -35,8 +35,7 @@ class BaseCorruption(BaseTransform):
             validation set is corrupted identically in every epoch.
 
     Raises:
-        TypeError, ValueError: In every subclass too: an option has the wrong type or is out of
-            range.
+        TypeError, ValueError: An option has the wrong type or is out of range; in subclasses too.
     """
 
     dtype: type = np.uint8
@@ -87,8 +86,7 @@ class BaseCorruption(BaseTransform):
         """Replace ``results['img']`` by ``[corrupted, clean]`` and name the corruption.
 
         Raises:
-            TypeError, ValueError: If the image is not (H, W, 3) uint8, if a seed is set and
-                ``sample_idx`` is missing, or if :meth:`corrupt` breaks its contract.
+            TypeError, ValueError: If the image, ``sample_idx`` or the result is not as above.
         """
         image = results.get('img')
         must = f"{type(self).__name__}, once before PackInputs, expects results['img'] as"
@@ -102,9 +100,8 @@ class BaseCorruption(BaseTransform):
             return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
         if 'sample_idx' not in results:
             raise ValueError(
-                f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, to corrupt an '
-                f"image identically in every epoch, got only {sorted(results)}. MMEngine's "
-                'BaseDataset writes it; without it use seed=None'
+                f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, got '
+                f'only {sorted(results)}; without it use seed=None'
             )
         return np.random.default_rng([self.seed, results['sample_idx']])
 

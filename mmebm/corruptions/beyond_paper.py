@@ -17,10 +17,8 @@ FOG_OCTAVES = 6
 def remove_band(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """Set the Fourier coefficients of an image to zero where ``low < |f| <= high``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        low, high: Edges of the band in cycles per pixel. |f| is 0 for the mean, which always stays,
-            0.5 for rows or columns that alternate, 0.71 for a chessboard.
+    |f|, in cycles per pixel, is 0 for the mean, which always stays, 0.5 for rows or columns that
+    alternate, 0.71 for a chessboard.
 
     Returns:
         Array (H, W, 3) float32, not clipped.

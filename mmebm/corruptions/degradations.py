@@ -53,16 +53,13 @@ def pixelate(image: np.ndarray, scale: int, antialias: bool) -> np.ndarray:
 def blend_with_noise(
     image: np.ndarray, gamma: float, noise: np.ndarray, mean: np.ndarray, std: np.ndarray
 ) -> np.ndarray:
-    """Compute ``√γ x + √(1−γ) ε`` for ``x = (image − mean) / std``, back in pixel units.
+    """Compute ``√γ x + √(1−γ) ε`` for ``x = (image − mean) / std``, in pixel units, not clipped.
 
     Args:
         image: (H, W, 3) uint8.
         gamma: γ in 0..1; 1 is the image itself, 0 is noise only.
         noise: ε, (H, W, 3) float32.
         mean, std: (3,) in pixel units, in the channel order of ``image``.
-
-    Returns:
-        Array (H, W, 3) float32, not clipped.
     """
     height, width, _ = image.shape
     # On rows of W * 3 numbers, because numpy is slow along an innermost axis of length 3.

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,100 +24,100 @@ _OTHERS = dict.fromkeys(('.heic', '.heif'), 'pip install pillow-heif') | dict.fr
     ('.cr2', '.cr3', '.nef', '.arw', '.dng', '.orf', '.rw2', '.raf', '.jxl', '.psd', '.svg'),
     'convert to JPEG, PNG or TIFF',
 )
+# What `mmebm restore` writes beside or below the images is none of them.
+_RESTORED = re.compile(
+    rf'({"|".join(map(re.escape, IMAGE_EXTENSIONS))})'
+    r'\.(restored\.png|strip\.png|animation\.gif|animation\.webp)',
+    re.IGNORECASE,
+)
 _SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 
 
 def find_images(path: str | Path) -> tuple[list[Path], list[str]]:
-    """An image file, or all images below a folder, sorted; and a note for each kind left out.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder, or no image in the folder.
-    """
+    """An image file, or all images below a folder; see :func:`search`."""
     path = Path(path).expanduser()
     if path.is_file():
         return [path], []
-    if not path.is_dir():
-        raise FileNotFoundError(f'no such image or folder: {path}')
-    files = sorted(walk(path))
-    images = [path / file for file in files if file.lower().endswith(IMAGE_EXTENSIONS)]
-    if not images:
-        raise FileNotFoundError(f'No image below {path.absolute()}. {contents(files)}')
-    return images, left_out(files)
+    names, notes = search(path)
+    return [path / name for name in names], notes
 
 
-def walk(folder: str | Path) -> Iterator[str]:
+def search(
+    folder: str | Path, extensions: Iterable[str] = IMAGE_EXTENSIONS
+) -> tuple[list[str], list[str]]:
+    """Find all images below a folder.
+
+    Returns:
+        Sorted relative paths, with ``/``; and a note, with a count, for each suffix that people
+        take for images and that is not read.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'no such image or folder: {os.path.abspath(folder)}')
+    files = sorted(walk(folder))
+    endings = Counter(os.path.splitext(file)[1].lower() or file for file in files).most_common()
+    notes = [
+        f'{n} × {e} left out: {_OTHERS[e]}' for e, n in endings if e in _OTHERS.keys() - extensions
+    ]
+    names = [file for file in files if file.lower().endswith(tuple(extensions))]
+    if not names:
+        found = ', '.join(f'{n} × {ending}' for ending, n in endings[:5]) or 'none'
+        raise FileNotFoundError(
+            f'No image below {os.path.abspath(folder)}. Files found: {found}. '
+            + ''.join(f'{note}. ' for note in notes)
+            + f'Images end in {" ".join(sorted(extensions))}'
+        )
+    return names, notes
+
+
+def walk(
+    folder: str | Path, prefix: str = '', above: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """Paths of all files below a local folder, relative to it, with ``/``.
 
-    Without hidden files and folders (``.name``, ``__MACOSX``); symbolic links are followed.
+    Without hidden files and folders (``.name``, ``__MACOSX``) and what ``mmebm restore`` wrote;
+    symbolic links are followed, but not to one of the folders ``above``.
     """
-
-    def below(path: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
-        real = os.path.realpath(path)
-        if real in above:  # a link to a folder that holds it
-            return
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith('.') or entry.name == '__MACOSX':
-                    continue
-                if entry.is_dir():
-                    yield from below(entry.path, f'{prefix}{entry.name}/', above | {real})
-                elif entry.is_file():
-                    yield prefix + entry.name
-
-    return below(os.fspath(folder), '', frozenset())
-
-
-def left_out(files: Iterable[str]) -> list[str]:
-    """A note, with a count, for each suffix that people take for images and that is not read."""
-    endings = Counter(os.path.splitext(file)[1].lower() for file in files)
-    kinds = [(n, e) for e, n in endings.most_common() if e in _OTHERS and e not in IMAGE_EXTENSIONS]
-    return [f'{n} × {ending} left out: {_OTHERS[ending]}' for n, ending in kinds]
-
-
-def contents(files: Sequence[str], extensions: Iterable[str] = IMAGE_EXTENSIONS) -> str:
-    """What a folder without images holds, and what would be read."""
-    endings = Counter(os.path.splitext(file)[1].lower() or file for file in files)
-    found = ', '.join(f'{n} × {ending}' for ending, n in endings.most_common(5)) or 'none'
-    notes = ''.join(f' {note}.' for note in left_out(files))
-    return f'Files found: {found}.{notes} Taken for images: {" ".join(sorted(extensions))}'
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith('.') or entry.name == '__MACOSX':
+                continue
+            if entry.is_dir():
+                yield from walk(entry.path, f'{prefix}{entry.name}/', above | {real})
+            elif entry.is_file() and not _RESTORED.search(entry.name):
+                yield prefix + entry.name
 
 
 def read_list(file: str | Path) -> list[Path]:
     """Absolute paths of the files that a text names, one a line, relative to its folder.
 
-    Blank lines and comments (``#``) are skipped; backslashes separate folders where no file has
-    such a name.
+    Without blank lines and comments (``#`` before what is no file).
 
     Raises:
         FileNotFoundError: a file is missing, or none is named.
         ValueError: it is no text in UTF-8, or in UTF-16 with its mark.
     """
-    file = Path(file)
-    folder = file.parent.absolute()
-    paths = [folder / line for line in lines_of(file.read_bytes(), str(file), str(folder))]
-    paths = [p if p.is_file() else Path(str(p).replace('\\', '/')) for p in paths]
-    missing = [path for path in paths if not path.is_file()]
-    if missing or not paths:
-        first = f'{len(missing)} files that do not exist, the first is ' + ''.join(
-            map(str, missing[:1])
-        )
-        raise FileNotFoundError(f'{file} names {first if missing else "no image"}')
-    return paths
-
-
-def lines_of(data: bytes, name: str, folder: str) -> list[str]:
-    """The lines of a list of files in a folder, without byte-order mark, blanks and comments.
-
-    Raises:
-        ValueError: ``data``, of a file of that name, is no text.
-    """
+    file, folder, data = Path(file), Path(file).parent.absolute(), Path(file).read_bytes()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode('utf-16' if wide else 'utf-8-sig')
+        lines = data.decode('utf-16' if wide else 'utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f'{name} is no text file of paths') from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return [n for n in lines if not n.startswith('#') or os.path.exists(os.path.join(folder, n))]
+        raise ValueError(f'{file} is no text file of paths') from error
+    lines = [line.strip() for line in lines if line.strip()]
+    paths = [folder / n for n in lines if not n.startswith('#') or (folder / n).is_file()]
+    # backslashes separate folders, where no file has such a name
+    paths = [path if path.is_file() else Path(str(path).replace('\\', '/')) for path in paths]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f'{file} names {len(missing)} files that are missing: {missing[0]}')
+    if not paths:
+        raise FileNotFoundError(f'{file} names no image')
+    return paths
 
 
 def class_folders(names: Sequence[str]) -> list[str]:

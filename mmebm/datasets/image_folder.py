@@ -19,7 +19,7 @@ from mmpretrain.registry import DATASETS
 from torch.utils.data import get_worker_info
 
 from ..utils import UserError, checked_int
-from .files import IMAGE_EXTENSIONS, contents, left_out, lines_of, walk
+from .files import IMAGE_EXTENSIONS, search
 from .reader import NOTES, UnreadableImageError, read_pixels
 
 
@@ -28,15 +28,13 @@ class ImageFolder(CustomDataset):
     """Every image below a folder, at any depth; no labels are needed.
 
     **Reading.** A pipeline that begins with ``dict(type='LoadImageFromFile')`` gets images as
-    ``(H, W, 3)`` uint8 in BGR, upright, whatever they are stored as (grey, palette, CMYK, 16 bit,
-    with alpha, ...): they are read by :func:`~mmebm.datasets.read_pixels`. Hidden files and
-    folders are no images; symbolic links are followed.
+    ``(H, W, 3)`` uint8 in BGR, upright, whatever they are stored as: they are read by
+    :func:`~mmebm.datasets.read_pixels`, and found by :func:`~mmebm.datasets.files.search`.
 
-    **Unreadable images.** An image that cannot be read (truncated, empty, vanished, no image at
-    all) is replaced by another one of the dataset. Its path is logged once, and it is marked in
-    memory that all processes share: :meth:`unreadable_images` lists such images, and
+    **Unreadable images.** An image that cannot be read is replaced by another one of the dataset,
+    and marked in memory that all processes share: :meth:`unreadable_images` lists such images,
     :class:`~mmebm.engine.hooks.UnreadableImagesHook` reports them. This holds for the first
-    transform of the pipeline only, which loads the image; exceptions of later ones propagate.
+    transform of the pipeline only; exceptions of later ones propagate.
 
     **Randomness.** Once :meth:`set_epoch` was called
     (:class:`~mmebm.engine.hooks.ReproducibleEpochsHook` does), all that the pipeline draws from
@@ -61,7 +59,7 @@ class ImageFolder(CustomDataset):
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
-        TypeError, ValueError: the folder is a file, or an option is impossible.
+        TypeError, ValueError: an option is impossible.
     """
 
     def __init__(
@@ -77,8 +75,6 @@ class ImageFolder(CustomDataset):
         lazy_init: bool = False,
         **kwargs: Any,
     ) -> None:
-        if not (data_root or data_prefix or ann_file):
-            raise ValueError('ImageFolder needs a folder: set data_root=... or data_prefix=...')
         if isinstance(extensions, str) or not all(isinstance(e, str) for e in extensions):
             raise TypeError(f"extensions must be a list such as ['.jpg'], got {extensions!r}")
         self.repeats = checked_int('repeats', repeats, minimum=1)
@@ -102,49 +98,26 @@ class ImageFolder(CustomDataset):
 
     def load_data_list(self) -> list[dict]:
         """Paths of all images, in alphabetical order (or that of ``ann_file``)."""
-        if not self.ann_file:
-            return super().load_data_list()
-        names = lines_of(get(self.ann_file), self.ann_file, self.img_prefix)
-        if not names:
-            raise FileNotFoundError(f'ann_file {self.ann_file!r} lists no image')
-        join = get_file_backend(self.img_prefix, enable_singleton=True).join_path
-        if not self.with_label:
-            return [dict(img_path=join(self.img_prefix, name)) for name in names]
-        pairs = [name.rsplit(' ', 1) for name in names]
-        return [dict(img_path=join(self.img_prefix, n), gt_label=int(label)) for n, label in pairs]
+        data_list = super().load_data_list()
+        if not data_list:  # a search without a find has already raised
+            raise FileNotFoundError(f'ann_file {self.ann_file!r} names no image')
+        return data_list
 
     def _find_samples(self) -> list:
-        folder = self.img_prefix
-        backend = get_file_backend(folder, enable_singleton=True)
-        if isinstance(backend, LocalBackend):
-            folder = os.path.abspath(folder)
-            options = f'(data_root={self.data_root!r}, data_prefix={self.data_prefix!r})'
-            if not os.path.exists(folder):
-                raise FileNotFoundError(f'The image folder does not exist: {folder} {options}')
-            if not os.path.isdir(folder):
-                raise ValueError(f'Not a folder of images but a file: {folder} {options}')
-            files = sorted(walk(folder))
-        else:
-            files = sorted(backend.list_dir_or_file(folder, list_dir=False, recursive=True))
-        for note in left_out(files):
-            print_log(f'{folder}: {note}', logger='current', level=logging.WARNING)
-        names = [file for file in files if self.is_valid_file(file)]
-        if self.with_label:
-            names = [name for name in names if '/' in name]
-        if not names:
-            where = 'in the class sub-folders (with_label=True) of' if self.with_label else 'below'
-            raise FileNotFoundError(
-                f'No image {where} {folder}. {contents(files, self.extensions)}'
-            )
+        if not isinstance(get_file_backend(self.img_prefix, enable_singleton=True), LocalBackend):
+            return super()._find_samples()
+        names, notes = search(self.img_prefix, self.extensions)
+        for note in notes:
+            print_log(f'{self.img_prefix}: {note}', logger='current', level=logging.WARNING)
         if not self.with_label:
             return names
+        names = [name for name in names if '/' in name]
+        if not names:
+            raise FileNotFoundError(f'with_label=True, but no class folder in {self.img_prefix}')
         classes = sorted({name.split('/')[0] for name in names})
-        if self.CLASSES is None:
-            self._metainfo['classes'] = tuple(classes)
-        elif len(self.CLASSES) != len(classes):
-            raise ValueError(
-                f'classes must name the {len(classes)} sub-folders of {folder}, got {self.CLASSES}'
-            )
+        self._metainfo['classes'] = self.CLASSES or tuple(classes)
+        if len(self.CLASSES) != len(classes):
+            raise ValueError(f'classes must name the {len(classes)} folders, got {self.CLASSES}')
         return [(name, classes.index(name.split('/')[0])) for name in names]
 
     def _create_shared_state(self) -> None:
@@ -152,7 +125,6 @@ class ImageFolder(CustomDataset):
         self._clock = torch.tensor([self.seed, -1]).share_memory_()  # seed, epoch (-1: not set)
         # of each image: 1 if it is unreadable, and 2, 4, ... for the notes of the reader
         self._marks = torch.zeros(self.num_images, dtype=torch.uint8).share_memory_()
-        self._logged: set[str] = set()
 
     def __setstate__(self, state: dict) -> None:
         # A deep copy, as MMEngine's Runner makes of a loader's config, is not in shared memory.
@@ -166,21 +138,12 @@ class ImageFolder(CustomDataset):
         super().get_subset_(indices)
         self._create_shared_state()
 
-    def get_subset(self, indices: Sequence[int] | int) -> 'ImageFolder':
-        """A dataset of these images."""
-        subset = super().get_subset(indices)
-        subset._create_shared_state()
-        return subset
-
     @force_full_init
     def set_epoch(self, epoch: int, seed: int | None = None) -> None:
-        """Fix what the samples of an epoch draw, in this process and in running workers.
+        """Fix what the samples of an epoch (≥ 0) draw, in this process and in running workers.
 
-        Call it before the loader's iterator is made, since workers load ahead.
-
-        Args:
-            epoch: Number of the epoch, ≥ 0.
-            seed: The run's seed, ≥ 0. Defaults to the one set before.
+        Call it before the loader's iterator is made, since workers load ahead. ``seed``, ≥ 0, is
+        the run's; it defaults to the one set before.
         """
         self._clock[1] = checked_int('epoch', epoch, minimum=0)
         if seed is not None:
@@ -252,34 +215,22 @@ class ImageFolder(CustomDataset):
         return results
 
     def _load(self, load_image: Any, info: dict) -> dict | None:
-        # Reading fails in as many ways as there are storage backends and decoders.
-        path, image = info['img_path'], info['sample_idx'] % self.num_images
+        image = info['sample_idx'] % self.num_images
         try:
-            results = self._read(load_image, info)
-            reason = 'not decodable'
-        except Exception as error:
-            results, reason = None, _in_words(error)
-        if results is None and not self._marks[image] & 1:
-            self._marks[image] |= 1
-            if reason not in self._logged:  # by this process
-                self._logged.add(reason)
-                message = (
-                    f'Unreadable image, another one takes its place: {path!r} ({reason}). Others '
-                    'of this kind are counted'
-                )
-                print_log(message, logger='current', level=logging.WARNING)
+            if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
+                results, notes = load_image(info), ()
+            else:
+                data = get(info['img_path'], backend_args=load_image.backend_args)
+                pixels, notes = read_pixels(data)
+                size = pixels.shape[:2]
+                pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
+                results = info | dict(img=pixels, img_shape=size, ori_shape=size)
+        except Exception:  # as many kinds as there are storage backends and decoders
+            results, notes = None, ()
+        marks = [1] * (results is None) + [2 << NOTES.index(note) for note in notes]
+        if marks:
+            self._marks[image] |= sum(marks)
         return results
-
-    def _read(self, load_image: Any, info: dict) -> dict | None:
-        if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
-            return load_image(info)
-        data = get(info['img_path'], backend_args=load_image.backend_args)
-        pixels, notes = read_pixels(data)
-        for note in notes:
-            self._marks[info['sample_idx'] % self.num_images] |= 2 << NOTES.index(note)
-        size = pixels.shape[:2]
-        pixels = pixels.astype(np.float32) if load_image.to_float32 else pixels
-        return info | dict(img=pixels, img_shape=size, ori_shape=size)
 
 
 def why_unreadable(path: str) -> str:
@@ -287,31 +238,21 @@ def why_unreadable(path: str) -> str:
     try:
         read_pixels(get(path))
     except Exception as error:
-        return _in_words(error)
+        return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
     return ''
-
-
-def _in_words(error: Exception) -> str:
-    return str(error) if isinstance(error, UnreadableImageError) else type(error).__name__
 
 
 def derive_seeds(*entropy: int) -> tuple[int, int, int]:
     """Three independent seeds in ``[0, 2**32)``, for NumPy, Python's ``random`` and torch.
 
-    Args:
-        *entropy: Integers ≥ 0 such as seed, epoch and sample index. Neighbouring values give
-            unrelated seeds; the order matters.
+    From integers ≥ 0 such as seed, epoch and sample index; neighbouring ones give unrelated seeds.
     """
     return tuple(np.random.SeedSequence(entropy).generate_state(3).tolist())
 
 
 @contextmanager
 def fixed_random_state(*entropy: int) -> Iterator[None]:
-    """Seed NumPy's, Python's and torch's CPU generators from integers ≥ 0, and restore them.
-
-    Accelerators' generators are not touched. In a worker, whose generators only serve samples,
-    nothing is restored, which takes a quarter of the 0.1 ms.
-    """
+    """Seed NumPy's, Python's and torch's CPU generators, and restore them unless in a worker."""
     saved = None
     if get_worker_info() is None:
         saved = np.random.get_state(), random.getstate(), torch.get_rng_state()

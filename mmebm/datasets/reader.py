@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'SUN')
 FORMATS += ('TIFF', 'WEBP')
@@ -85,7 +85,10 @@ def read_picture(source: str | Path | bytes) -> Picture:
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 return _decoded(image, data)
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(_tiff_layout(data) or 'no image of a known format') from error
+        reason = 'no image of a known format'
+        if data[:2] in (b'II', b'MM'):
+            reason = 'a TIFF of an unknown layout; 1, 3 or 4 channels of 8 or 16 bits are known'
+        raise UnreadableImageError(reason) from error
     except Exception as error:  # every decoder raises errors of its own
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UnreadableImageError(f'cannot be read as an image: {reason}') from error
@@ -169,16 +172,3 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
     array = array.swapaxes(0, 1) if orientation > 4 else array
     down, right = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
     return array[::down, ::right]
-
-
-def _tiff_layout(data: bytes) -> str:
-    """What a TIFF that Pillow does not know holds, '' for other files."""
-    try:
-        ifd = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        file = io.BytesIO(data)
-        file.seek(ifd.next)
-        ifd.load(file)
-        bits = int(np.max(ifd.get(258, 1)))
-        return f'{ifd.get(277, 1)} channels of {bits} bits; 1, 3 or 4 of 8 or 16 are supported'
-    except Exception:
-        return ''

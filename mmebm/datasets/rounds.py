@@ -19,9 +19,8 @@ class RoundSampler(Sampler[int]):
     """A fixed number of samples per round, however many images there are.
 
     To MMEngine a round is an epoch: it saves, validates and resumes after whole rounds. Passes over
-    the images, each shuffled anew, follow each other regardless of where rounds end. So at any time
-    no image was drawn more than once more often than another. A round depends only on the seed and
-    its number: a resumed run sees what the uninterrupted run would have seen.
+    the images, each shuffled anew, follow each other regardless of where rounds end. A round
+    depends only on the seed and its number: a resumed run sees what the uninterrupted one would.
 
     Args:
         dataset: with as many ``repeats`` as passes that a round touches (:func:`passes_in_round`):
@@ -30,9 +29,8 @@ class RoundSampler(Sampler[int]):
         seed: of the order, ≥ 0; the same in all processes.
 
     Raises:
-        TypeError: an option is not an integer.
-        ValueError: one is out of range, the processes do not divide ``round_size``, or the dataset
-            has too few ``repeats``.
+        TypeError, ValueError: an option is no such integer, the processes do not divide
+            ``round_size``, or the dataset has too few ``repeats``.
     """
 
     def __init__(self, dataset: ImageFolder, round_size: int, seed: int = 0):
@@ -41,16 +39,10 @@ class RoundSampler(Sampler[int]):
         self.seed = checked_int('seed', seed, minimum=0)
         self.num_images = dataset.num_images
         if round_size % self.world_size:
-            raise ValueError(
-                f'round_size must be a multiple of the {self.world_size} processes, got '
-                f'{round_size}'
-            )
+            raise ValueError(f'round_size={round_size}: no multiple of {self.world_size} processes')
         needed = passes_in_round(round_size, self.num_images)
         if dataset.repeats < needed:
-            raise ValueError(
-                f'a round of {round_size} samples of {self.num_images} images needs '
-                f'repeats={needed} in the dataset, got {dataset.repeats}'
-            )
+            raise ValueError(f'the dataset needs repeats={needed}, got {dataset.repeats}')
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -9,8 +9,8 @@ from torch import nn
 
 from ..utils import checked_number
 
-_MULTIPLIERS = {'norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult'}
-_OPTIONS = {'layer_decay_rate', *_MULTIPLIERS, 'custom_keys'}
+_OPTIONS = {'layer_decay_rate', 'norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult'}
+_OPTIONS |= {'custom_keys'}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -43,10 +43,8 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         for key, options in self.paramwise_cfg.get('custom_keys', {}).items():
             unknown |= {f'custom_keys.{key}.{option}' for option in set(options) - {'decay_mult'}}
         if unknown:
-            raise ValueError(
-                f'paramwise_cfg of {type(self).__name__} has the options {sorted(_OPTIONS)}, and '
-                f'decay_mult in custom_keys, got {sorted(unknown)}'
-            )
+            options = f'{sorted(_OPTIONS)}, and decay_mult in custom_keys'
+            raise ValueError(f'paramwise_cfg has the options {options}, got {sorted(unknown)}')
         rate = self.paramwise_cfg.get('layer_decay_rate', 1.0)
         checked_number('layer_decay_rate', rate, above=0, high=1)
 
@@ -63,7 +61,6 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
             backbone = getattr(module, 'backbone', None)
             if not hasattr(backbone, 'get_layer_depth'):
                 raise ValueError(
-                    f'{type(self).__name__} asks the backbone for the depth of its parameters, but '
                     f'{type(backbone).__name__} of {type(module).__name__} has no get_layer_depth, '
                     "as MMPretrain's VisionTransformer, ConvNeXt or SwinTransformer have: leave "
                     'out optim_wrapper.constructor and paramwise_cfg.layer_decay_rate'

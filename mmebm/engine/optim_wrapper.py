@@ -80,11 +80,7 @@ def default_dtype(device: str) -> str:
     if device == 'cuda' and not torch.cuda.is_bf16_supported():
         return 'float16'
     if device == 'cpu' and not _cpu_has_bfloat16():
-        print_log(
-            'Mixed precision is off: this processor has no instructions for bfloat16, which would '
-            "be several times slower than float32. optim_wrapper.dtype='bfloat16' takes it anyway.",
-            'current',
-        )
+        print_log('float32: this processor has no instructions for bfloat16', 'current')
         return 'float32'
     return 'bfloat16'
 

@@ -65,11 +65,7 @@ class EnergyMetric(BaseMetric):
 def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
     """Area under the ROC curve of scores that should be low for negatives, high for positives.
 
-    Args:
-        negative, positive: Scores, at least one of each.
-
-    Returns:
-        A value in [0, 1], or NaN if a score is NaN or infinite.
+    In [0, 1], or NaN if a score is NaN or infinite; there is at least one of each.
     """
     from sklearn.metrics import roc_auc_score  # takes a second, which not every start should pay
 
@@ -82,10 +78,6 @@ def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
 
 
 def _summary(images: Sequence[ImageEnergies]) -> dict[str, float]:
-    clean = [image.clean for image in images]
-    corrupted = [image.corrupted for image in images]
-    return {
-        'auroc': auroc(clean, corrupted),
-        'clean': float(np.mean(clean)),
-        'corrupted': float(np.mean(corrupted)),
-    }
+    clean, corrupted = np.array([(image.clean, image.corrupted) for image in images]).T
+    means = dict(clean=float(clean.mean()), corrupted=float(corrupted.mean()))
+    return dict(auroc=auroc(clean, corrupted)) | means

@@ -27,13 +27,11 @@ class FeatureExtractor:
 
     Args:
         config: of the run, its file, or a checkpoint with one; None: that of the weights.
-        checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random.
+        checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
-        seed: of the random weights.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: there is no config, or the checkpoint belongs to another network.
+        FileNotFoundError, ValueError: a file or a config is missing, or of another network.
     """
 
     filled: Fit | None  # how the checkpoint fits
@@ -93,11 +91,8 @@ def images_of(
 ) -> ImageFolder:
     """The images of a folder, resized and centre-cropped as for ImageNet (256 to 224).
 
-    Args:
-        folder: of images.
-        image_size: side in pixels; below 128 the crop takes the whole short side.
-        most: number of images to use, spread evenly over the classes; None uses all.
-        options: of :class:`mmebm.datasets.ImageFolder`, such as ``with_label=True``.
+    Below 128 pixels the crop takes the whole short side. At most ``most`` images are used, spread
+    evenly over the classes. ``options`` are those of :class:`mmebm.datasets.ImageFolder`.
     """
     side = round(image_size * 256 / 224) if image_size >= 128 else image_size
     pipeline = [
@@ -123,12 +118,8 @@ def evaluate_knn(
 ) -> dict[int, tuple[float, float]]:
     """Top-1 and top-5 accuracy, in 0..1, of k neighbours that vote with ``exp(similarity / T)``.
 
-    Args:
-        network: computes the features.
-        train, test: labelled images and queries, of the same classes.
-        k: numbers of neighbours, each in 1..number of labelled images.
-        temperature: T > 0.
-        loading: ``batch_size`` and ``workers``.
+    ``train`` holds the labelled images, ``test`` the queries; ``loading`` is ``batch_size`` and
+    ``workers``.
 
     Raises:
         ValueError: an option is out of range, the classes differ, or a feature is not finite.

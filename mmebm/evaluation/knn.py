@@ -19,14 +19,12 @@ def knn_predict(
     """Classify each query by its k most similar features.
 
     Args:
-        features: ``(N, D)``, of any norm: similarity is the cosine.
+        features, queries: ``(N, D)``, ``(M, D)``, of any norm: similarity is the cosine.
         labels: of the features, ``(N,)``, integers in 0..C − 1.
-        queries: ``(M, D)``, on the same device.
         k: number of neighbours, 1..N.
         temperature: T > 0; a neighbour with similarity s votes with weight ``exp(s / T)``.
         num_classes: C. Defaults to the highest label plus one.
-        chunk: number of queries, and of features, compared at a time, ≥ 1. Memory beyond the
-            arguments is ``O(chunk · (chunk + D) + M · k)``, independent of N.
+        chunk: queries, and features, compared at a time: memory does not depend on N.
 
     Returns:
         Predicted labels ``(M,)``.
@@ -35,11 +33,6 @@ def knn_predict(
         ValueError: shapes do not match, an option is out of range, or a feature is not finite.
     """
     similarities, indices = nearest(features, queries, k, chunk)
-    if labels.shape != (len(features),) or labels.is_floating_point():
-        raise ValueError(
-            f'labels must be {len(features)} integers, one per feature, got {tuple(labels.shape)} '
-            f'{labels.dtype}'
-        )
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
     return torch.cat(
         [
@@ -66,10 +59,6 @@ def nearest(features: Tensor, queries: Tensor, k: int, chunk: int = 4096) -> tup
         )
     if not 1 <= k <= len(features):
         raise ValueError(f'k must lie in 1..N = {len(features)}, got {k}')
-    if chunk < 1:
-        raise ValueError(f'chunk must be ≥ 1, got {chunk}')
-    if not len(queries):
-        raise ValueError('queries must not be empty')
     dtype = torch.float64 if queries.dtype == torch.float64 else torch.float32
     parts = [_nearest_of_chunk(features, q.to(dtype), k, chunk) for q in queries.split(chunk)]
     similarities, indices = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -96,14 +85,12 @@ def vote(similarities: Tensor, labels: Tensor, temperature: float, num_classes: 
     """Sum of the neighbours' weights per class.
 
     Args:
-        similarities: of the neighbours, ``(M, k)``.
-        labels: of the neighbours, ``(M, k)``, integers in 0..C − 1.
+        similarities, labels: of the neighbours, ``(M, k)``; labels in 0..C − 1.
         temperature: T > 0.
         num_classes: C.
 
     Returns:
-        ``(M, C)``: ``Σ exp((s − s_max) / T)`` over the neighbours of each class. Subtracting each
-        query's highest similarity avoids overflow and does not change the ranking.
+        ``(M, C)``: ``Σ exp((s − s_max) / T)`` over the neighbours of each class.
 
     Raises:
         ValueError: T ≤ 0, or a label out of range.

@@ -69,19 +69,13 @@ class RestorationMetric(BaseMetric):
                     'clean, corrupted and restored must have one shape (C, H, W), but got '
                     f'{tuple(clean.shape)}, {tuple(corrupted.shape)} and {tuple(restored.shape)}'
                 )
-            figures = ImageFigures(
-                corruption=sample.get('corruption'),
-                size=clean.numel(),
-                error=(restored - clean).square().sum().item(),
-                error_corrupted=(corrupted - clean).square().sum().item(),
-                ssim=ssim(restored, clean),
-                ssim_corrupted=ssim(corrupted, clean),
-            )
-            self.results.append(figures)
+            errors = [(image - clean).square().sum().item() for image in (restored, corrupted)]
+            similarities = [ssim(image, clean) for image in (restored, corrupted)]
+            figures = (sample.get('corruption'), clean.numel(), *errors, *similarities)
+            self.results.append(ImageFigures(*figures))
 
     def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
         """PSNR and SSIM of all images, and per corruption; empty without images."""
-        # 0 dB are gained at most where nothing was corrupted, and an infinity is lost
         results = [image for image in results if image.error_corrupted != 0] or results
         if not results:
             return {}
@@ -89,10 +83,8 @@ class RestorationMetric(BaseMetric):
         gains = []
         for corruption, images in by_corruption(results).items():
             summary = _summary(images)
-            gains.append(
-                np.minimum(summary['psnr'], GAIN_CEILING)
-                - np.minimum(summary['psnr_corrupted'], GAIN_CEILING)
-            )
+            capped = np.minimum([summary['psnr'], summary['psnr_corrupted']], GAIN_CEILING)
+            gains.append(capped[0] - capped[1])
             if corruption is not None:
                 metrics |= {f'{corruption}/{name}': value for name, value in summary.items()}
         metrics['psnr_gain'] = float(np.mean(gains))
@@ -100,20 +92,13 @@ class RestorationMetric(BaseMetric):
 
 
 def psnr(squared_error: float, size: int) -> float:
-    """Peak signal-to-noise ratio in dB for a data range of 255.
+    """Peak signal-to-noise ratio in dB, from the squared error summed over ``size`` values.
 
-    Args:
-        squared_error: Sum over all values, >= 0.
-        size: Number of values, >= 1.
-
-    Returns:
-        The ratio; infinity for no error, NaN for an error that is NaN or infinite.
+    For a data range of 255; infinity for no error, NaN for an error that is NaN or infinite.
     """
     if not np.isfinite(squared_error):
         return float('nan')
-    if squared_error == 0:
-        return float('inf')
-    return float(10 * np.log10(DATA_RANGE**2 * size / squared_error))
+    return float(10 * np.log10(DATA_RANGE**2 * size / squared_error)) if squared_error else np.inf
 
 
 def ssim(image: Tensor, clean: Tensor, rows: int = 256) -> float:

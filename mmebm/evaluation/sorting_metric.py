@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,15 +7,6 @@ from mmpretrain.registry import METRICS
 from torch import Tensor
 
 from .samples import required
-
-
-@dataclass(frozen=True)
-class ImageOrder:
-    """Counts of one image: all patches, and those at their own position."""
-
-    patches: int
-    restored: float
-    shuffled: float | None
 
 
 @METRICS.register_module()
@@ -56,20 +46,17 @@ class SortingMetric(BaseMetric):
                     f'but got {tuple(restored.shape)} and {tuple(shuffled.shape)}'
                 )
             before = _in_place(shuffled) if 'shuffled_positions' in sample else None
-            self.results.append(ImageOrder(len(restored), _in_place(restored), before))
+            self.results.append((len(restored), _in_place(restored), before))
 
-    def compute_metrics(self, results: list[ImageOrder]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[int, float, float | None]]) -> dict[str, float]:
         """Accuracies over all images; empty without images."""
         if not results:
             return {}
-        patches = sum(image.patches for image in results)
-        metrics = {
-            'accuracy': sum(image.restored for image in results) / patches,
-            'chance': len(results) / patches,
-        }
-        before = [image.shuffled for image in results if image.shuffled is not None]
-        if len(before) == len(results):
-            metrics['accuracy_shuffled'] = sum(before) / patches
+        patches, restored, shuffled = zip(*results, strict=True)
+        total = sum(patches)
+        metrics = {'accuracy': sum(restored) / total, 'chance': len(results) / total}
+        if None not in shuffled:
+            metrics['accuracy_shuffled'] = sum(shuffled) / total
         return metrics
 
 

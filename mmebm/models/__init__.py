@@ -1,9 +1,8 @@
 """The method: the energy, the descent on it, and the loss along the descent (equation 5)."""
 
 from .autoencoder import PositionDecoder, RestorationAutoEncoder, SortingAutoEncoder
-from .base_algorithm import BaseEnergyAlgorithm
+from .base_algorithm import BaseEnergyAlgorithm, descend, descent_step, energy_gradient
 from .data_preprocessor import RestorationDataPreprocessor
-from .descent import descend, descent_step, energy_gradient
 from .energy_head import EnergyHead
 from .energy_inpainting import EnergyInpaintingAlgorithm
 from .energy_restoration import EnergyRestorationAlgorithm

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..backbones import PatchSelection, PositionEmbedding, find_position_embedding, kept_patches
-from ..backbones.patch_dropout import check_patch_drop_ratio
+from ..backbones.patch_dropout import check_patch_dropout
 from ..backbones.position_embedding import check_image_size
 from .base_algorithm import (
     Inputs,
@@ -47,8 +47,7 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
             ``out_type='raw'`` and its class token.
         neck: config of the decoder, MMPretrain's ``MAEPretrainDecoder``.
         head: config of MMPretrain's ``MAEPretrainHead``, which holds the loss, over all pixels.
-        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
-        init_cfg: MMEngine's initialisation config.
+        data_preprocessor, init_cfg: of MMPretrain's ``BaseSelfSupervisor``.
 
     Raises:
         ValueError: the backbone or the size of the decoder is another one.
@@ -80,9 +79,7 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """The head's distance of the prediction to the clean image, over all pixels.
 
-        Args:
-            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
-            data_samples: not used.
+        ``inputs`` are ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
         """
         corrupted, clean = corrupted_and_clean(inputs)
         return dict(loss=self.head.loss(self.predict_patches(corrupted), clean, mask=None))
@@ -118,12 +115,10 @@ class RestorationAutoEncoder(PredictingSelfSupervisor):
 class SortingAutoEncoder(PredictingSelfSupervisor):
     """Predict the position of each patch: "AE + sorting" (section 3.1, Table 2).
 
-    The encoder has no position embedding while pretraining: its own is zero and fixed, so that it
-    cannot tell where a patch stands, and finetuning starts from zeros, as in the paper. The paper's
-    regularisation (appendix A.2) is applied while training: random edge masking and patch dropout.
-
-    In validation the encoder sees all patches, with edges masked as in training (ours: the network
-    was never trained on intact edges), and always the same ones in an image.
+    The encoder has no position embedding while pretraining: its own is zero and fixed, and
+    finetuning starts from zeros, as in the paper. While training, edges are masked at random and
+    patches dropped (appendix A.2). In validation the encoder sees all patches, with edges masked as
+    in training (ours), always the same ones in an image.
 
     Args:
         backbone: config of the encoder, MMPretrain's ``VisionTransformer`` with
@@ -132,8 +127,7 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
         edge_widths: k, outermost pixels of a patch that become zero, ≥ 0; drawn for each patch, all
             equally likely. The paper: 1 and 2.
         patch_drop_ratio: the share of patches dropped in each iteration, in [0, 1). The paper: 0.5.
-        data_preprocessor: config of MMPretrain's ``SelfSupDataPreprocessor``.
-        init_cfg: MMEngine's initialisation config.
+        data_preprocessor, init_cfg: of MMPretrain's ``BaseSelfSupervisor``.
 
     Raises:
         TypeError, ValueError: a bad option, another backbone, or a decoder of another size.
@@ -158,7 +152,7 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
             )
         self.selection = PatchSelection(self.backbone)
         check_edge_widths(edge_widths, self.patch_size)
-        check_patch_drop_ratio(patch_drop_ratio)
+        check_patch_dropout(self.backbone, patch_drop_ratio)
         self.patch_drop_ratio = patch_drop_ratio
         self.register_buffer('edge_widths', torch.tensor(list(edge_widths)), persistent=False)
         self._remove_position_embedding()
@@ -184,13 +178,8 @@ class SortingAutoEncoder(PredictingSelfSupervisor):
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Cross-entropy of the predicted positions, mean over the patches that were kept.
 
-        Args:
-            inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
-            data_samples: not used.
-
-        Returns:
-            ``loss``, 0-dim and differentiable, and for the log ``accuracy``, the share of patches
-            whose position is predicted right (chance: 1 / L).
+        ``inputs`` are the images ``(B, C, H, W)``, normalised, or a list that holds only them. For
+        the log there is ``accuracy``, the share of positions predicted right (chance: 1 / L).
         """
         images = intact_images(inputs)
         noise = torch.rand(len(images), 2, self.num_patches, device=images.device)

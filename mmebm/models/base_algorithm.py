@@ -17,11 +17,11 @@ from ..autograd import (
 )
 from ..backbones import warn_of_batch_norm
 from ..utils import checked_bool, checked_int, checked_number
-from .chain import Chain
-from .descent import Energy, descend, descent_step, energy_gradient
+from .chain import Chain, split_chains
 
 # B batch, C channels, H × W pixels, N descent steps.
 
+Energy = Callable[[Tensor], Tensor]  # x (B, ...) → (B,): a network, a closed form, a sum of both
 Distance = Callable[[Tensor], Tensor]
 Inputs = Tensor | Sequence[Tensor]  # a batch of images, or [corrupted, clean]
 Samples = list[DataSample] | None
@@ -166,11 +166,13 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         return descend(energy, x, self.step_size.detach(), num_steps)
 
     @abstractmethod
+    def validation_steps(
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """Restore or sort a validation batch; what :func:`split_chains` takes of every step."""
+
     def validation_chains(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        num_steps: int | None = None,
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
     ) -> list[Chain]:
         """Restore or sort a validation batch as :meth:`predict` does, and keep every step.
 
@@ -185,6 +187,26 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         Raises:
             TypeError, ValueError: ``num_steps`` is not an integer ≥ 0.
         """
+        steps = self.validation_steps(inputs, data_samples, num_steps)
+        return split_chains(**steps, data_samples=data_samples)
+
+    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
+        """Restore and score a validation batch, inputs as for :meth:`loss`.
+
+        Returns:
+            ``data_samples``, or new ones, with ``clean``, ``corrupted`` and ``restored``
+            ``(C, H, W)`` in pixel units (0..255, in the channel order of the network; the last two
+            may lie outside) and ``energy_clean`` and ``energy_corrupted``, 0-dim.
+        """
+        steps = self.validation_steps(inputs, data_samples)
+        fields = dict(
+            clean=steps['clean'],
+            corrupted=steps['images'][0],
+            restored=steps['images'][-1],
+            energy_clean=steps['clean_energies'],
+            energy_corrupted=steps['energies'][0],
+        )
+        return with_fields(data_samples, fields)
 
     def gradient_collector(self, inputs: Tensor) -> GradientCollector:
         """A collector for the trained parameters, on the device of ``inputs``.
@@ -227,6 +249,76 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             for buffer, value in zip(self.buffers(), before, strict=True):
                 buffer.copy_(value)
         self._graph_checked = True
+
+
+def energy_gradient(
+    energy: Energy, x: Tensor, scale: Tensor | float = 1.0, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Energy of every sample and the gradient ``∇ₓ(scale · E(x))``.
+
+    The scale is inside the derivative. The result is the same as with the scale outside, but in
+    half precision the gradients stay in range: ``∇ₓE`` alone is of the order of 1 / pixels.
+
+    Args:
+        energy: maps x ``(B, ...)`` to energies ``(B,)``; a sample's energy must not depend on the
+            other samples, or their gradients mix.
+        x: ``(B, ...)``, floating point.
+        scale: a factor, usually the step size α.
+        create_graph: keep the graph, to differentiate the gradient again.
+
+    Returns:
+        Energies ``(B,)`` and the gradient, of the shape and type of x.
+
+    Raises:
+        ValueError: the energy is not of shape ``(B,)``.
+    """
+    with torch.enable_grad():
+        if not torch.compiler.is_compiling():  # see CompiledDifferentiation
+            x = x.detach().requires_grad_()
+        e = energy(x)  # (B,)
+        if e.shape != x.shape[:1]:
+            raise ValueError(
+                f'an energy maps (B, ...) to (B,): got {tuple(e.shape)} for an input of shape '
+                f'{tuple(x.shape)}'
+            )
+        e = e.to(torch.promote_types(e.dtype, torch.float32))  # half precision ends here
+        (gradient,) = torch.autograd.grad((scale * e).sum(), x, create_graph=create_graph)
+    return e, gradient
+
+
+def descent_step(
+    energy: Energy, x: Tensor, step_size: Tensor | float, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """One step ``x − ∇ₓ(α E(x))`` of equation 5, with x behind a stop-gradient.
+
+    Arguments are those of :func:`energy_gradient`; α is positive. With ``create_graph`` the result
+    can be differentiated with respect to the parameters of the energy and to α.
+
+    Returns:
+        The next x, and the energies ``(B,)`` of the given one.
+    """
+    e, gradient = energy_gradient(energy, x, step_size, create_graph)
+    return x.detach() - gradient, e
+
+
+def descend(energy: Energy, x: Tensor, step_size: Tensor | float, num_steps: int) -> Tensor:
+    """The whole chain ``x⁰, ..., x^N``, ``(N + 1, B, ...)``, by N ≥ 0 steps; no graph is kept.
+
+    Works under ``torch.no_grad()`` and ``torch.inference_mode()`` too, unless the parameters of the
+    energy were created inside the latter. Arguments are those of :func:`descent_step`.
+    """
+    with torch.inference_mode(False):
+        chain = [_without_inference_mode(x).detach()]
+        step_size = _without_inference_mode(step_size)
+        for _ in range(num_steps):
+            x, _ = descent_step(energy, chain[-1], step_size)
+            chain.append(x.detach())
+        return torch.stack(chain)
+
+
+def _without_inference_mode(x: Tensor | float) -> Tensor | float:
+    # autograd refuses tensors made under torch.inference_mode(), but not their copies
+    return x.clone() if isinstance(x, Tensor) and x.is_inference() else x
 
 
 def corrupted_and_clean(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

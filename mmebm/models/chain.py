@@ -88,10 +88,9 @@ def heat_map(change: np.ndarray, size: int | None = None) -> np.ndarray:
     """Size of a change at each pixel: root mean square over colours and a Gaussian neighbourhood.
 
     Args:
-        change: ``(H, W, C)``, what a descent on the energy changes, or would change: x^N − x⁰, or
-            the step α∇E.
-        size: side of the network's images in pixels; the Gaussian's σ is a sixteenth of it.
-            Defaults to the shorter side of the change.
+        change: ``(H, W, C)``, what a descent changes, x^N − x⁰, or would change, α∇E.
+        size: side of the network's images in pixels, the shorter one of the change by default; the
+            Gaussian's σ is a sixteenth of it.
 
     Returns:
         ``(H, W)`` float32 ≥ 0, in the unit of ``change``.
@@ -121,9 +120,6 @@ def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> 
 
     Returns:
         The drawing, ``(H, W, 3)`` uint8 RGB.
-
-    Raises:
-        ValueError: there is no chain, or ``across`` is below 1.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure

@@ -25,8 +25,7 @@ def pool_features(features: Tensor | Sequence[Tensor], channels: int) -> Tensor:
         ``(B, D)``.
 
     Raises:
-        ValueError: no axis of the features has the size ``channels``, or the features have a
-            number of axes other than 2, 3 or 4.
+        ValueError: no axis of the features has the size ``channels``, or there are not 2 to 4 axes.
         TypeError: the features are neither a floating-point tensor nor a sequence that ends in one.
     """
     while isinstance(features, Sequence) and len(features):

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import fold, max_pool2d, pad, unfold
 
@@ -13,8 +12,7 @@ from ..backbones import PatchSelection, find_position_embedding
 from ..backbones.patch_dropout import pixels_of_patches
 from ..backbones.position_embedding import check_image_size
 from ..utils import checked_bool
-from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, corrupted_and_clean, with_fields
-from .chain import Chain, split_chains
+from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, corrupted_and_clean
 from .energy_restoration import build_restoration_loss
 from .patch_energy_head import PatchEnergyHead
 
@@ -44,10 +42,8 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     Equation 5 with a conditional energy. The backbone ψ sees only the visible patches, as MAE's
     encoder does, and the head h assigns an energy to a masked patch. So the descent passes through
     the head alone: the backbone is differentiated once, not twice, and does not have to predict
-    what is missing. The price is a head with layers of its own. ``docs/small_data.md`` has the
-    measurement.
-
-    Linear layers and the patch embedding start as MAE's do, unless ``init_cfg`` is given.
+    what is missing (``docs/small_data.md``). Linear layers and the patch embedding start as MAE's
+    do, unless ``init_cfg`` is given.
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
@@ -128,8 +124,6 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
     def tokens(self, images: Tensor, visible: Tensor) -> Tensor:
         """``ψ(x_visible)``: features of the extra tokens and the visible patches ``(B, T + K, D)``.
 
-        Images are normalised, ``(B, C, H, W)``, and ``visible`` numbers patches, ``(B, K)``.
-
         Raises:
             ValueError: the backbone does not return its tokens.
         """
@@ -206,15 +200,12 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
         return torch.cat([patches, _normalised(described).to(patches)], dim=-1)
 
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
-        """Equation 5 over masked patches: the mean over the steps of their distance to clean ones.
+        """Equation 5 over masked patches, see :meth:`chain_loss`.
 
         Args:
             inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised; they differ in the
                 masked patches, as many in each image.
             data_samples: not used.
-
-        Returns:
-            See :meth:`chain_loss`.
 
         Raises:
             TypeError, ValueError: inputs that are no such pair, or see :meth:`split`.
@@ -228,82 +219,35 @@ class EnergyInpaintingAlgorithm(BaseEnergyAlgorithm):
             x=self.start(given),
         )
 
-    def restore(
-        self,
-        images: Tensor,
-        masked: Tensor,
-        num_steps: int | None = None,
-        clean: Tensor | None = None,
-    ) -> Tensor:
-        """The chain ``(N + 1, B, C, H, W)`` of a descent on the masked patches; see :meth:`chain`.
+    def filled_in(self, chain: Tensor, given: Masked, clean: Tensor) -> Tensor:
+        """Images ``(N + 1, B, C, H, W)`` with the masked patches of a chain.
 
-        Args:
-            images: normalised, ``(B, C, H, W)``.
-            masked: which patches are masked, ``(B, L)``, bool; as many in each image.
-            num_steps: N ≥ 0; by default as in training.
-            clean: images that lend each patch its mean and variance, with ``norm_pix``.
-
-        Raises:
-            TypeError, ValueError: a bad ``num_steps``; ``norm_pix`` without ``clean``; images of
-                another size than the backbone's; or see :meth:`split`.
+        With ``norm_pix`` patches borrow their mean and variance from the clean images; those of x⁰
+        do too, so that what is borrowed does not count as restored.
         """
-        if self.norm_pix and clean is None:
-            raise ValueError(
-                'norm_pix=True restores patches up to their mean and variance: restore needs clean '
-                'images that lend them'
-            )
-        check_image_size(self.backbone, images)
-        given = self.split(images, masked)
-        return self._filled_in(self._descend(given, num_steps), given, clean)
-
-    def _descend(self, given: Masked, num_steps: int | None) -> Tensor:
-        """The chain of the masked patches, ``(N + 1, B, M, P + F)``."""
-        return self.chain(lambda x: self.energy(x, given), self.start(given), num_steps)
-
-    def _filled_in(self, chain: Tensor, given: Masked, clean: Tensor | None) -> Tensor:
-        """The chain of the images, ``(N + 1, B, C, H, W)``."""
-        steps = chain[1:, ..., : self.head.pixel_values]
+        chain = chain[..., : self.head.pixel_values]
         if self.norm_pix:
             mean, deviation = _moments(self.patches(clean, given.masked))
-            steps = steps * deviation + mean
-        size = self.patch_size
+            chain = chain * deviation + mean
+        size, shape = self.patch_size, given.images.shape[-2:]
         patches = unfold(given.images, size, stride=size).mT  # (B, L, P)
-        index = given.masked[..., None].expand(-1, -1, patches.shape[-1])
-        filled = [patches.scatter(1, index, x.to(patches)) for x in steps]
-        images = [fold(x.mT, given.images.shape[-2:], size, stride=size) for x in filled]
-        return torch.stack([given.images, *images])
+        index = given.masked[..., None].expand_as(chain[0])
+        filled = [patches.scatter(1, index, x.to(patches)) for x in chain]
+        return torch.stack([fold(x.mT, shape, size, stride=size) for x in filled])
 
-    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
-        """Fill in and score a validation batch: as :meth:`EnergyRestorationAlgorithm.predict`."""
-        steps = self._steps(inputs)
-        fields = dict(
-            clean=steps['clean'],
-            corrupted=steps['images'][0],
-            restored=steps['images'][-1],
-            energy_clean=steps['clean_energies'],
-            energy_corrupted=steps['energies'][0],
-        )
-        return with_fields(data_samples, fields)
-
-    def validation_chains(
-        self,
-        inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        num_steps: int | None = None,
-    ) -> list[Chain]:
-        """Fill in a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
-        return split_chains(**self._steps(inputs, num_steps), data_samples=data_samples)
-
-    def _steps(self, inputs: Sequence[Tensor], num_steps: int | None = None) -> dict[str, Tensor]:
-        """All steps of a validation batch, as :func:`split_chains` takes them."""
+    def validation_steps(
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """See :class:`BaseEnergyAlgorithm`."""
         corrupted, clean = corrupted_and_clean(inputs)
         given = self.split(corrupted, self.masked(corrupted, clean))
-        chain = self._descend(given, num_steps)  # (N + 1, B, M, P + F)
+        # (N + 1, B, M, P + F)
+        chain = self.chain(lambda x: self.energy(x, given), self.start(given), num_steps)
         with torch.no_grad():
             target = self.target(clean, given.masked)
             energies = [self.energy(x, given).float() for x in (*chain, target)]
         return dict(
-            images=self.to_pixels(self._filled_in(chain, given, clean)),
+            images=self.to_pixels(self.filled_in(chain, given, clean)),
             energies=torch.stack(energies[:-1]),
             clean=self.to_pixels(clean),
             clean_energies=energies[-1],

@@ -1,11 +1,9 @@
 """Pretraining by energy restoration (section 2.2 and algorithm 1 of the paper)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -13,15 +11,7 @@ from ..backbones import PatchSelection, kept_patches
 from ..backbones.patch_dropout import check_patch_dropout, pixels_of_patches
 from ..backbones.position_embedding import check_image_size, find_position_embedding
 from ..utils import checked_number
-from .base_algorithm import (
-    BaseEnergyAlgorithm,
-    Distance,
-    Inputs,
-    Samples,
-    corrupted_and_clean,
-    with_fields,
-)
-from .chain import Chain, split_chains
+from .base_algorithm import BaseEnergyAlgorithm, Distance, Inputs, Samples, corrupted_and_clean
 
 # B batch, C channels, H × W pixels, L patches, N descent steps.
 
@@ -128,13 +118,8 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         Ours is the logistic loss, because the plain difference of energies (eq. 3) has no lower
         bound; the paper does not say which one it uses.
 
-        Args:
-            corrupted, clean: ``(B, C, H, W)``, normalised.
-            distance: to the clean images, for the log.
-
-        Returns:
-            ``loss``, and for the log ``distance_step0``, the mean energies ``energy_step0`` and
-            ``energy_clean``, and ``step_size``.
+        Returns ``loss``, and for the log ``distance_step0``, the mean energies ``energy_step0`` and
+        ``energy_clean``, and ``step_size``.
         """
 
         def contrast(corrupted: Tensor) -> dict[str, Tensor]:
@@ -148,46 +133,18 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
         )
         return log | dict(loss=collector.total())
 
-    def predict(self, inputs: Inputs, data_samples: Samples = None) -> list[DataSample]:
-        """Restore and score a validation batch.
-
-        Args:
-            inputs: ``[corrupted, clean]``, each ``(B, C, H, W)``, normalised.
-            data_samples: B samples to add to; new ones by default.
-
-        Returns:
-            The samples, with ``clean``, ``corrupted`` and ``restored`` ``(C, H, W)`` in pixel
-            units (0..255, in the channel order of the network; the last two may lie outside) and
-            ``energy_clean`` and ``energy_corrupted``, 0-dim.
-        """
-        corrupted, clean = corrupted_and_clean(inputs)
-        restored = self.restore(corrupted)[-1]
-        with torch.no_grad():
-            fields = dict(
-                clean=self.to_pixels(clean),
-                corrupted=self.to_pixels(corrupted),
-                restored=self.to_pixels(restored),
-                energy_clean=self.energy(clean).float(),
-                energy_corrupted=self.energy(corrupted).float(),
-            )
-        return with_fields(data_samples, fields)
-
-    def validation_chains(
-        self,
-        inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        num_steps: int | None = None,
-    ) -> list[Chain]:
-        """Restore a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`."""
+    def validation_steps(
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """See :class:`BaseEnergyAlgorithm`."""
         corrupted, clean = corrupted_and_clean(inputs)
         chain = self.restore(corrupted, num_steps)  # (N + 1, B, C, H, W)
         with torch.no_grad():
-            return split_chains(
+            return dict(
                 images=self.to_pixels(chain),
                 energies=torch.stack([self.energy(x).float() for x in chain]),
                 clean=self.to_pixels(clean),
                 clean_energies=self.energy(clean).float(),
-                data_samples=data_samples,
             )
 
 

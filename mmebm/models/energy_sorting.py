@@ -18,7 +18,6 @@ from ..backbones.position_embedding import (
     set_sincos_position_embedding,
 )
 from .base_algorithm import BaseEnergyAlgorithm, Inputs, Samples, with_fields
-from .chain import Chain, split_chains
 from .sorting_augmentation import (
     check_edge_widths,
     drawn_widths,
@@ -43,8 +42,7 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
 
     Matching edges of neighbouring patches would give the order away. So the outermost pixels of
     each patch are blanked, and in training a share of the patches is dropped before the transformer
-    layers. Both are drawn for each image and iteration, and shared by the steps of a descent. (The
-    paper does not say whether the images of a batch share the dropped patches; ours do not.)
+    layers. Both are drawn for each image and iteration, and shared by the steps of a descent.
 
     Args:
         backbone: config of ψ, or a module: a vision transformer with an absolute position
@@ -104,26 +102,21 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         return self.energy_of_features(forward_with_positions(self.backbone, images, embedding))
 
     def sort(self, images: Tensor, embedding: Tensor, num_steps: int | None = None) -> Tensor:
-        """The chain of a descent from shuffled embeddings ``P̃E⁰``; see :meth:`chain`.
+        """The chain ``(N + 1, B, L, D)`` of a descent from ``P̃E⁰``; see :meth:`chain`.
 
-        Args:
-            images: normalised, with masked edges, ``(B, C, H, W)``.
-            embedding: ``P̃E⁰``, ``(B, L, D)``.
-            num_steps: N ≥ 0; by default as in training.
+        Images are normalised, with masked edges, ``(B, C, H, W)``.
         """
         return self.chain(lambda e: self.energy(images, e), embedding, num_steps)
 
     def loss(self, inputs: Inputs, data_samples: Samples = None) -> dict[str, Tensor]:
         """Equation 7: the mean over the steps of the squared distance of ``P̃Eⁿ`` to ``PE``.
 
-        Only the kept patches count, because the embeddings of the dropped ones cannot move.
+        Only the kept patches count, because the embeddings of the dropped ones cannot move. See
+        :meth:`chain_loss`.
 
         Args:
             inputs: the images ``(B, C, H, W)``, normalised, or a list that holds only them.
             data_samples: not used.
-
-        Returns:
-            See :meth:`chain_loss`.
         """
         images = intact_images(inputs)
         noise = torch.rand(len(images), 3, self.num_patches, device=images.device)
@@ -170,13 +163,10 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
             )
         return with_fields(data_samples, fields)
 
-    def validation_chains(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        num_steps: int | None = None,
-    ) -> list[Chain]:
-        """Sort a validation batch; see :meth:`BaseEnergyAlgorithm.validation_chains`.
+    def validation_steps(
+        self, inputs: Inputs, data_samples: Samples = None, num_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """See :class:`BaseEnergyAlgorithm`.
 
         The pictures show whole patches; the network saw them with masked edges. Each position gets
         one patch (:func:`assign_positions`), while the accuracy counts the patches whose embedding
@@ -189,13 +179,12 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
         clean = self.to_pixels(images)
         pictures = [place_patches(clean, assign_positions(e, true), self.grid) for e in chain]
         with torch.no_grad():
-            return split_chains(
+            return dict(
                 images=torch.stack(pictures),
                 energies=torch.stack([self.energy(masked, e).float() for e in chain]),
                 clean=clean,
                 clean_energies=self.energy(masked, true.expand_as(chain[0])).float(),
                 accuracy=right.double().mean(-1),
-                data_samples=data_samples,
             )
 
     def disorder(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,9 +197,6 @@ class EnergySortingAlgorithm(BaseEnergyAlgorithm):
 
         Returns:
             The masked images, and the position whose embedding each patch gets ``(B, L)``.
-
-        Raises:
-            ValueError: the images are not of the size that the backbone was built for.
         """
         check_image_size(self.backbone, images)
         widths = drawn_widths(noise[:, 1], self.edge_widths)  # (B, L)

@@ -64,9 +64,8 @@ class PatchEnergyHead(BaseModule):
 
     A masked patch is embedded and attends, in every layer, to the features of the visible ones and
     to itself; a linear layer without bias gives its energy. Masked patches do not see each other,
-    so any number of them can be asked for. Ours, not the paper's. That a decoder needs no
-    attention between masked patches is from CrossMAE (arXiv 2401.14391); unlike there, the visible
-    ones attend to each other here, which is worth two points (``docs/small_data.md``).
+    as in CrossMAE (arXiv 2401.14391); unlike there, the visible ones attend to each other, which is
+    worth two points (``docs/small_data.md``). Ours, not the paper's.
 
     Args:
         in_channels: D.

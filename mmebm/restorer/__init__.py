@@ -1,17 +1,9 @@
 """Restore, sort and score images of any size with a pretrained network."""
 
+from ..datasets import Picture, UnreadableImageError, read_picture
 from ..models.chain import Chain, draw_chains, to_uint8
 from .damage import Damage, mask_of, parse_corruption
-from .pictures import (
-    Picture,
-    UnreadableImageError,
-    find_images,
-    overlay,
-    read_picture,
-    save_picture,
-    save_whole,
-    ssim_of,
-)
+from .pictures import overlay, save_picture, save_whole, ssim_of
 from .restorer import Restorer
 
 __all__ = [
@@ -21,7 +13,6 @@ __all__ = [
     'Restorer',
     'UnreadableImageError',
     'draw_chains',
-    'find_images',
     'mask_of',
     'overlay',
     'parse_corruption',

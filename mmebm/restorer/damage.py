@@ -7,22 +7,21 @@ import numpy as np
 from mmengine.config import DictAction
 
 from ..corruptions import BaseCorruption, Colorization, MixedCorruption
+from ..corruptions.base import image_order
+from ..corruptions.masking import BLANK
 from ..models.chain import to_uint8
 from ..utils import checked_int
-from .pictures import Picture, check_pixels
+from .pictures import Picture, check_pixels, in_colour
 
 
 @dataclass(eq=False)
 class Damage:
-    """What is wrong with an image, which decides how it enters the network; at most one kind.
-
-    With none, the image enters as it is: it is damaged already, for example by noise.
+    """What is wrong with an image, of which at most one; if nothing, it enters as it is: noisy.
 
     Attributes:
         mask: bool ``(H, W)``, True where pixels are missing: they enter blank, as in training, and
             no other pixel changes.
-        upscale: K ≥ 1: the image enters enlarged K times in constant K × K blocks, as the
-            corruption ``SuperResolution`` makes them.
+        upscale: K ≥ 1: the image enters enlarged K times, in constant K × K blocks.
         colorize: the image enters as grey in three channels.
         corruption: a corruption, or its config, to apply to a clean image, so that the restoration
             can be measured; ``'config'`` takes the one that the network was validated with.
@@ -30,7 +29,7 @@ class Damage:
         index: number of the image, ≥ 0; each number is corrupted, or shuffled, differently.
 
     Raises:
-        TypeError, ValueError: more than one kind is given, or ``upscale`` is not an integer ≥ 1.
+        TypeError, ValueError: more than one kind is given, or a number is out of range.
     """
 
     mask: np.ndarray | None = None
@@ -54,22 +53,13 @@ class Damage:
 
 
 def damaged(
-    picture: Picture, damage: Damage, validated_with: dict | None, blank: np.ndarray
+    picture: Picture, damage: Damage, validated_with: dict | None, to_rgb: bool
 ) -> tuple[Picture, np.ndarray | None, str]:
-    """The picture as it enters a network.
-
-    Args:
-        picture: to be damaged.
-        damage: how.
-        validated_with: corruption that ``'config'`` stands for.
-        blank: fill of masked pixels, BGR ``(3,)``.
+    """The picture as it enters a network; masked pixels filled as in its validation.
 
     Returns:
         The damaged picture; the clean pixels if a corruption was applied; and its class name, or
         ``'mask'``, ``'upscale K×'``, ``'grey'`` or ``''``.
-
-    Raises:
-        ValueError, UnreadableImageError: see :class:`mmebm.restorer.Restorer`.
     """
     pixels = picture.pixels
     height, width = pixels.shape[:2]
@@ -79,8 +69,11 @@ def damaged(
         if damage.mask.shape != (height, width):
             h, w = damage.mask.shape
             raise ValueError(f'the mask has {w} × {h} pixels, the image {width} × {height}')
+        fills = [
+            options['fill'] for options in leaves(validated_with).values() if 'fill' in options
+        ]
         pixels = pixels.copy()
-        pixels[damage.mask] = blank
+        pixels[damage.mask] = image_order([*fills, BLANK][0], to_rgb)
         return replace(picture, pixels=pixels), None, 'mask'
     if damage.upscale is not None:
         factor = damage.upscale
@@ -90,7 +83,7 @@ def damaged(
         return picture, None, f'upscale {factor}×'
     if damage.colorize:
         grey = Colorization(to_rgb=True).corrupt(to_uint8(pixels), np.random.default_rng(0))
-        return picture.in_colour(grey), None, 'grey'
+        return in_colour(picture, grey), None, 'grey'
     if damage.corruption is None:
         return picture, None, ''
     corruption = damage.corruption
@@ -101,15 +94,25 @@ def damaged(
     clean = to_uint8(pixels)
     results = dict(img=clean, sample_idx=damage.index)
     results = MixedCorruption([corruption], seed=damage.seed)(results)
-    return picture.in_colour(results['img'][0]), clean, results['corruption']
+    return in_colour(picture, results['img'][0]), clean, results['corruption']
+
+
+def leaves(corruption: dict | None) -> dict[str, dict]:
+    """The corruptions inside the config of one, or of a mixture: options by name."""
+    if corruption is None:
+        return {}
+    if corruption['type'] == 'MixedCorruption':
+        return {k: v for part in corruption['corruptions'] for k, v in leaves(part).items()}
+    return {
+        corruption['type']: {k: v for k, v in corruption.items() if k not in ('type', 'on_device')}
+    }
 
 
 def mask_of(picture: Picture) -> np.ndarray:
     """What a person means by a mask: bool ``(H, W)``, True where pixels are missing.
 
-    In a picture with transparent parts that is what is opaque, if it has one colour (painted on a
-    transparent layer), else what is transparent (erased from a photograph). Otherwise it is the
-    brighter of two values, whatever they are, or the brighter half of all.
+    Where parts are transparent: what is opaque, if of one colour (painted on a layer), else what is
+    transparent (erased from a photograph). Else the brighter of two values, or of the range.
     """
     if picture.alpha is not None:
         opaque = picture.alpha == picture.alpha.max()
@@ -121,11 +124,7 @@ def mask_of(picture: Picture) -> np.ndarray:
 
 
 def parse_corruption(words: Sequence[str]) -> BaseCorruption | str:
-    """Build the corruption ``NAME KEY=VALUE ...``; ``config`` alone stays as it is.
-
-    Raises:
-        TypeError, ValueError: it is not registered, or an option is wrong.
-    """
+    """Build the corruption ``NAME KEY=VALUE ...``; ``config`` alone stays as it is."""
     name, *pairs = words
     if name == 'config' and not pairs:
         return name

@@ -12,15 +12,13 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ..corruptions import BaseCorruption, MixedCorruption
-from ..corruptions.base import image_order
-from ..corruptions.masking import BLANK
+from ..corruptions import BaseCorruption
+from ..datasets import Picture, read_picture
 from ..models import EnergyRestorationAlgorithm, EnergySortingAlgorithm, energy_gradient
 from ..models.chain import Chain, to_uint8
 from ..utils import checked_int
@@ -29,7 +27,7 @@ from ..utils.config_text import config_inside
 from ..utils.device import usable_device
 from ..utils.state_dict import check_fit
 from .damage import Damage, damaged
-from .pictures import Picture, check_pixels, read_picture
+from .pictures import check_pixels
 from .tiles import Tiling, add_change
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.
@@ -51,12 +49,11 @@ class Restorer:
 
     Args:
         checkpoint: file of a pretraining run, or one that holds its ``state_dict``. Only weights
-            and plain values are unpickled. Defaults to the network that comes with mmebm.
+            and plain values are read. Defaults to the network that comes with mmebm.
         config: config of the run, or its path. Defaults to the one in the checkpoint, which is
             parsed, never executed.
         device: ``'cpu'``, ``'cuda'``, ... Defaults to the GPU if there is one.
-        batch_size: tiles per batch, ≥ 1. Defaults to as many as have 2¹⁷ pixels together, 2²⁰ on a
-            GPU.
+        batch_size: tiles per batch, ≥ 1. Defaults to 2¹⁷ pixels together, 2²⁰ on a GPU.
 
     Attributes:
         model: the network, in evaluation mode and frozen.
@@ -67,9 +64,8 @@ class Restorer:
 
     Raises:
         FileNotFoundError: a file is missing.
-        TypeError, ValueError: ``batch_size`` is not an integer ≥ 1; no config is given and the
-            checkpoint holds none; the checkpoint belongs to another network; or the config trains
-            neither restoration nor sorting, or does not say how large the network's images are.
+        TypeError, ValueError: an option is wrong; no config is given and the checkpoint holds none;
+            it belongs to another network, or to one that neither restores nor sorts.
 
     Example:
         >>> restorer = Restorer('work_dirs/quickstart/epoch_10.pth')
@@ -94,27 +90,13 @@ class Restorer:
         self.any_size = named is None
         self.size = _output_size(self._prepare) or named
         if self.size is None:
-            raise ValueError(
-                "neither the config's validation pipeline nor its backbone says how large the "
-                "network's images are: the pipeline must end in a crop or resize to a fixed size"
-            )
+            raise ValueError("the config's validation pipeline must end in a crop to a fixed size")
         self._align = ANY_SIZE_ALIGN if self.any_size else _first_stride(self.model.backbone)
         self._batch_size = batch_size
         preprocessor = self.model.data_preprocessor
         self.to_rgb = bool(preprocessor._channel_conversion)
         self._normalize = bool(preprocessor._enable_normalize)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the network."""
-        return self.model.log_step_size.device
-
-    @property
-    def blank(self) -> np.ndarray:
-        """Fill of masked pixels, BGR ``(3,)``: as in the validation set, else ImageNet's mean."""
-        kinds = [] if self.corruption is None else _leaves(MixedCorruption([self.corruption]))
-        fills = [kind.fill for kind in kinds if hasattr(kind, 'fill')]
-        return image_order(fills[0] if fills else BLANK, self.to_rgb).astype(np.uint8)
+        self.device = self.model.log_step_size.device
 
     def __call__(
         self,
@@ -131,27 +113,22 @@ class Restorer:
             damage: what is wrong with it; None takes it as it is. Sorting reads its ``index`` only.
             num_steps: N ≥ 0. Defaults to the number used in training.
             every_step: keep all steps, 12 bytes per pixel and step, with their energies. If not,
-                ``images`` is x⁰ and x^N, the energies are NaN, and besides these memory holds the
-                difference, one row of tiles and one batch.
-            on_tiles: called after each batch with the number of tiles that are done, and of all, in
-                all steps.
+                ``images`` is x⁰ and x^N, and the energies are NaN.
+            on_tiles: called after each batch with the number of tiles that are done, and of all.
 
         Returns:
             The chain, its images of the size of ``image``, or ``upscale`` times as large.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            UnreadableImageError: it cannot be read as an image, or it would exceed the pixel limit
-                once it is enlarged, or padded to whole tiles (a very long one).
-            TypeError, ValueError: an option has the wrong type or is out of range, or the mask
-                does not have the picture's size, or ``'config'`` finds no corruption.
+            FileNotFoundError, UnreadableImageError: there is no such file, or it is no image, or
+                exceeds the pixel limit once it is enlarged, or padded to whole tiles.
+            TypeError, ValueError: an option is wrong or out of range, or does not fit the picture.
         """
         num_steps = self.model.num_steps if num_steps is None else num_steps
-        num_steps = checked_int('num_steps', num_steps, minimum=0)
-        damage = damage or Damage()
+        num_steps, damage = checked_int('num_steps', num_steps, minimum=0), damage or Damage()
         if self.sorts:
-            return self._sorted(image, damage, num_steps)
-        start, clean, title = damaged(as_picture(image), damage, self.corruption, self.blank)
+            return self._sorted(self.crop(image), damage, num_steps)
+        start, clean, title = damaged(as_picture(image), damage, self.corruption, self.to_rgb)
         x, difference, energies = start.pixels, np.float32(0), []
         images = [x]
         for difference, energy in self.descend(x, num_steps + every_step, on_tiles):
@@ -161,9 +138,8 @@ class Restorer:
         if not every_step:
             images.append(np.add(x, _inside(damage.mask, difference), dtype=np.float32))
             energies = [np.nan, np.nan]
-        chain = Chain(
-            [i[..., ::-1] for i in images], np.array(energies), title=title, picture=start
-        )
+        images = [image[..., ::-1] for image in images]
+        chain = Chain(images, np.array(energies), title=title, picture=start)
         if clean is not None:
             chain.clean = clean[..., ::-1]
             if every_step:
@@ -178,13 +154,8 @@ class Restorer:
     ) -> Iterator[tuple[np.ndarray, float]]:
         """Yield ``xⁿ − x⁰`` and the mean energy of xⁿ⁻¹ over the tiles, for n = 1..N.
 
-        Args:
-            image: x⁰, ``(H, W, 3)`` BGR in pixel units, uint8 or float32, any H, W ≥ 1.
-            num_steps: N.
-            on_tiles: see :meth:`__call__`.
-
-        Returns:
-            Of each step ``(H, W, 3)`` float32, the same array that the next one changes; a float.
+        ``image`` is x⁰, ``(H, W, 3)`` BGR in pixel units, uint8 or float32; the difference float32,
+        the same array for all steps.
         """
         tiling = self.tiling(*image.shape[:2])
         check_pixels(*tiling.padded)
@@ -250,15 +221,11 @@ class Restorer:
         shape = pixels.shape[:2]
         return self._prepare(dict(img=pixels, img_shape=shape, ori_shape=shape))['img']
 
-    def _sorted(
-        self, image: str | Path | Picture | np.ndarray, damage: Damage, num_steps: int
-    ) -> Chain:
+    def _sorted(self, pixels: np.ndarray, damage: Damage, num_steps: int) -> Chain:
         if damage.kinds:
             raise ValueError('this network sorts shuffled patches: it repairs no other damage')
-        pixels = self.crop(image)
-        data = TRANSFORMS.build(dict(type='PackInputs'))(dict(img=pixels))
-        inputs = self.model.data_preprocessor(default_collate([data]), False)['inputs']
         samples = [DataSample(metainfo=dict(sample_idx=damage.index))]
+        inputs = self.to_network(pixels[None])
         (chain,) = self.model.validation_chains(inputs, samples, num_steps)
         chain.title, chain.picture, chain.clean = 'shuffled', Picture(pixels), pixels[..., ::-1]
         if not self.to_rgb:
@@ -274,7 +241,6 @@ def load_pretrained(
     checkpoint: str | Path | None, config: str | Path | Config | None, device: str | None = None
 ) -> tuple[nn.Module, Config]:
     """The model of a pretraining run, in evaluation mode, and its config; see :class:`Restorer`."""
-    device = usable_device(device)
     if checkpoint is None:
         checkpoint, config = NETWORK / 'network.safetensors', NETWORK / 'config.py'
         if not checkpoint.is_file():
@@ -285,13 +251,9 @@ def load_pretrained(
     elif not isinstance(config, Config):
         config = Config.fromfile(config)
     found = config.get('model', {}).get('type')
-    if found == 'EnergyInpaintingAlgorithm':
-        raise ValueError(
-            f'{checkpoint} was trained with --energy inpainting, which gives features and restores '
-            'nothing'
-        )
     if found not in (EnergyRestorationAlgorithm.__name__, EnergySortingAlgorithm.__name__):
-        raise ValueError(f'{checkpoint} was trained by {found}, which restores no images')
+        how = '--energy inpainting' if found == 'EnergyInpaintingAlgorithm' else found
+        raise ValueError(f'{checkpoint}, trained with {how}, gives features and restores nothing')
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')  # backbones of timm tell their layers
@@ -302,16 +264,14 @@ def load_pretrained(
     weights = state.get('state_dict', state)
     check_fit(model, weights, checkpoint, f'the {found} of the config')
     model.load_state_dict(weights)
-    return model.to(device).eval(), config
+    return model.to(usable_device(device)).eval(), config
 
 
 def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
     """The config's validation transforms between loading and corrupting, and its corruption."""
     pipeline = (config.get('val_dataloader') or {}).get('dataset', {}).get('pipeline')
     if not pipeline:
-        raise ValueError(
-            'the config has no val_dataloader with a pipeline, which would say how to resize images'
-        )
+        raise ValueError('the config has no val_dataloader, which would say how to resize images')
     before, corruption = [], None
     for transform in pipeline:
         cls = TRANSFORMS.get(transform['type'])
@@ -324,7 +284,7 @@ def validation_transforms(config: Config) -> tuple[Compose, dict | None]:
 
 
 def as_picture(image: str | Path | Picture | np.ndarray) -> Picture:
-    """Read a file; take an array ``(H, W, 3)`` BGR or a picture as it is."""
+    """Read a file; an array is ``(H, W, 3)`` BGR."""
     if isinstance(image, Picture):
         return image
     return Picture(image) if isinstance(image, np.ndarray) else read_picture(image)
@@ -360,9 +320,3 @@ def _output_size(prepare: Compose) -> tuple[int, int] | None:
         image = np.zeros((*shape, 3), np.uint8)
         sizes.add(prepare(dict(img=image, img_shape=shape, ori_shape=shape))['img'].shape[:2])
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def _leaves(corruption: BaseCorruption) -> list[BaseCorruption]:
-    if isinstance(corruption, MixedCorruption):
-        return [leaf for part in corruption.corruptions for leaf in _leaves(part)]
-    return [corruption]

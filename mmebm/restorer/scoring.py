@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import torch
 
+from ..datasets import Picture, UnreadableImageError, read_picture
 from ..models import energy_gradient
 from ..models.chain import heat_map, to_uint8
-from .pictures import Picture, UnreadableImageError, check_pixels, read_picture
+from .pictures import check_pixels
 from .restorer import Restorer
 
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, M images, R reference images, L levels.
 
 LEVELS = (1, 0.98, 0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # γ, the share of the image left
-TILES_ACROSS = 2  # short side of a scored image, in sides of the network's images
 THUMBNAIL_SIDE = 160
 LEAST_REFERENCES = 10
 FOLDS = 20
@@ -59,49 +59,40 @@ def score_images(
     """Score image files, at the size that :func:`scored_size` gives them.
 
     Args:
-        restorer: the network.
+        restorer: the network, which restores.
         paths: M files.
-        reference: R files of ordinary images. Defaults to the others of ``paths``: then p-values
-            are ranks, however ordinary the images are.
+        reference: R files of ordinary images, at least ten. Defaults to the others of ``paths``:
+            then p-values are ranks, however ordinary the images are.
         on_image: called after each file, those of ``reference`` included.
 
     Returns:
         Scores, strangest first, and a message for each file that could not be read.
-
-    Raises:
-        ValueError: there are fewer than ten reference images, or the network sorts.
     """
     if restorer.sorts:
         raise ValueError('this network sorts patches: scores need one that restores pixels')
-    if len(reference or paths) < LEAST_REFERENCES:
-        raise ValueError(
-            f'{len(reference or paths)} images are too few to compare with: '
-            f'--reference FOLDER, at least {LEAST_REFERENCES}'
-        )
     problems: list[str] = []
 
     def described(files: Sequence[str | Path]) -> list[ImageScore]:
         found = []
         for file in map(Path, files):
             try:
-                found.append(describe(restorer, read_picture(file), file))
+                pixels = scored_size(read_picture(file), min(restorer.size))
+                found.append(_described(restorer, file, pixels))
             except UnreadableImageError as error:
-                problems.append(str(error))
+                problems.append(f'{file}: {error}')
             on_image()
         return found
 
-    found, known = described(paths), described(reference)
+    known, found = described(reference), described(paths)
     if found:
-        features = np.stack([image.features for image in found])
-        references = np.stack([image.features for image in known]) if known else None
-        for image, *values in zip(found, *strangeness(features, references), strict=True):
-            image.score, image.p_value = map(float, values)
+        features, references = (np.array([i.features for i in each]) for each in (found, known))
+        values = strangeness(features, references if reference else None)
+        for image, score, p_value in zip(found, *values, strict=True):
+            image.score, image.p_value = float(score), float(p_value)
     return sorted(found, key=lambda image: (-image.score, str(image.path))), problems
 
 
-def describe(restorer: Restorer, picture: Picture, path: Path = Path()) -> ImageScore:
-    """An image without its score, which needs others; raises as :func:`scored_size`."""
-    pixels = scored_size(picture, min(restorer.size))
+def _described(restorer: Restorer, path: Path, pixels: np.ndarray) -> ImageScore:
     (step, _), *_ = restorer.descend(pixels, 1)
     scale = THUMBNAIL_SIDE / max(pixels.shape[:2])
     return ImageScore(
@@ -114,18 +105,12 @@ def describe(restorer: Restorer, picture: Picture, path: Path = Path()) -> Image
 
 
 def level_features(restorer: Restorer, images: Sequence[np.ndarray]) -> np.ndarray:
-    """What a network says of images at ten noise levels.
+    """What a network says of images at ten noise levels, mean over their tiles: ``(M, 3 L)``.
 
     At each level γ an image becomes ``√γ x + √(1−γ) ε``, x in normalised pixels, ε ~ N(0, I) the
-    same for all. Of it are taken: ``log ‖∇(αE)‖``, E, and ``log ‖x^N − x‖`` after a restoration,
-    norms as root mean square over the pixels; all as mean over the tiles.
-
-    Args:
-        restorer: the network.
-        images: M of ``(H, W, 3)`` uint8 BGR, not smaller than the network's images.
-
-    Returns:
-        ``(M, 3 L)`` float64: L logarithms of gradients, L energies, L logarithms of errors.
+    same for all. Its features are ``log ‖∇(αE)‖`` at all levels, then E, then ``log ‖x^N − x‖``,
+    norms as root mean square over the pixels. Images are ``(H, W, 3)`` uint8 BGR, not smaller than
+    the network's.
     """
     model, found = restorer.model, []
     for image in images:
@@ -158,13 +143,16 @@ def strangeness(
 
     Args:
         features: ``(M, D)``.
-        reference: ``(R, D)``, R ≥ 2; None compares each image with the others.
+        reference: ``(R, D)``, R ≥ 10; None compares each image with the others.
 
     Returns:
         Distances ``(M,)``, and the share of reference images, the image itself included, whose
         distance is at least as large, ``(M,)``.
     """
     known = features if reference is None else reference
+    if len(known) < LEAST_REFERENCES:
+        least = f'at least {LEAST_REFERENCES}: --reference FOLDER'
+        raise ValueError(f'{len(known)} images are too few to compare with, {least}')
     own = np.empty(len(known))
     for fold in range(min(FOLDS, len(known))):
         held_out = np.arange(len(known)) % FOLDS == fold
@@ -189,18 +177,12 @@ def _log_size(change: torch.Tensor) -> torch.Tensor:
 
 
 def scored_size(picture: Picture, own: int, short_side: int | None = None) -> np.ndarray:
-    """Resize a picture for scoring: ``(H, W, 3)`` uint8 BGR.
+    """Resize a picture to a short side, by default its own within ``own`` and twice ``own``.
 
-    Args:
-        picture: of any size.
-        own: short side of the network's images.
-        short_side: of the result. By default kept, within ``own`` and twice ``own``.
-
-    Raises:
-        UnreadableImageError: the result would exceed the pixel limit (a very long image).
+    As ``(H, W, 3)`` uint8 BGR; UnreadableImageError if a very long one exceeds the pixel limit.
     """
     short = min(picture.pixels.shape[:2])
-    scale = (short_side or max(own, min(TILES_ACROSS * own, short))) / short
+    scale = (short_side or max(own, min(2 * own, short))) / short
     check_pixels(*(ceil(side * scale) for side in picture.pixels.shape[:2]))
     return resized(to_uint8(picture.pixels), scale)
 

@@ -17,14 +17,8 @@ def padded_length(length: int, tile: int, align: int = 1) -> int:
 def tile_starts(length: int, tile: int, overlap: int, align: int = 1) -> list[int]:
     """Starts of the tiles along an axis: the fewest that overlap enough, evenly spread.
 
-    Args:
-        length: of the axis, as :func:`padded_length` gives it.
-        tile: length of a tile, ≥ 1.
-        overlap: of neighbours, in 0..tile−1, or less by up to ``align``.
-        align: every start is a multiple of it, in 1..tile.
-
-    Returns:
-        T starts, increasing, from 0 to ``length − tile``.
+    T of them, from 0 to ``length − tile``, where ``length`` is padded; all are multiples of
+    ``align``, for which the overlap may be smaller by less than that.
     """
     room = (length - tile) // align
     count = ceil(room / max((tile - overlap) // align, 1))
@@ -60,11 +54,10 @@ class Tiling:
         return padded_length(self.height, height, align), padded_length(self.width, width, align)
 
     @property
-    def starts(self) -> tuple[list[int], list[int]]:
+    def starts(self) -> tuple[list[int], ...]:
         """Rows and columns at which tiles start."""
         axes = zip(self.padded, self.tile, self.overlap, strict=True)
-        rows, columns = (tile_starts(*axis, self.align) for axis in axes)
-        return rows, columns
+        return tuple(tile_starts(*axis, self.align) for axis in axes)
 
     def __len__(self) -> int:
         rows, columns = self.starts
@@ -96,9 +89,9 @@ def add_change(
     Args:
         image: padded, ``(H, W, C)``, uint8 or float32; not changed.
         difference: padded, ``(H, W, C)`` float32; changed in place.
-        change: tiles ``(B, h, w, C)`` float32 → what to add to each, of the same shape.
+        change: tiles ``(B, h, w, C)`` float32 → what to add to each.
         tiling: that padded both.
-        batch: tiles per call of ``change``, ≥ 1.
+        batch: the most tiles that ``change`` gets.
     """
     rows, columns = tiling.starts
     (height, width), channels = tiling.tile, image.shape[2]

@@ -21,16 +21,11 @@ from urllib.parse import urlparse
 import numpy as np
 import torch
 from filelock import FileLock  # torch depends on it
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.serialization import (
-    add_safe_globals,
-    clear_safe_globals,
-    get_safe_globals,
-)
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 
 class DamagedCheckpointError(ValueError):
@@ -45,8 +40,7 @@ def load_checkpoint_safely(
     Args:
         path: the file; one that ends in ``.safetensors`` is read as such.
         map_location: as in ``torch.load``.
-        mmap: leave the tensors on disk until they are read, which is cheap if only a part is
-            needed. Not for a file that may be overwritten while the result is in use.
+        mmap: leave the tensors on disk until they are read; not for a file that may be overwritten.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -73,23 +67,9 @@ def load_checkpoint_safely(
         raise _explained(path, error) from error
     if not isinstance(checkpoint, dict):
         raise DamagedCheckpointError(
-            f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, but must hold a '
-            'dict of weights'
+            f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, no dict'
         )
     return checkpoint
-
-
-def checkpoint_to_load(cfg: Config) -> str | None:
-    """The checkpoint that the runner of a config loads or resumes from; None if there is none."""
-    if cfg.get('load_from') is not None or not cfg.get('resume'):
-        return cfg.get('load_from')
-    return last_checkpoint(cfg.work_dir)
-
-
-def last_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint that MMEngine resumes a work dir from; None if there is none."""
-    pointer = Path(work_dir, 'last_checkpoint')
-    return (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
 
 
 class Found(NamedTuple):
@@ -106,7 +86,8 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         FileNotFoundError, DamagedCheckpointError: there is none, of those named or found.
         ValueError: the newest would run code. Nothing is taken in its place.
     """
-    last = last_checkpoint(work_dir)
+    pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
+    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
@@ -126,10 +107,7 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
 
 
 def register_safe_loader() -> None:
-    """Make MMEngine load files and URLs with :func:`load_checkpoint_safely` in this process.
-
-    For tools: it covers what a runner resumes from and what ``init_cfg`` in a config names.
-    """
+    """Make MMEngine load files and URLs with :func:`load_checkpoint_safely` in this process."""
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_url, force=True)
 
@@ -160,9 +138,8 @@ def _explained(path: Path, error: Exception) -> ValueError:
         if name is not None:
             return ValueError(
                 f'{path} is refused: it is a pickle that names '
-                f'{next(filter(None, name.groups()))}, and loading it could run code. Only tensors '
-                "and plain values are loaded. If you trust the file's origin, save it again as "
-                'torch.save(dict(state_dict=...)).'
+                f'{next(filter(None, name.groups()))}, and loading it could run code. If you trust '
+                'its origin, save it again as torch.save(dict(state_dict=...))'
             )
     return DamagedCheckpointError(_damaged(path, error))
 

@@ -16,11 +16,7 @@ class UserError(RuntimeError):
 
 
 def checked_bool(name: str, value: bool) -> bool:
-    """Return ``value`` if it is True or False.
-
-    Raises:
-        TypeError: it is something else.
-    """
+    """Return ``value`` if it is True or False, else raise TypeError."""
     if not isinstance(value, bool):
         raise TypeError(f'{name} must be True or False, got {value!r}')
     return value
@@ -103,15 +99,6 @@ def checked_range(
 
 
 def nearest_name(name: str, allowed: Collection[str], cutoff: float = 0.6) -> str:
-    """The end of a message about a name that is not allowed.
-
-    Args:
-        name: as found.
-        allowed: valid names.
-        cutoff: how alike two names must be, in 0..1.
-
-    Returns:
-        ``', the nearest is X'``, or ``''`` if no name is close.
-    """
+    """The end of a message about a name that is not allowed: ``', the nearest is X'`` or ``''``."""
     found = get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
     return f', the nearest is {found[0]}' if found else ''

@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import ConfigDict
 
@@ -28,9 +29,16 @@ def parse_config_text(text: str) -> ConfigDict:
         raise ValueError(f'the config in the checkpoint is not readable: {error}') from error
     config = {}
     for statement in statements:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            raise _not_run(statement)
-        config[statement.targets[0].id] = _literal(statement.value)
+        target = getattr(statement, 'targets', [None])[0]
+        try:
+            if not isinstance(target, ast.Name):
+                raise ValueError
+            value = ast.literal_eval(_DictsAsLiterals().visit(statement.value))
+        except (ValueError, TypeError, RecursionError) as error:
+            code = ast.unparse(statement)
+            raise ValueError(f'the config in the checkpoint holds code, not run: {code}') from error
+        _check_types(value)
+        config[target.id] = value
     return ConfigDict(config)
 
 
@@ -53,38 +61,23 @@ def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
         raise ValueError(f'{name}: {error}') from error
 
 
-def _literal(node: ast.expr):
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        if node.args or any(keyword.arg is None for keyword in node.keywords):
-            raise _not_run(node)
-        return _checked({keyword.arg: _literal(keyword.value) for keyword in node.keywords})
-    if isinstance(node, ast.Dict):
-        if None in node.keys:  # **
-            raise _not_run(node)
-        pairs = zip(node.keys, node.values, strict=True)
-        try:
-            return _checked({_literal(key): _literal(value) for key, value in pairs})
-        except TypeError as error:  # what cannot be a key
-            raise _not_run(node) from error
-    if isinstance(node, ast.List):
-        return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_literal(item) for item in node.elts)
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, RecursionError) as error:
-        raise _not_run(node) from error
+class _DictsAsLiterals(ast.NodeTransformer):
+    """``dict(a=1)`` becomes ``{'a': 1}``; whatever else is called stays, and is no literal."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        names = [keyword.arg for keyword in node.keywords]
+        if ast.unparse(node.func) != 'dict' or node.args or None in names:
+            return node
+        return ast.Dict([ast.Constant(n) for n in names], [k.value for k in node.keywords])
 
 
-def _not_run(node: ast.AST) -> ValueError:
-    text = ast.unparse(node)
-    return ValueError(f'the config in the checkpoint holds code that is not run: {text}')
-
-
-def _checked(config: dict) -> dict:
-    kind = config.get('type')
+def _check_types(value: Any) -> None:
+    inner = value.values() if isinstance(value, dict) else value
+    for item in inner if isinstance(value, dict | list | tuple) else ():
+        _check_types(item)
+    kind = value.get('type') if isinstance(value, dict) else None
     if isinstance(kind, str) and '.' in kind and not _SCOPED_NAME.fullmatch(kind):
         raise ValueError(
             f'the config in the checkpoint names type={kind!r}, an import, not a registered name'
         )
-    return config

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 
 from mmengine.logging import MMLogger
 
@@ -17,28 +18,19 @@ NO_GPU = 'No CUDA runtime is found, using CUDA_HOME='
 MESHGRID = 'torch.meshgrid: in an upcoming release'
 
 
-class WithoutPrefixes(logging.Filter):
-    """Drops records whose message begins with one of ``prefixes``."""
-
-    def __init__(self, prefixes: tuple[str, ...]):
-        super().__init__()
-        self.prefixes = prefixes
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(self.prefixes)
+def without(*prefixes: str) -> Callable[[logging.LogRecord], bool]:
+    """A filter that drops records whose message begins with one of ``prefixes``."""
+    return lambda record: not record.getMessage().startswith(prefixes)
 
 
 def quiet_terminal(logger: MMLogger) -> None:
     """Keep :data:`NOT_FOR_THE_TERMINAL` off the terminal; the log file still has them."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
-            handler.addFilter(WithoutPrefixes(NOT_FOR_THE_TERMINAL))
+            handler.addFilter(without(*NOT_FOR_THE_TERMINAL))
 
 
 def quiet_torch() -> None:
-    """Drop :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`.
-
-    For tools only: the filters stay for the rest of the process.
-    """
-    logging.getLogger('torch.utils.cpp_extension').addFilter(WithoutPrefixes((NO_GPU,)))
+    """Drop :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`."""
+    logging.getLogger('torch.utils.cpp_extension').addFilter(without(NO_GPU))
     warnings.filterwarnings('ignore', MESHGRID, UserWarning)

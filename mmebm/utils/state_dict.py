@@ -8,19 +8,12 @@ from torch import nn
 
 
 class Fit(NamedTuple):
-    """How the tensors of a file fit a network; as text, how many fit and what differs.
+    """How the tensors of a file fit a network; as text, how many fit and what differs."""
 
-    Attributes:
-        total: number of tensors of the network.
-        missing: names of the network's tensors that are not in the file.
-        unused: names of the file's tensors that are not in the network.
-        unfit: a sentence for each tensor that both have, with different shapes.
-    """
-
-    total: int
-    missing: Sequence[str] = ()
-    unused: Sequence[str] = ()
-    unfit: Sequence[str] = ()
+    total: int  # number of tensors of the network
+    missing: Sequence[str] = ()  # the network's that are not in the file
+    unused: Sequence[str] = ()  # the file's that are not in the network
+    unfit: Sequence[str] = ()  # a sentence for each that has another shape
 
     @property
     def share(self) -> float:
@@ -44,12 +37,7 @@ class Fit(NamedTuple):
 
 
 def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
-    """Compare names and shapes with those of a network's state dict; nothing is loaded.
-
-    Args:
-        network: any module.
-        tensors: by name. A value without a shape does not fit.
-    """
+    """Compare names and shapes with those of a network's state dict; nothing is loaded."""
     own = {name: _shape(value) for name, value in network.state_dict().items()}
     file = {name: _shape(value) for name, value in tensors.items()}
     return Fit(
@@ -67,13 +55,9 @@ def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
 def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, what: str) -> None:
     """Refuse tensors whose names and shapes are not exactly those of the network.
 
-    Args:
-        network: any module.
-        tensors: by name.
-        path, what: the file and the network in words, for the message.
-
     Raises:
-        ValueError: one is missing, unknown, or has another shape; names the first of each.
+        ValueError: one is missing, unknown, or has another shape. Names the first of each, the file
+            (``path``) and the network (``what``).
     """
     differences = fit_of(network, tensors).differences
     if differences:

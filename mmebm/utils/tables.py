@@ -37,14 +37,9 @@ def print_table(
     title: str | None = None,
     left: int = 1,
 ) -> None:
-    """Print a table; on a narrow terminal cells wrap, none is cut.
+    """Print headings and rows of cells; on a narrow terminal cells wrap, none is cut.
 
-    Args:
-        console: of rich.
-        columns: headings.
-        rows: cells, as many per row as there are columns.
-        title: above it.
-        left: columns that are aligned to the left, counted from the first; numbers follow.
+    The first ``left`` columns are aligned to the left; numbers follow.
     """
     if title is not None:
         console.print(Text(title, 'italic'))

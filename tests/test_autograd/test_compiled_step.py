@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmebm.autograd import CompiledDifferentiation, differentiate, twice_differentiable
+from mmebm.autograd import CompiledDifferentiation, differentiate
 from mmebm.autograd import compiling as module
 from mmebm.autograd import onednn_linear as linear
-from mmebm.models import descent_step
 from tests.backbones import BACKBONES, build_algorithm
 
 needs_compiler = pytest.mark.skipif(
@@ -55,16 +54,12 @@ def gradient_norm(gradients):
     return torch.stack([g.norm() for g in gradients]).norm()
 
 
-@pytest.fixture
-def traced(monkeypatch):
-    """Run the graph without compiling it: generating code takes a minute."""
-    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
-
-
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize('autocast', [None, torch.bfloat16])
-def test_equals_the_plain_step(autocast, traced):
+def test_equals_the_plain_step(autocast, monkeypatch):
+    # run without compiling it: generating code takes a minute
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='aot_eager'))
     _, expected = run(False, torch.float64 if autocast is None else torch.float32)
     model, found = run(True, autocast=autocast)
     tolerance = 1e-5 if autocast is None else 0.05
@@ -136,33 +131,6 @@ def test_an_old_torch_is_named_and_trains_as_it_is(monkeypatch, said):
         assert torch.equal(outputs['loss'], their_outputs['loss'])
 
 
-@needs_compiler
-@pytest.mark.parametrize('error', ['Unsupported', 'FailOnRecompileLimitHit'])
-def test_falls_back_once_if_compiling_fails(error, said):
-    model = build_algorithm()
-    compiled = CompiledDifferentiation(model)
-
-    def fail(*_):
-        raise getattr(torch._dynamo.exc, error)('graph\nbreak\n\nlong story')
-
-    compiled.compiled = fail
-    x = torch.randn(2, 3, 32, 32)
-    parameters = list(model.parameters())
-
-    def term(x):
-        x, _ = descent_step(model.energy, x, model.step_size, create_graph=True)
-        return dict(loss=x.square().mean(), x=x)
-
-    with twice_differentiable(model.backbone):
-        totals, expected = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-        for _ in range(2):
-            found = compiled(term, x, parameters, totals)
-            torch.testing.assert_close(found, differentiate(term, x, parameters, expected))
-    assert gradient_norm(totals) > 0
-    torch.testing.assert_close(totals, expected)
-    assert said[1:] == [f'The training step is not compiled: {error}: graph break']
-
-
 @pytest.mark.slow
 @needs_compiler
 def test_falls_back_without_a_c_compiler(monkeypatch, said):
@@ -184,16 +152,3 @@ def test_falls_back_without_a_c_compiler(monkeypatch, said):
     assert 'compiles the training step, which takes minutes' in said[0]
     assert 'The training step is not compiled' in said[1]
     assert 'no-such-compiler' in said[1]
-
-
-@needs_compiler
-def test_errors_of_the_network_are_not_taken_for_the_compilers():
-    model = build_algorithm()
-    compiled = CompiledDifferentiation(model)
-
-    def fail(*_):
-        raise RuntimeError('a shape does not fit')
-
-    compiled.compiled = fail
-    with pytest.raises(RuntimeError, match='a shape does not fit'):
-        compiled(lambda x: dict(loss=x.sum()), torch.randn(2, 3, 32, 32), [], [])

@@ -36,30 +36,6 @@ def test_equals_the_gradient_of_the_sum():
     assert torch.equal(parameters[2].grad, torch.zeros(4, dtype=torch.float64))  # not reached
 
 
-def test_gradients_that_autograd_hands_out_in_the_same_memory():
-    torch.manual_seed(0)
-    token, position, other = (
-        torch.randn(1, n, 2, dtype=torch.float64, requires_grad=True) for n in (1, 4, 3)
-    )
-    # with two images the sum over them would be a copy
-    image = torch.randn(1, 3, 2, dtype=torch.float64)
-
-    def loss():
-        tokens = torch.cat([token.expand(len(image), -1, -1), image], 1) + position
-        return tokens.sin().sum() + other.sum()
-
-    parameters = [token, position, other]
-    given = torch.autograd.grad(loss(), parameters)
-    assert given[0].untyped_storage()._cdata == given[1].untyped_storage()._cdata
-    assert given[2].stride() == (0, 0, 0)
-    collector = GradientCollector(parameters)
-    for _ in range(2):
-        collector.add(partial_loss(loss), NOTHING)
-    (collector.total() / 8).backward()
-    for parameter, gradient in zip(parameters, given, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient / 4)
-
-
 def test_a_second_backward_is_an_error():
     parameters, losses = make()
     collector = GradientCollector(parameters)
@@ -93,7 +69,6 @@ def test_a_useless_loss_scale_is_not_stored(weight):
         collector.add(partial_loss(losses[1]), NOTHING)
         (factor * collector.total()).backward()
         assert loss_scale == (8.0 if expected is None else expected)
-    torch.testing.assert_close(parameters[0].grad, 16 * parameters[0].detach().exp())
 
 
 def differentiate_at_once(function, x, parameters, totals, scale):
@@ -117,7 +92,6 @@ def test_hooks_of_parameters_act_once(method):
     collector.total().backward()
     torch.testing.assert_close(a.grad, 0.1 * expected[0])
     torch.testing.assert_close(b.grad, expected[1])
-    assert len(a._backward_hooks) == 1  # and stay
 
 
 def test_loss_scale_keeps_half_precision_gradients_from_vanishing():

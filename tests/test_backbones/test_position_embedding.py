@@ -64,14 +64,6 @@ def test_patches_that_do_not_fit(config, rows, columns):
         check_image_size(backbone, torch.zeros(1, 3, 29, 20))
 
 
-@pytest.mark.parametrize('kind', ['ResNet', 'SwinTransformer'])
-def test_refuses_backbones_without_one(kind):
-    options = dict(ResNet=dict(depth=18), SwinTransformer=dict(arch='tiny'))[kind]
-    backbone = MODELS.build(dict(type=f'mmpretrain.{kind}', **options))
-    with pytest.raises(ValueError, match=f'{kind} has no absolute position embedding'):
-        find_position_embedding(backbone)
-
-
 def test_refuses_channels_that_are_no_multiple_of_four():
     with pytest.raises(ValueError, match='multiple of 4 channels, the backbone has 6'):
         sincos_position_embedding((2, 2), 6)

@@ -12,7 +12,6 @@ from tests.pretrained import (
     ARCH,
     METHODS,
     build_finetuning,
-    build_pretraining,
     expected_start,
     save_pretrained,
 )
@@ -39,15 +38,6 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
         assert name not in pretrained
     unused = {'mae': ['ln1.weight', 'ln1.bias'], 'beit': ['mask_token', 'ln1.weight', 'ln1.bias']}
     assert sorted(filled.unused) == sorted(unused.get(method, []))
-
-
-def test_the_backbone_computes_what_was_pretrained(tmp_path):
-    save_pretrained('energy', tmp_path / 'a.pth')
-    images = torch.randn(2, 3, 32, 32)
-    backbone = build_finetuning('energy')
-    load_backbone(backbone, tmp_path / 'a.pth')
-    pretrained = build_pretraining('energy').backbone
-    torch.testing.assert_close(backbone(images)[-1], pretrained(images)[-1])
 
 
 def test_names_of_data_parallel_are_understood(tmp_path):
@@ -111,22 +101,6 @@ def test_another_architecture_is_refused(tmp_path, arch, message):
         load_backbone(build_finetuning('energy'), tmp_path / 'a.pth')
 
 
-def test_beit_is_refused_by_a_plain_vit_and_the_other_way_round(tmp_path):
-    save_pretrained('beit', tmp_path / 'beit.pth')
-    with pytest.raises(ValueError, match=r'another network than VisionTransformer'):
-        load_backbone(build_finetuning('energy'), tmp_path / 'beit.pth')
-    save_pretrained('energy', tmp_path / 'energy.pth')
-    with pytest.raises(ValueError, match=r'another network than BEiTViT.*gamma_1'):
-        load_backbone(build_finetuning('beit'), tmp_path / 'energy.pth')
-
-
-def test_beit_of_twelve_layers_fills_exactly_ninety_percent_of_a_vit_and_is_refused(tmp_path):
-    arch = dict(ARCH, num_layers=12)  # 150 tensors, 15 of them missing: only what is unused tells
-    save_pretrained('beit', tmp_path / 'beit.pth', arch=arch)
-    with pytest.raises(ValueError, match=r'no place in it.*layers\.0\.gamma_1'):
-        load_backbone(build_finetuning('energy', arch=arch), tmp_path / 'beit.pth')
-
-
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     backbone = build_finetuning('energy')
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth does not exist'):
@@ -139,12 +113,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     torch.save(dict(state_dict=dict(epoch=3)), tmp_path / 'empty.pth')
     with pytest.raises(ValueError, match='holds no tensors, but state_dict'):
         load_backbone(backbone, tmp_path / 'empty.pth')
-
-
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    torch.save(dict(state_dict=dict(cls_token=print)), tmp_path / 'a.pth')
+    torch.save(dict(state_dict=dict(cls_token=print)), tmp_path / 'code.pth')
     with pytest.raises(ValueError, match='is refused: it is a pickle that names'):
-        load_backbone(build_finetuning('energy'), tmp_path / 'a.pth')
+        load_backbone(backbone, tmp_path / 'code.pth')
 
 
 def test_counters_do_not_count(tmp_path):
@@ -164,11 +135,6 @@ def test_relative_position_biases_are_resized(extra):
     between = new[0, 1:-1:2]  # smooth: near the mean of its neighbours
     neighbours = (old[0, 1:] + old[0, :-1]) / 2
     assert torch.corrcoef(torch.stack([between.flatten(), neighbours.flatten()]))[0, 1] > 0.8
-
-
-def test_a_table_that_is_not_square_is_refused():
-    with pytest.raises(ValueError, match='a table of 50 biases cannot be resized to 228'):
-        resize_relative_position_bias(torch.zeros(50, 2), 228)
 
 
 @pytest.mark.parametrize('method', ['beit', 'finetuned'])

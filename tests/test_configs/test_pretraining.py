@@ -88,15 +88,6 @@ def test_samples_fit_the_network(path, folder):
         assert all(torch.isfinite(image.float()).all() for image in images)
 
 
-def test_crops_of_small_images_have_no_black_border(tmp_path):
-    (tmp_path / 'train').mkdir()
-    Image.new('RGB', (32, 32), 'white').save(tmp_path / 'train/white.png')
-    config = read(next(path for path in PRETRAINING if path.startswith('configs/small/mae')))
-    dataset = DATASETS.build(dict(config.train_dataloader.dataset, data_root=str(tmp_path)))
-    for _ in range(8):  # of the 81 places
-        assert (dataset[0]['inputs'] == 255).all()
-
-
 def test_every_combination_of_classes_is_trained():
     trained = set(map(structure, TRAINED))
     assert [path for path in PRETRAINING if structure(path) not in trained] == []

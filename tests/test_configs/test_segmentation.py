@@ -5,15 +5,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 from tests.tools import load_tool
 
-from .common import SEGMENTATION, StartHook, read, train, without_memory
+from .common import SEGMENTATION, read, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -195,25 +194,9 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
     assert (tmp_path / 'work/iter_1.pth').is_file()
 
-    (log,) = (tmp_path / 'work').rglob('*.log')
-    (report,) = (line for line in log.read_text().splitlines() if 'a.pth: filled' in line)
     names = {name.removeprefix('backbone.') for name in before if name.startswith('backbone.')}
-    if kind == 'VisionTransformer':
-        assert report.endswith('(100.0 %); 2 not in the network: ln2.weight, ln2.bias')
-        assert names == pretrained.keys() - {'ln2.weight', 'ln2.bias'}
-        # 4² patches of 8² become 8², resized as by plain torch
-        token, grid = pretrained['pos_embed'].split([1, 16], dim=1)
-        grid = grid.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-        grid = torch.nn.functional.interpolate(grid, scale_factor=2, mode='bicubic')
-        expected = torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
-        actual = before.pop('backbone.pos_embed')
-        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
-        names.remove('pos_embed')
-    else:
-        assert report.endswith(f'missing in the file: {", ".join(NEW_NORMS)}')
-        assert names - pretrained.keys() == set(NEW_NORMS)
-        names -= set(NEW_NORMS)
-    for name in names:
+    new = {'pos_embed'} if kind == 'VisionTransformer' else set(NEW_NORMS)  # resized, or random
+    for name in names - new:
         assert torch.equal(before[f'backbone.{name}'], pretrained[name]), name
     # at the first learning rate, 1e-10, weights hardly move; but DistributedDataParallel needs a
     # gradient for each
@@ -221,54 +204,6 @@ def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     moments = {n: state[p]['exp_avg'].abs().max() for n, p in runner.model.named_parameters()}
     for part in ('backbone', 'decode_head', 'auxiliary_head'):
         assert max(value for name, value in moments.items() if name.startswith(part)) > 0
-
-
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
-def test_learning_rates_of_a_segmentor(path, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    model = MODELS.build(dict(config.model, _scope_='mmseg'))
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    groups = {group['param_name']: group for group in wrapper.optimizer.param_groups}
-    assert groups.keys() == dict(model.named_parameters()).keys()
-    lr, rate, first, deepest = {
-        VIT: (1e-4, 0.65, 'patch_embed.projection.weight', 5),
-        CONVNEXT: (1e-4, 0.9, 'downsample_layers.0.0.weight', 7),
-        SWIN: (6e-5, 1.0, 'patch_embed.projection.weight', 9),
-    }[path]
-    assert groups[f'backbone.{first}']['lr'] == pytest.approx(lr * rate**deepest)
-    for name in ('decode_head.conv_seg.weight', 'auxiliary_head.convs.0.conv.weight'):
-        assert groups[name]['lr'] == lr
-        assert groups[name]['weight_decay'] == (0.01 if path == SWIN else 0.05)
-    assert groups['decode_head.fpn_bottleneck.bn.weight']['weight_decay'] == 0
-    if path == VIT:
-        assert groups['neck.upsample_2x.0.weight']['lr'] == lr
-        assert groups['backbone.pos_embed']['weight_decay'] == 0
-    if path == SWIN:
-        table = 'backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table'
-        assert groups[table]['weight_decay'] == 0
-
-
-def test_another_architecture_stops_the_run(folder, tmp_path):
-    save_pretrained(tmp_path / 'a.pth', 'ConvNeXt')
-    runner = Runner.from_cfg(reduced(VIT, folder, tmp_path / 'work', tmp_path / 'a.pth'))
-    start = StartHook()
-    runner.register_hook(start)
-    with pytest.raises(ValueError, match='another network than VisionTransformer: filled 0 of'):
-        runner.train()
-    assert start.state is None
-
-
-@pytest.mark.parametrize('path', SEGMENTATION)
-def test_classes_count_from_zero_and_zero_is_ignored(path, folder, tmp_path):
-    config = reduced(path, folder, tmp_path)
-    for loader in (config.train_dataloader, config.val_dataloader):
-        dataset = DATASETS.build(dict(loader.dataset, _scope_='mmseg'))
-        labels = dataset[0]['data_samples'].gt_sem_seg.data
-        assert set(labels.unique().tolist()) <= {0, 1, 255}
-    assert labels.shape == (1, 70, 90)  # the validation's keep their size
-    assert set(labels[0, :, :38].unique().tolist()) == {0}
-    assert set(labels[0, :, 38:42].unique().tolist()) == {255}
 
 
 @pytest.mark.slow

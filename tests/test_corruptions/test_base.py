@@ -1,9 +1,7 @@
-import functools
-
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, default_collate, worker_init_fn
+from mmengine.dataset import BaseDataset, default_collate
 from mmpretrain.registry import MODELS, TRANSFORMS
 
 from mmebm.corruptions import BaseCorruption
@@ -76,15 +74,6 @@ def test_any_size(config, size):
 
 
 @pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
-def test_array_that_is_not_contiguous(config, image):
-    """Flips and crops return views with other strides."""
-    corruption = build(config, seed=0)
-    view, copy = image[:, ::-1], image[:, ::-1].copy()
-    expected = corruption(dict(img=copy, sample_idx=0))['img'][0]
-    np.testing.assert_array_equal(corruption(dict(img=view, sample_idx=0))['img'][0], expected)
-
-
-@pytest.mark.parametrize('config', EVERYTHING, ids=name_of)
 def test_pipeline_to_preprocessor(config):
     """``PackInputs``, the collate function and the preprocessor take the pair; batches stack."""
     dataset = dataset_of(config, PACK)
@@ -122,17 +111,6 @@ def test_without_seed_numpys_state_decides(config, image):
     assert not np.array_equal(first[0], first[1]) or not np.array_equal(first[0], first[2])
 
 
-@pytest.mark.parametrize('config', RANDOM_CORRUPTIONS, ids=name_of)
-def test_seed_and_index_both_matter(config, image):
-    def draw(seed, index):
-        corruption = build(config, seed=seed)
-        return corruption(dict(img=image, sample_idx=index))['img'][0].astype(np.float32)
-
-    draws = [draw(seed, index) for seed in range(3) for index in range(3)]
-    assert len({d.tobytes() for d in draws}) >= 7  # a mixture may draw colorization twice
-    assert not all(np.array_equal(draws[0], draw(0, index)) for index in range(1, 6))
-
-
 def test_seed_gives_the_same_corruptions_in_every_epoch():
     dataset = dataset_of(dict(**MIXTURE, seed=0), PACK)
     epochs = [[dataset[i] for i in order] for order in (range(12), range(12), range(11, -1, -1))]
@@ -141,22 +119,6 @@ def test_seed_gives_the_same_corruptions_in_every_epoch():
         assert torch.equal(first['inputs'][0], second['inputs'][0])
         assert torch.equal(first['inputs'][0], third['inputs'][0])
     assert len({item['data_samples'].corruption for item in epochs[0]}) > 2
-
-
-@pytest.mark.slow
-def test_workers_repeat_from_the_seed_of_the_run():
-    dataset = dataset_of(MIXTURE, PACK)
-
-    def load(seed):
-        init = functools.partial(worker_init_fn, num_workers=2, rank=0, seed=seed)
-        loader = torch.utils.data.DataLoader(
-            dataset, 3, num_workers=2, collate_fn=default_collate, worker_init_fn=init
-        )
-        return torch.cat([batch['inputs'][0] for batch in loader])
-
-    first, again, other = load(0), load(0), load(1)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
 
 
 # --- custom corruptions
@@ -175,26 +137,3 @@ def test_own_corruption(salt_and_pepper, image):
         assert changed.mean() == pytest.approx(0.4, abs=0.04)
         assert set(np.unique(corrupted[changed])) == {0, 255}
         assert results['corruption'] == 'SaltAndPepper'
-
-
-def test_own_corruption_cannot_spoil_the_clean_image(image):
-    class Spoil(BaseCorruption):
-        def corrupt(self, image, rng):
-            image[0] = 0
-            return image
-
-    with pytest.raises(ValueError, match='read-only'):
-        Spoil()(dict(img=image))
-
-
-# --- everything else
-
-
-def test_repr_builds_the_same_corruption():
-    import mmebm.corruptions
-
-    for config in EVERYTHING:
-        corruption = build(config, seed=4)
-        text = repr(corruption)
-        assert text.startswith(config['type'] + '(')
-        assert repr(eval(text, vars(mmebm.corruptions))) == text

@@ -10,7 +10,6 @@ from mmebm.corruptions import Colorization, GaussianNoise, SuperResolution
 from mmebm.corruptions.degradations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    blend_with_noise,
     pixelate,
 )
 
@@ -34,16 +33,6 @@ def test_super_resolution_literal(antialias, expected):
     np.testing.assert_array_equal(corrupted, np.tile(np.reshape(expected, (1, 4, 1)), (2, 1, 3)))
 
 
-@pytest.mark.parametrize('antialias', [True, False])
-def test_super_resolution_where_scale_does_not_divide(antialias):
-    """The same as padding the image with its border pixels, then cutting to size."""
-    image = np.random.default_rng(0).integers(0, 256, (9, 10, 3), dtype=np.uint8)
-    continued = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode='edge')
-    expected = pixelate(continued, 4, antialias)[:9, :10]
-    np.testing.assert_array_equal(pixelate(image, 4, antialias), expected)
-    assert not np.array_equal(expected[8], expected[7])  # a third row of blocks, one pixel high
-
-
 @pytest.mark.parametrize('scale', [8, 14, 16, 32])
 def test_super_resolution_antialias_is_pillows(scale):
     """Within one grey level, and mostly exactly if no value lies between two levels."""
@@ -55,16 +44,6 @@ def test_super_resolution_antialias_is_pillows(scale):
 
 
 # --- GaussianNoise
-
-
-def test_blend_with_noise_literal():
-    """γ = 0.36: 0.6 of the way from the mean to the image, plus 0.8 standard deviations."""
-    image = np.array([[[200, 100, 50]]], np.uint8)
-    noise = np.array([[[1, -2, 10]]], np.float32)
-    mean, std = np.array([100.0, 100.0, 0.0]), np.array([10.0, 20.0, 50.0])
-    result = blend_with_noise(image, 0.36, noise, mean, std)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, [[[168, 68, 430]]], rtol=1e-6)  # 430: not clipped
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])

@@ -148,9 +148,9 @@ def test_a_fourth_channel_that_is_no_alpha_is_left_out():
 
 
 UNREADABLE = {
-    '5 channels of 8 bits': tiff(np.zeros((8, 8, 5), np.uint8), planarconfig='contig'),
+    'TIFF of an unknown layout': tiff(np.zeros((8, 8, 5), np.uint8), planarconfig='contig'),
     '32 bits': tiff(np.zeros((8, 8), np.float32)),
-    '3 channels of 32 bits': tiff(np.zeros((8, 8, 3), np.float32), photometric='rgb'),
+    'unknown layout; 1, 3': tiff(np.zeros((8, 8, 3), np.float32), photometric='rgb'),
     'no image of a known format': b'<html>404 not found</html>',
     'of a known format': b'',
     'damaged': encoded(PHOTOGRAPH, 'JPEG')[:-20],

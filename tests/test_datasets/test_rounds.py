@@ -54,10 +54,10 @@ def test_processes_share_a_round(monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match='needs repeats=3 in the dataset, got 2'):
+    with pytest.raises(ValueError, match='needs repeats=3, got 2'):
         sampler(repeats=2)
     with pytest.raises(ValueError, match='round_size must be'):
         sampler(round_size=0, repeats=1)
     monkeypatch.setattr(module, 'get_dist_info', lambda: (0, 4))
-    with pytest.raises(ValueError, match='a multiple of the 4 processes, got 10'):
+    with pytest.raises(ValueError, match='round_size=10: no multiple of 4 processes'):
         sampler()

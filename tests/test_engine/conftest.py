@@ -97,6 +97,7 @@ def make_runner(tmp_path, image_folder):
                 train_cfg=dict(by_epoch=True, max_epochs=2),
                 default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
                 randomness=dict(seed=3),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
             )
             | options
         )
@@ -104,7 +105,6 @@ def make_runner(tmp_path, image_folder):
             model=model or ToyModel(),
             work_dir=str(tmp_path / work_dir),
             train_dataloader=dict(dataset=dataset or image_folder(), **loader),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
             custom_hooks=hooks,
             default_scope='mmpretrain',
             log_level='INFO',

@@ -106,12 +106,6 @@ def test_the_validation_that_was_cut_off_is_run_on_resume(train):
     assert train('without', Score(), **resume) == (['best_nothing_score_epoch_2.pth'], [2, 3])
 
 
-def test_a_run_from_the_start_is_not_validated_first(train):
-    metric = Score()
-    train('whole', metric, [MissedValidationHook()])
-    assert metric.validations == 3
-
-
 # Graceful stop; with real processes: tests/campaign
 
 

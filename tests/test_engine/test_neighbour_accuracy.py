@@ -1,13 +1,9 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
-from mmpretrain.structures import DataSample
 
-from mmebm.engine.hooks import neighbour_accuracy
-from mmebm.engine.hooks.neighbour_accuracy import NeighbourAccuracyHook, leave_one_out_accuracy
+from mmebm.engine.hooks.neighbour_accuracy import leave_one_out_accuracy
 
 
 def reference(features, labels, k, temperature=0.07):
@@ -39,23 +35,6 @@ def test_an_image_does_not_vote_for_itself():
     twins = torch.cat([features, features])  # the nearest is the twin, of the other class
     assert leave_one_out_accuracy(twins, torch.cat([labels, 1 - labels]), 1) == 0
     assert leave_one_out_accuracy(twins, torch.cat([labels, labels]), 1) == 1
-
-
-def test_an_image_that_comes_twice_is_not_its_own_neighbour(monkeypatch):
-    identity = SimpleNamespace(data_preprocessor=lambda batch, training: batch)
-    monkeypatch.setattr(neighbour_accuracy, 'pooled_features', lambda model, images: images)
-    runner = SimpleNamespace(model=identity, message_hub=MessageHub.get_instance('neighbours'))
-    labels, metrics = [0, 1, 0, 1], {}
-    samples = [DataSample(metainfo=dict(img_path=str(i))).set_gt_label(labels[i]) for i in range(4)]
-    hook = NeighbourAccuracyHook(k=1)
-    hook.before_val_epoch(runner)
-    # the nearest of others is of the other class, the twin of the same
-    features = torch.tensor([[1, 0.0], [1, 0.1], [0.0, 1], [0.1, 1]])
-    for part in ([0, 1, 2, 3], [0, 1, 2, 3]):
-        batch = dict(inputs=features[part], data_samples=[samples[i] for i in part])
-        hook.after_val_iter(runner, 0, batch)
-    hook.after_val_epoch(runner, metrics)
-    assert metrics['knn/accuracy'] == 0
 
 
 def test_nothing_to_compare():

@@ -38,27 +38,6 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(make_runner, load
     assert not torch.equal(resumed.linear.weight, whole.linear.weight)
 
 
-@pytest.mark.slow
-def test_random_layers_are_seeded_from_seed_epoch_and_rank(make_runner, monkeypatch):
-    def draws(seed=3, rank=0):
-        monkeypatch.setattr('mmebm.engine.hooks.reproducible_epochs.get_rank', lambda: rank)
-        runner = make_runner([ReproducibleEpochsHook()], randomness=dict(seed=seed))
-        drawn = []
-        forward = runner.model.forward
-
-        def record(*args, **kwargs):
-            drawn.append((torch.rand(1).item(), np.random.rand()))
-            return forward(*args, **kwargs)
-
-        runner.model.forward = record
-        runner.train()
-        return drawn
-
-    assert draws() == draws()
-    drawn = draws() + draws(seed=4) + draws(rank=1)
-    assert len(set(drawn)) == 12
-
-
 def test_validation_shows_the_same_every_time(make_runner):
     runner = make_runner([ReproducibleEpochsHook()], val=True)
     runner.train()

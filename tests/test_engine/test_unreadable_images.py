@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from mmengine.dataset import ConcatDataset
 
 from mmebm.engine.hooks import UnreadableImagesHook
 from mmebm.utils import UserError
@@ -69,11 +68,3 @@ def test_too_many_stop_the_run_after_the_checkpoint(make_runner, folder):
     assert str(work_dir / 'unreadable_images.txt') in str(error.value)
     assert (work_dir / 'epoch_1.pth').exists()
     assert not (work_dir / 'epoch_2.pth').exists()
-
-
-def test_wrapped_sets_are_counted_together(make_runner, image_folder, folder, log_of):
-    spoil(folder, 1)
-    dataset = ConcatDataset([image_folder(), image_folder(indices=[0, 2, 3])])
-    runner = make_runner([UnreadableImagesHook()], dataset=dataset)
-    runner.train()
-    assert ': 1 of 11 training images' in log_of(runner)

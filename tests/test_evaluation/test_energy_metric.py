@@ -34,12 +34,6 @@ def test_figures_per_corruption():
     assert metrics['energy/auroc'] == pytest.approx(5 / 9)
 
 
-def test_large_and_tiny_differences_are_ranked():
-    # A float32 sigmoid would turn all of these into 1 or 0.5.
-    assert evaluate([100.0, 200.0], [101.0, 201.0])['energy/auroc'] == 0.75
-    assert evaluate([1e-9, 2e-9], [3e-9, 4e-9])['energy/auroc'] == 1
-
-
 @pytest.mark.parametrize('value', [math.nan, math.inf])
 def test_energies_that_are_not_finite_make_the_auroc_nan(value):
     metrics = evaluate([0.0, value, 1.0], [1.0, 1.0, 2.0], ['Noise', 'Noise', 'Mask'])

@@ -3,9 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import Evaluator
 from mmpretrain.registry import METRICS
-from mmpretrain.structures import DataSample
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 import mmebm.evaluation  # noqa: F401  registers the metric
@@ -92,16 +90,6 @@ def test_small_images_have_a_ssim(size):
     metrics = evaluate([small])
     assert 0 < metrics['restoration/ssim'] <= 1
     assert metrics['restoration/ssim_corrupted'] < metrics['restoration/ssim']
-
-
-def test_evaluator_passes_data_samples_of_mmpretrain():
-    data_sample = DataSample(metainfo=dict(corruption='Noise'))
-    for key, value in sample().items():
-        data_sample.set_field(value, key)
-    evaluator = Evaluator([dict(type='mmpretrain.RestorationMetric', prefix='val')])
-    evaluator.process([data_sample])
-    metrics = evaluator.evaluate(1)
-    assert metrics['val/Noise/psnr'] == metrics['val/psnr']
 
 
 def test_no_images_no_figures():

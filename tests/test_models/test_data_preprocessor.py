@@ -1,12 +1,10 @@
 """Noise that the data preprocessor adds on the device."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine import Config
 from mmengine.dataset import BaseDataset, default_collate, worker_init_fn
 from mmpretrain.registry import MODELS, TRANSFORMS
 
@@ -86,22 +84,6 @@ def test_only_uint8_crosses_process_borders(corruption):
         assert (data['inputs'][0] != data['inputs'][1]).flatten(1).any(1).all()
 
 
-@pytest.mark.slow
-def test_repeats_from_the_seed_and_workers_differ():
-    dataset = photos(NOISE)
-
-    def noise(**options):
-        return torch.cat([batch['inputs'][2] for batch in load(dataset, **options)])
-
-    first = noise()
-    assert torch.equal(first, noise())
-    assert not torch.equal(first, noise(seed=1))
-    assert len(set(first[:, 1].tolist())) == 12  # both workers, all images
-    batch = load(dataset)[0]
-    once, again = (preprocess(batch)['inputs'][0] for _ in range(2))
-    assert torch.equal(once, again)
-
-
 @pytest.mark.parametrize('options', [{}, dict(to_rgb=False), dict(mean=None, std=None)])
 @pytest.mark.parametrize('corruption', [NOISE, MIXTURE], ids=['noise', 'mixture'])
 def test_noise_cannot_be_lost(corruption, options):
@@ -114,12 +96,8 @@ def test_noise_cannot_be_lost(corruption, options):
     if 'mean' not in options:
         corrupted, clean = corrupted_and_clean(preprocess(batch, **options)['inputs'])
         assert (corrupted != clean).flatten(1).any(1).all()
-
-
-def test_noise_needs_the_normalisation():
-    batch = load(photos(NOISE))[0]
-    with pytest.raises(ValueError, match=r'needs mean and std to add the noise .* got mean=None'):
-        preprocess(batch, mean=None, std=None)
+        with pytest.raises(ValueError, match='needs mean and std to add the noise'):
+            preprocess(batch, mean=None, std=None)
 
 
 @pytest.mark.parametrize('corruption', [dict(type='Colorization'), dict(type='GaussianNoise')])
@@ -134,39 +112,9 @@ def test_without_noise_left_as_mmpretrains_own(corruption):
         assert torch.equal(preprocess(single)['inputs'], theirs[1])
 
 
-def test_mixture_passes_the_option_on():
-    inner = dict(type='MixedCorruption', corruptions=[dict(type='GaussianNoise')])
-    mixture = TRANSFORMS.build({**MIXTURE, 'corruptions': [inner, dict(type='Colorization')]})
-    assert mixture.on_device
-    assert mixture.corruptions[0].corruptions[0].on_device
-    assert mixture.dtype is np.uint8
-    masks = TRANSFORMS.build({**MIXTURE, 'corruptions': [dict(type='Colorization')]})
-    assert len(masks(dict(img=np.zeros((4, 5, 3), np.uint8)))['img']) == 2
-
-
 @pytest.mark.parametrize('config', [NOISE, MIXTURE], ids=['noise', 'mixture'])
 def test_options_are_checked(config):
     with pytest.raises(ValueError, match=r'on_device=True must have seed=None.* got seed=0'):
         TRANSFORMS.build(dict(**config, seed=0))
     with pytest.raises(TypeError, match=r'on_device must be True or False, got 1'):
         TRANSFORMS.build({**config, 'on_device': 1})
-
-
-@pytest.mark.parametrize(
-    'path',
-    [
-        'mixed/energy-mixed_vit-small-p16_8xb32-amp-coslr-200e_in1k.py',
-        'restoration/energy-denoising_vit-small-p16_8xb32-amp-coslr-100e_in1k.py',
-        'autoencoder/ae-denoising_vit-small-p16_8xb32-amp-coslr-100e_in1k.py',
-    ],
-)
-def test_imagenet_configs_leave_the_noise_of_training_only(path):
-    cfg = Config.fromfile(Path(__file__).parents[2] / 'configs' / path)
-    train, val = (
-        TRANSFORMS.build(cfg[f'{split}_dataloader'].dataset.pipeline[-2])
-        for split in ('train', 'val')
-    )
-    assert train.on_device
-    assert not val.on_device
-    assert type(train) is type(val)
-    assert cfg.model.data_preprocessor.type == 'RestorationDataPreprocessor'

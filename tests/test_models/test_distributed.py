@@ -28,12 +28,9 @@ CASES = {
     'accumulation': dict(accumulate=2),
     'N = 0': dict(model=dict(num_steps=0)),
     'compiled, accumulation': dict(model=dict(backbone=SHALLOW), accumulate=2, compile_step=True),
-    'sorting, SGD': dict(model=SORTING, optimizer=SGD),
     'sorting, accumulation': dict(model=SORTING, accumulate=2),
     'bfloat16, accumulation': dict(precision='bfloat16', optimizer=SGD, accumulate=2),
     'float16, accumulation': dict(precision='float16', optimizer=SGD, accumulate=2),
-}
-CASES |= {
     'ZeRO-1': dict(sharded='optimizer', accumulate=2),
     # FSDP refuses a scalar parameter
     'FSDP of one unit': dict(sharded='all', model=dict(learnable_step_size=False)),

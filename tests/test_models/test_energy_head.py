@@ -30,7 +30,8 @@ def test_energy_is_the_linear_function_of_the_mean_features(head, shape, pooled_
     features = torch.randn(shape)
     mean = features.mean(pooled_axes) if pooled_axes else features
     expected = (mean * head.fc.weight[0]).sum(-1)
-    for given in (features, (torch.zeros(1), features), [features]):
+    nested = (torch.zeros(2, 9), [torch.zeros(2, D, 3, 3), features])
+    for given in (features, (torch.zeros(1), features), [features], nested):
         energy = head(given)
         assert energy.shape == (4,)
         torch.testing.assert_close(energy, expected)
@@ -42,12 +43,6 @@ def test_head_is_registered_bias_free_and_starts_at_zero():
     assert head.fc.bias is None
     assert [tuple(p.shape) for p in head.parameters()] == [(1, D)]
     assert torch.count_nonzero(head.fc.weight) == 0
-
-
-def test_init_cfg_overrides_the_zero_start():
-    head = EnergyHead(D, init_cfg=dict(type='Normal', layer='Linear', std=0.5))
-    head.init_weights()
-    assert torch.count_nonzero(head.fc.weight) == D
 
 
 @pytest.mark.parametrize(
@@ -65,12 +60,6 @@ def test_init_cfg_overrides_the_zero_start():
 def test_other_features_are_refused(head, features, error, match):
     with pytest.raises(error, match=match):
         head(features)
-
-
-def test_of_nested_outputs_the_last_counts(head):
-    features = torch.randn(2, D)
-    nested = (torch.zeros(2, 9), [torch.zeros(2, D, 3, 3), features])
-    torch.testing.assert_close(head(nested), head(features))
 
 
 @pytest.mark.parametrize('value', [0, -1, 1.5, True, '8', None])

@@ -116,7 +116,7 @@ def test_a_run_that_began_from_another_is_not_overwritten(run, refused, tmp_path
     run('b.pth', work_dir='elsewhere')
     for pretrained in ('b.pth', None):
         line = refused(pretrained, '--resume', 'elsewhere/epoch_1.pth', *TWO)
-        assert 'the run in work began from PRETRAINED=a.pth' in line
+        assert 'work began from PRETRAINED=a.pth' in line
     assert (tmp_path / 'work/epoch_1.pth').read_bytes() == before
     (tmp_path / 'work/epoch_1.pth').write_bytes(b'PK\x03\x04')
     assert 'epoch_1.pth is damaged' in refused('a.pth')

@@ -8,14 +8,14 @@ from mmebm.utils.config_text import config_inside, parse_config_text
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('import os', 'code that is not run: import os'),
-        ('x.y = 1', 'code that is not run: x.y = 1'),
-        ('x = dict([1])', r'code that is not run: dict\(\[1\]\)'),
-        ('x = dict(**y)', r'code that is not run: dict\(\*\*y\)'),
-        ('x = {**y}', r'code that is not run: \{\*\*y\}'),
-        ('x = {[1]: 2}', r'code that is not run: \{\[1\]: 2\}'),
-        ('x = {([],): 2}', 'code that is not run: '),
-        ('x = open("y")', 'code that is not run: open'),
+        ('import os', 'code, not run: import os'),
+        ('x.y = 1', 'code, not run: .*x.y = 1'),
+        ('x = dict([1])', r'code, not run: .*dict\(\[1\]\)'),
+        ('x = dict(**y)', r'code, not run: .*dict\(\*\*y\)'),
+        ('x = {**y}', r'code, not run: .*\{\*\*y\}'),
+        ('x = {[1]: 2}', r'code, not run: .*\{\[1\]: 2\}'),
+        ('x = {([],): 2}', 'code, not run: .*'),
+        ('x = open("y")', 'code, not run: .*open'),
         ('x = dict(type="os.system")', "type='os.system', an import"),
         ('x = (', 'not readable'),
         ('x = ' + '-' * 100_000 + '1', 'not readable'),
@@ -28,7 +28,7 @@ def test_code_is_refused(text, message):
 
 def test_literals_are_read():
     text = "a = dict(type='mmseg.X', b=[1, (2, None)], c={-1: -1.5})\na['e'] = 1"
-    with pytest.raises(ValueError, match='code that is not run'):
+    with pytest.raises(ValueError, match='code, not run'):
         parse_config_text(text)
     expected = dict(a=dict(type='mmseg.X', b=[1, (2, None)], c={-1: -1.5}))
     assert parse_config_text(text.splitlines()[0]) == expected

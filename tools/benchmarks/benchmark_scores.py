@@ -25,38 +25,32 @@ import sklearn.datasets
 from rich.console import Console
 from rich.progress import track
 
+from mmebm.corruptions import Blur, JPEGCompression, SuperResolution
+from mmebm.datasets import find_images
 from mmebm.evaluation.energy_metric import auroc
-from mmebm.restorer import Restorer, find_images, read_picture, to_uint8
-from mmebm.restorer.scoring import LEVELS, level_features, resized, strangeness
+from mmebm.restorer import Restorer, read_picture, to_uint8
+from mmebm.restorer.scoring import LEVELS, level_features, strangeness
 from mmebm.utils import checked_int
 from mmebm.utils.tables import print_table, write_csv
 
 # S side of an image, M images, R reference images, D features. An image is (S, S, 3) uint8 BGR.
 
 PARTS = ('gradient', 'energy', 'restoration')
-
-
-def jpeg(image: np.ndarray) -> np.ndarray:
-    data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 10])[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+RNG = np.random.default_rng(0)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     return to_uint8(image.mean((0, 1)) + factor * (image - image.mean((0, 1))))
 
 
-def blocks(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(resized(image, 1 / 3), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-
-
 DAMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    'Gaussian blur, σ = 1.5': lambda image: cv2.GaussianBlur(image, (0, 0), 1.5),
-    'JPEG, quality 10': jpeg,
+    'Gaussian blur, σ = 1.5': lambda image: Blur((1.5, 1.5)).corrupt(image, RNG),
+    'JPEG, quality 10': lambda image: JPEGCompression((10, 10)).corrupt(image, RNG),
     'contrast × 0.4': lambda image: contrast(image, 0.4),
     'contrast × 2': lambda image: contrast(image, 2),
     'turned by 90°': lambda image: np.ascontiguousarray(np.rot90(image)),
     'inverted': lambda image: 255 - image,
-    'blocks of 3 × 3': blocks,
+    'blocks of 3 × 3': lambda image: SuperResolution(3).corrupt(image, RNG),
     'red and blue swapped': lambda image: np.ascontiguousarray(image[..., ::-1]),
     'quarters exchanged': lambda image: np.roll(image, len(image) // 2, (0, 1)),
 }
@@ -112,9 +106,7 @@ def measure(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 2 for a mistake."""
-    parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('checkpoint', metavar='CHECKPOINT')
     add('images', metavar='FOLDER', help='ordinary images')
@@ -134,13 +126,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write; 0."""
     count = checked_int('--num', args.num, minimum=2)
     reference = checked_int('--reference', args.reference, minimum=10)
-    files, results = find_images(args.images), defaultdict(list)
+    files, results = find_images(args.images)[0], defaultdict(list)
     if len(files) < 2 * count + reference:
         raise ValueError(f'{len(files)} images are fewer than 2 × --num + --reference')
     if wrong := [pair for pair in args.foreign if '=' not in pair]:
         raise ValueError(f'--foreign takes NAME=FOLDER, got {wrong}')
     pairs = (pair.split('=', 1) for pair in args.foreign)
-    foreign = {name: find_images(folder) for name, folder in pairs}
+    foreign = {name: find_images(folder)[0] for name, folder in pairs}
     restorer, console = Restorer(args.checkpoint, args.config, args.device), Console()
     for seed in track(args.seeds, 'seeds', console=Console(stderr=True)):
         for key, value in measure(restorer, files, foreign, count, reference, seed).items():

@@ -27,9 +27,10 @@ from PIL import Image
 
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
+from mmebm.datasets import find_images
 from mmebm.models.chain import Chain, draw_chains, to_uint8
 from mmebm.report.history import read_history
-from mmebm.restorer import Damage, Restorer, find_images, parse_corruption
+from mmebm.restorer import Damage, Restorer, parse_corruption
 
 LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
 SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
@@ -69,7 +70,7 @@ def chains_of(restorer: Restorer, corruption: dict | str, args: argparse.Namespa
     if args.images is None:
         found = [getattr(skimage.data, name)()[..., ::-1].copy() for name in PHOTOGRAPHS]
     else:
-        found = find_images(args.images)
+        found, _ = find_images(args.images)
     spread = np.linspace(0, len(found) - 1, min(args.num, len(found))).round().astype(int)
     crops = [restorer.crop(found[i]) for i in spread]
     damages = [Damage(corruption=corruption, seed=args.seed, index=i) for i in range(len(crops))]

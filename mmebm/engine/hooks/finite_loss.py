@@ -9,9 +9,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 _ADVICE = (
-    'The state of this iteration is not saved; earlier checkpoints are sound. Go on from one, or '
-    'start again, with a lower learning rate (optim_wrapper.optimizer.lr; --lr of mmebm pretrain), '
-    'a smaller step size (model.step_size), or bf16 in place of fp16 (optim_wrapper.dtype).'
+    'Earlier checkpoints are sound. Go on from one, or start again, with a lower learning rate, a '
+    'smaller step size (model.step_size), or bf16 in place of fp16 (optim_wrapper.dtype).'
 )
 
 

@@ -64,15 +64,10 @@ class NeighbourAccuracyHook(Hook):
 
 
 def leave_one_out_accuracy(features: torch.Tensor, labels: torch.Tensor, k: int = 20) -> float:
-    """Share of images whose class most of the nearest others have.
+    """Share of images, in 0..1, whose class most of the k nearest others have.
 
-    Args:
-        features: ``(B, D)``.
-        labels: ``(B,)``, from 0 on.
-        k: neighbours, ≥ 1; fewer where there are fewer images.
-
-    Returns:
-        In 0..1; NaN for fewer than two images, or features that are not finite.
+    Of features ``(B, D)`` and labels ``(B,)``, from 0 on; NaN for fewer than two images, or for
+    features that are not finite.
     """
     count = min(k, len(features) - 1)
     if count < 1 or not torch.isfinite(features).all():

@@ -1,6 +1,8 @@
 """Training on top of a pretrained backbone: what a run begins from, and when it may be resumed."""
 
 import hashlib
+from contextlib import suppress
+from os.path import isfile
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...backbones.weights import load_backbone, read_backbone_tensors
-from ...utils.checkpoint import checkpoint_to_load, load_checkpoint_safely, newest_sound_checkpoint
+from ...utils.checkpoint import load_checkpoint_safely, newest_sound_checkpoint
 
 _NOT_GIVEN = (None, '', 'none')
 _KEY = 'pretrained_backbone'  # in a checkpoint's meta
@@ -81,17 +83,12 @@ class PretrainedBackboneHook(Hook):
 
 
 def check_pretrained_backbone(cfg: Config) -> None:
-    """Check the checkpoint that a run begins from, before anything is built; raises as the hook."""
+    """Check that a run that is not resumed has what it begins from, before anything is built."""
     for hook in [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]:
-        if hook and str(hook.get('type')).split('.')[-1] == PretrainedBackboneHook.__name__:
-            checkpoint = hook.get('checkpoint')
-            resumed = checkpoint_to_load(cfg) if cfg.get('resume') else None
-            if resumed is None:
-                _check_work_dir(cfg.work_dir, _start(checkpoint))
-            elif '://' not in resumed:
-                start = _recorded_start(load_checkpoint_safely(resumed, mmap=True))
-                if start is not None:
-                    _check_resumed(start, checkpoint, cfg.work_dir)
+        resumed = cfg.get('resume') and (cfg.get('load_from') or _newest(cfg.work_dir))
+        kind = str(hook.get('type')).split('.')[-1] if hook else None
+        if kind == PretrainedBackboneHook.__name__ and not resumed:
+            _start(hook.get('checkpoint'))
 
 
 def _start(checkpoint: str | None) -> dict[str, str]:
@@ -99,8 +96,8 @@ def _start(checkpoint: str | None) -> dict[str, str]:
     if checkpoint in _NOT_GIVEN:
         raise ValueError(
             'this config trains on top of a pretrained backbone, but no checkpoint is given: set '
-            'the environment variable PRETRAINED=FILE (or the option checkpoint of '
-            'PretrainedBackboneHook), or take a config whose name begins with scratch'
+            'the environment variable PRETRAINED=FILE, or take a config whose name begins with '
+            'scratch'
         )
     return dict(checkpoint=checkpoint, sha256=backbone_fingerprint(checkpoint))
 
@@ -121,42 +118,34 @@ def backbone_fingerprint(path: str) -> str:
 def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str) -> None:
     """Check that a resumed run began from the given checkpoint, if one is given."""
     _check_work_dir(work_dir, start)
-    if checkpoint in _NOT_GIVEN:
+    # the file may be gone by now: it is not needed any more
+    if checkpoint in _NOT_GIVEN or (checkpoint == start['checkpoint'] and not isfile(checkpoint)):
         return
-    try:
-        given = _start(checkpoint)
-    except FileNotFoundError:
-        if checkpoint == start['checkpoint']:  # deleted since, and not needed any more
-            return
-        raise
+    given = _start(checkpoint)
     if given['sha256'] != start['sha256']:
-        changed = ', which has changed since' if checkpoint == start['checkpoint'] else ''
         raise ValueError(
-            f'the resumed run began from {_described(start)}, but {_described(given)}{changed} is '
-            'given: resume without PRETRAINED, or start another run with a --work-dir of its own'
+            f'the resumed run began from {_described(start)}, but {_described(given)} is given: '
+            'resume without PRETRAINED, or start another run with a --work-dir of its own'
         )
 
 
 def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
     """Check that a run overwrites none that began from another checkpoint."""
-    try:
-        last = newest_sound_checkpoint(work_dir).path
-        if last is None or '://' in last:
-            return
-        other = _recorded_start(load_checkpoint_safely(last, mmap=True))
-    except FileNotFoundError:
+    last = _newest(work_dir)
+    if last is None or '://' in last:
         return
-    except ValueError as error:
-        raise ValueError(
-            f'the run in {work_dir} would be overwritten, and it cannot be checked which: {error}. '
-            'Name another folder with --work-dir'
-        ) from error
+    other = _recorded_start(load_checkpoint_safely(last, mmap=True))
     if other is not None and other['sha256'] != start['sha256']:
         raise ValueError(
             f'the run in {work_dir} began from {_described(other)} and would be overwritten by one '
             f'from {_described(start)}: name another folder with --work-dir, or continue the old '
             'run with --resume and without PRETRAINED'
         )
+
+
+def _newest(work_dir: str) -> str | None:
+    with suppress(FileNotFoundError):
+        return newest_sound_checkpoint(work_dir).path
 
 
 def _recorded_start(checkpoint: dict[str, Any]) -> dict[str, str] | None:

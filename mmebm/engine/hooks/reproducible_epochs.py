@@ -43,10 +43,7 @@ class ReproducibleEpochsHook(Hook):
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             obstacle = 'the train loop counts iterations, not epochs'
         elif _repeats(dataset):
-            obstacle = (
-                'a wrapper shows samples more than once in an epoch (ImageFolder(repeats=...) does '
-                'so reproducibly)'
-            )
+            obstacle = 'a wrapper shows samples more than once in an epoch'
         else:
             for number, leaf in enumerate(leaves):
                 if hasattr(leaf, 'set_epoch'):  # seeds differ, so that two folders draw differently

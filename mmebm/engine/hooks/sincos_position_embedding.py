@@ -20,16 +20,13 @@ class SinCosPositionEmbeddingHook(Hook):
         ValueError: the backbone has no absolute position embedding.
     """
 
-    def __init__(self):
-        self._loaded = False
+    _loaded = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = True
 
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        init_cfg = getattr(model.backbone, 'init_cfg', None) or {}
-        init_cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
-        pretrained = any(cfg.get('type') == 'Pretrained' for cfg in init_cfgs)
+        pretrained = 'Pretrained' in str(getattr(model.backbone, 'init_cfg', None))
         if not self._loaded and not pretrained:
             set_sincos_position_embedding(model.backbone)

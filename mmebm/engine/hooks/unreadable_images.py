@@ -27,6 +27,9 @@ class UnreadableImagesHook(Hook):
     Args:
         max_share: The run is stopped at the end of an epoch (after its checkpoint was written) if
             more than this share of the images, and more than one image, is unreadable. In [0, 1].
+
+    Raises:
+        UserError: at the end of an epoch, see ``max_share``.
     """
 
     priority = 'LOWEST'  # after CheckpointHook: a run stopped here can be resumed
@@ -38,19 +41,12 @@ class UnreadableImagesHook(Hook):
         self._reported: dict[str, set[str]] = {}  # by part of the data
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Report on the training set.
-
-        Raises:
-            UserError: more than ``max_share`` of it is unreadable.
-        """
         self._report(runner, 'training', runner.train_dataloader.dataset)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Report on the validation set; raises as :meth:`after_train_epoch`."""
         self._report(runner, 'validation', runner.val_dataloader.dataset)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Report on the test set; raises as :meth:`after_train_epoch`."""
         self._report(runner, 'test', runner.test_dataloader.dataset)
 
     def _report(self, runner: Runner, name: str, dataset: Any) -> None:
@@ -88,7 +84,6 @@ class UnreadableImagesHook(Hook):
             runner.logger.info(report)
         if len(paths) > max(1, self.max_share * total):
             raise UserError(
-                f'{count} are unreadable, more than max_share={self.max_share:.2%} of '
-                f'UnreadableImagesHook allows. Their paths are in {file}. Repair or remove them, '
-                'or raise max_share, and resume.'
+                f'{count} are unreadable, more than max_share={self.max_share:.2%} allows: repair '
+                f'or remove them (paths: {file}), or raise max_share, and resume'
             )
