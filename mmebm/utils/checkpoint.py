@@ -87,7 +87,7 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         ValueError: the newest would run code. Nothing is taken in its place.
     """
     pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
-    last = (pointer.read_text().strip() or None) if pointer.is_file() else None
+    last = (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
         return Found(last, [])
     folder = Path(last).parent if last else Path(work_dir)
