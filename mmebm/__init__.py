@@ -95,57 +95,10 @@ def __getattr__(name: str):
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-__all__ = [
-    'BaseCorruption',
-    'Blur',
-    'BoundedHistoryHook',
-    'Chain',
-    'Colorization',
-    'Damage',
-    'EnergyHead',
-    'EnergyInpaintingAlgorithm',
-    'EnergyMetric',
-    'EnergyRestorationAlgorithm',
-    'EnergySortingAlgorithm',
-    'FiniteLossHook',
-    'Fog',
-    'FrequencyMask',
-    'GaussianNoise',
-    'GracefulStopHook',
-    'GriddedMask',
-    'GroupNormBackbone',
-    'ImageFolder',
-    'JPEGCompression',
-    'LayerDecayOptimWrapperConstructor',
-    'MissedValidationHook',
-    'MixedCorruption',
-    'MixedPrecisionOptimWrapper',
-    'NeighbourAccuracyHook',
-    'PatchEnergyHead',
-    'PatchHOG',
-    'PositionDecoder',
-    'PretrainedBackboneHook',
-    'PretrainingRun',
-    'RandomBlockMask',
-    'ReportHook',
-    'ReproducibleEpochsHook',
-    'RestorationAutoEncoder',
-    'RestorationDataPreprocessor',
-    'RestorationMetric',
-    'RestorationVisualizationHook',
-    'Restorer',
-    'RoundSampler',
-    'Shuffle',
-    'SinCosPositionEmbeddingHook',
-    'SortingAutoEncoder',
-    'SortingMetric',
-    'SuperResolution',
-    'UnreadableImagesHook',
-    '__version__',
-    'descend',
-    'descent_step',
-    'energy_gradient',
-    'knn_predict',
-    'load_backbone',
-    'pretrain',
-]
+_PUBLIC = {
+    name
+    for name, value in globals().items()
+    if (getattr(value, '__module__', None) or '').startswith('mmebm.')
+    and not value.__module__.startswith('mmebm._')
+}
+__all__ = sorted(_PUBLIC | {'PretrainingRun', '__version__', 'pretrain'})

@@ -1,4 +1,4 @@
-"""Options, written once as the fields of a dataclass: parser, check and docs come from them.
+"""Options, written once as the fields of a dataclass: parser and check come from them.
 
 Imports nothing heavy, for ``--help``.
 """
@@ -84,12 +84,6 @@ def check_options(options: Any) -> None:
         object.__setattr__(options, each.name, tuple(value) if many else value)
 
 
-def options_table(options: type) -> str:
-    """The options as a Markdown table, for the docs."""
-    rows = [f'| `{flags_of(each)[0]}` | {help_of(each)} |' for each in fields(options)]
-    return '\n'.join(['| option | what it does |', '| --- | --- |', *rows])
-
-
 def flags_of(each: Field) -> Sequence[str]:
     """The flags of a field on the command line."""
     return each.metadata['flags'] or (f'--{each.name.replace("_", "-")}',)
@@ -98,7 +92,7 @@ def flags_of(each: Field) -> Sequence[str]:
 def help_of(each: Field) -> str:
     """A field's help, with its choices and its default."""
     text, choices = each.metadata['help'], each.metadata.get('choices')
-    text = f'{text} ({" | ".join(choices)})' if choices else text
+    text = f'{", ".join(choices)}: {text}' if choices else text
     if each.default is MISSING or each.default is None or isinstance(each.default, bool):
         return text
     shown = ' '.join(map(str, each.default)) if isinstance(each.default, tuple) else each.default

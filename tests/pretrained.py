@@ -73,24 +73,6 @@ def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: in
             backbone=dict(**SWIN, drop_path_rate=0.0),
             head=dict(type='EnergyHead', in_channels=16),
         ),
-        'SimMIM of Swin': dict(
-            type='SimMIM',
-            # as in configs/small: no patch_size and window_size of its own
-            backbone=dict(
-                type='SimMIMSwinTransformer',
-                arch=SWIN['arch'],
-                img_size=32,
-                patch_cfg=dict(kernel_size=2, stride=2),
-                out_indices=(2,),
-                stage_cfgs=dict(block_cfgs=dict(window_size=4)),
-            ),
-            neck=dict(type='SimMIMLinearDecoder', in_channels=16, encoder_stride=8),
-            head=dict(
-                type='SimMIMHead',
-                patch_size=2,
-                loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3),
-            ),
-        ),
     }
     torch.manual_seed(1)
     model = MODELS.build(config['energy' if method == 'bare' else method])

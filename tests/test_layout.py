@@ -156,6 +156,8 @@ def test_way_from_mmebm_pretrain(photos, tmp_path, tool_process):
     files = way(main, ['pretrain', str(photos), '--out', str(tmp_path / 'out'), *options.split()])
     assert 'models/energy_restoration.py' in files
     assert len(files) <= 14, '\n'.join(files)
+    told = (ROOT / 'CONTRIBUTING.md').read_text()
+    assert [file for file in files if file not in told] == []
 
 
 def test_way_from_tools_train(photos, tmp_path, tool_process):

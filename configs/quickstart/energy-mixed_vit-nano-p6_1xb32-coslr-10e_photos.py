@@ -90,11 +90,11 @@ test_cfg = dict()
 # Far above the paper's 1e-4: a small network with little time.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=0.3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=2, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
-        T_max=epochs - 1,
-        begin=1,
+        T_max=epochs - 2,
+        begin=2,
         end=epochs,
         eta_min=0,
         convert_to_iter_based=True,

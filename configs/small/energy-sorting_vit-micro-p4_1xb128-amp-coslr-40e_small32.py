@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 # Ours: the edges are one pixel wide, or not masked, because two pixels on each side would blank
-# patches of 4² pixels. The step size: docs/step_size.md.
+# patches of 4² pixels. The step size: docs/notes.md.
 model = dict(
     type='EnergySortingAlgorithm', step_size=300.0, edge_widths=(0, 1), patch_drop_ratio=0.5
 )

@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Appendix A.2. Ours (the paper does not say): the step size (docs/step_size.md), and that each
+# Appendix A.2. Ours (the paper does not say): the step size (docs/notes.md), and that each
 # patch draws the width of its masked edge, and each image the patches that are dropped.
 model = dict(
     type='EnergySortingAlgorithm', step_size=300.0, edge_widths=(1, 2), patch_drop_ratio=0.5

@@ -33,7 +33,7 @@ _KEEP = 4
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """``softmax(scale · q kᵀ) v``, differentiable twice.
 
-    In half precision the softmax, and what it is computed from, is float32, as in fused kernels.
+    In half precision the softmax, its logits and all sums are float32, as in fused kernels.
 
     Args:
         q: ``(..., L, D)``, floating point.
@@ -95,8 +95,8 @@ def _double_backward(
     return results
 
 
-# The formulas, for (..., L, D). L × S matrices are float32 at least; what is multiplied with one
-# has the type of q.
+# The formulas, for (..., L, D). Matrix products are taken in the type of q; the rest, and the
+# logits of the softmax, whose errors it would multiply, in float32 at least.
 
 
 def _output_and_softmax(q, k, v, scale):
@@ -107,7 +107,7 @@ def _output_and_softmax(q, k, v, scale):
 def _first_derivative(g, q, k, v, p, scale):
     """Gradients of ``⟨g, attention(q, k, v)⟩`` with respect to q, k and v."""
     p = p if p.numel() else _softmax(q, k, scale)
-    ds = _centred(_products(g, v), p).mul_(p).to(q.dtype)
+    ds = _centred(g @ v.mT, p).mul_(p).to(q.dtype)
     return scale * (ds @ k), scale * (ds.mT @ q), p.to(q.dtype).mT @ g
 
 
@@ -118,12 +118,11 @@ def _second_derivative(gq, gk, gv, g, q, k, v, p, scale):
     output along (gq, gk, gv).
     """
     p = p if p.numel() else _softmax(q, k, scale)
-    a = _centred(_products(g, v), p)
+    a = _centred(g @ v.mT, p)
     # Ṡ = s (gq Kᵀ + Q gkᵀ), in one product, then Ṗ = P ∘ (Ṡ − the row sums of P ∘ Ṡ)
-    c = _products(torch.cat([gq, q], -1), torch.cat([k, gk], -1)).mul_(scale)
-    c = _centred(c, p)
+    c = _centred(scale * (torch.cat([gq, q], -1) @ torch.cat([k, gk], -1).mT), p)
     # ∂⟨g, Ȯ⟩ / ∂P, but for a constant of each row
-    m = _centred(_products(g, gv).addcmul_(a, c), p)
+    m = _centred((g @ gv.mT).to(a.dtype).addcmul_(a, c), p)
     ds2, ds, dp = (x.mul_(p).to(q.dtype) for x in (m, a, c))
     return (
         dp @ v + p.to(q.dtype) @ gv,
@@ -137,21 +136,20 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _products(x: Tensor, y: Tensor) -> Tensor:
-    """``x yᵀ``, float32 at least."""
-    wide = _wide(x)
-    if x.is_cuda and x.dtype != wide and hasattr(torch.ops.aten.bmm, 'dtype'):  # since torch 2.8
-        product = torch.bmm(x.flatten(0, -3), y.flatten(0, -3).mT, out_dtype=wide)
-        return product.unflatten(0, x.shape[:-2])
-    return x.to(wide) @ y.to(wide).mT
-
-
 def _softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    return _products(q, k).mul_(scale).softmax(-1)
+    """P, float32 at least."""
+    wide = _wide(q)
+    if q.is_cuda and q.dtype != wide and hasattr(torch.ops.aten.bmm, 'dtype'):  # since torch 2.8
+        logits = torch.bmm(q.flatten(0, -3), k.flatten(0, -3).mT, out_dtype=wide)
+        logits = logits.unflatten(0, q.shape[:-2])
+    else:
+        logits = q.to(wide) @ k.to(wide).mT
+    return logits.mul_(scale).softmax(-1)
 
 
 def _centred(x: Tensor, p: Tensor) -> Tensor:
-    """An x, changed in place, less its mean over each row with the weights P."""
+    """An x, as wide as P, less its mean over each row with the weights P."""
+    x = x.to(p.dtype)
     return x.sub_((p * x).sum(-1, keepdim=True))
 
 

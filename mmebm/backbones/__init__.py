@@ -1,6 +1,6 @@
 """What is done to other people's networks: norms, position embeddings, patches, weights."""
 
-from .group_norm import GroupNormBackbone, warn_of_batch_norm
+from .group_norm import FixedBatchNormBackbone, GroupNormBackbone, warn_of_batch_norm
 from .patch_dropout import PatchSelection, kept_patches
 from .position_embedding import (
     PositionEmbedding,
@@ -11,6 +11,7 @@ from .position_embedding import (
 from .weights import load_backbone
 
 __all__ = [
+    'FixedBatchNormBackbone',
     'GroupNormBackbone',
     'PatchSelection',
     'PositionEmbedding',

@@ -51,6 +51,29 @@ def GroupNormBackbone(backbone: dict | nn.Module, num_groups: int = 32) -> nn.Mo
     return backbone
 
 
+class _Fixed:
+    """A module that stays in evaluation mode."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train(False)
+
+
+@MODELS.register_module()
+def FixedBatchNormBackbone(backbone: dict | nn.Module) -> nn.Module:
+    """Build a backbone whose batch norms keep their running statistics, for weights to start from.
+
+    So the energy of an image does not depend on its batch, and the weights mean what they meant;
+    scales and shifts are trained. Takes and returns what :func:`GroupNormBackbone` does.
+    """
+    if not isinstance(backbone, nn.Module):
+        backbone = MODELS.build(backbone)
+    for norm in backbone.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.__class__ = type(type(norm).__name__, (_Fixed, type(norm)), {})
+            norm.eval()
+    return backbone
+
+
 def _group_norm(batch_norm: _BatchNorm, num_groups: int) -> nn.GroupNorm:
     channels = batch_norm.num_features
     groups = next(

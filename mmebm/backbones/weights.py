@@ -1,9 +1,11 @@
 """Fill a backbone from a checkpoint, and refuse one that leaves it random."""
 
 import math
+import re
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,12 @@ from ..utils.state_dict import Fit, shortened
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
 MIN_SHARE = 0.9
-_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
+CONTAINERS = ('state_dict', 'model', 'teacher')  # where files of others have their weights
+# may be left out: decoders and heads of pretraining, statistics where batch norms are group norms
+_NO_BACKBONE = re.compile(
+    r'(decoder|mask_token|head|fc|classifier|projector|predictor)'
+    r'|.*\.(running_mean|running_var|num_batches_tracked)$'
+)
 
 
 def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -23,7 +30,8 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a local file: of a pretraining or finetuning run (names begin with ``backbone.``,
-            heads and necks are left out) or of a bare backbone.
+            heads and necks are left out) or of a bare backbone; the weights may lie in a ``model``
+            (MAE, DeiT, BEiT, ConvNeXt) or ``teacher`` (DINO).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -32,8 +40,9 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
     if '://' in str(path):
         raise ValueError(f'checkpoint {path} is a URL: download it and give the file')
     checkpoint = load_checkpoint_safely(path, mmap=True)
-    state = checkpoint.get('state_dict', checkpoint)
-    tensors = _tensors(state)
+    inside = (checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping))
+    state = next(inside, checkpoint).items()
+    tensors = {str(n).removeprefix('module.'): t for n, t in state if isinstance(t, Tensor)}
     if not tensors:
         raise ValueError(f'{path} holds no tensors, but {shortened(list(checkpoint))}')
     prefix = 'backbone.'
@@ -50,7 +59,9 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
     transformers resize their position embeddings, BEiT's copies its shared bias to each layer.
     Relative position biases are resized here, since MMPretrain's own way of doing so needs a
-    function that SciPy no longer has.
+    function that SciPy no longer has. For a network of timm, timm's own conversion of published
+    files is applied, which resizes position embeddings too. Prefixes before the names, heads and
+    decoders of pretraining make no difference.
 
     Args:
         backbone: any module; changed in place, and left partly filled where an error is raised.
@@ -64,7 +75,8 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or belongs to another network; names the tensors.
     """
-    tensors = _named_as_in(backbone, read_backbone_tensors(path))
+    read = read_backbone_tensors(path)
+    tensors, left_out = _named_as_in(backbone, read)
     tensors = _with_resized_biases(backbone, tensors)
     names = [n for n, t in backbone.state_dict().items() if t.is_floating_point()]
     another = f'{path} belongs to another network than {type(backbone).__name__}'
@@ -89,7 +101,9 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
             f'{another}: {len(unused)} of the {in_file} backbone tensors of the file have no place '
             f'in it, so what it would start from is not what was pretrained: {", ".join(unused)}'
         )
-    return filled
+    pointers = {tensor.data_ptr() for tensor in read.values()}
+    resized = [n for n, t in tensors.items() if n in names and t.data_ptr() not in pointers]
+    return filled._replace(unused=[*unused, *left_out], resized=resized)
 
 
 def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
@@ -114,15 +128,39 @@ def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
     return torch.cat([grid.reshape(-1, m * m).T, table[n * n :]])
 
 
-def _named_as_in(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by the backbone's own names: timm's names are inside of MMPretrain's wrapper.
+def _named_as_in(
+    backbone: nn.Module, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors by the backbone's own names, and the names of heads and decoders."""
+    own = backbone.state_dict().keys()
+    inside = 'timm_model.' if any(name.startswith('timm_model.') for name in own) else ''
+    short = {name.removeprefix(inside) for name in own}
+    prefixes: Counter[str] = Counter()
+    for name in tensors:
+        parts = name.split('.')
+        ends = [i for i in range(len(parts)) if '.'.join(parts[i:]) in short]
+        prefixes.update('.'.join([*parts[:i], '']) for i in ends)
+    prefix = max(prefixes, key=lambda p: (prefixes[p], 'teacher' in p), default='')
+    left_out = [name for name in tensors if not name.startswith(prefix)]
+    found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    if inside:
+        found = _as_timm_has_it(backbone.timm_model, found)
+    dropped = [n for n in found if n not in short and _NO_BACKBONE.match(n)]
+    kept = {inside + n: t for n, t in found.items() if n not in set(dropped)}
+    return kept, left_out + dropped
 
-    Without the statistics of batch norms, where they are other norms in the backbone.
-    """
-    own, prefix = backbone.state_dict().keys(), 'timm_model.'
-    if any(name.startswith(prefix) for name in own):
-        tensors = {prefix + n.removeprefix(prefix): tensor for n, tensor in tensors.items()}
-    return {n: t for n, t in tensors.items() if n in own or n.split('.')[-1] not in _STATISTICS}
+
+def _as_timm_has_it(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published files converted by the function that timm has for its family, if it has one."""
+    own = model.state_dict()
+    fits = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
+    convert = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
+    if fits or convert is None:
+        return tensors
+    try:
+        return dict(convert(tensors, model))
+    except (AssertionError, AttributeError, KeyError, RuntimeError, ValueError):
+        return tensors  # of another network: told by name later
 
 
 def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -139,14 +177,3 @@ def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dic
                 if name in own:  # of the other size; the backbone has its own
                     resized.pop(name.removesuffix('bias_table') + 'index', None)
     return resized
-
-
-def _tensors(state: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, without the prefix that DataParallel adds."""
-    if not isinstance(state, Mapping):
-        return {}
-    return {
-        str(name).removeprefix('module.'): value
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }

@@ -10,36 +10,33 @@ import torch
 from PIL import Image
 
 from ..datasets import ImageFolder
+from ..utils import UserError
 from ..utils.device import device_name
 from ..utils.tables import markdown_table, write_csv
 from ..utils.whole_files import WholeFilesBackend
 from .configs import SCRATCH, find_configs, stage_config, write_start
 from .measuring import accuracy, frozen_accuracy, write_split
 from .options import BenchmarkOptions
-from .results import LAST_LAYER, choose, draw_results, failure, result_table, summarised
+from .results import CONTRAST, LAST_LAYER, choose, draw_results, failure, result_table, summarised
 from .training import Stage, train
 
 
 class Benchmark:
-    """The training runs and measurements of a comparison.
+    """The training runs and measurements of a comparison, of which it writes the results.
 
     All methods get the same images, initial weights, finetuning and probes. Learning rates and
     layer decay are chosen for each from the same grid, on a validation split of the training
-    images; test images are used once, with the chosen values. ``out`` gets ``results.csv`` (a row
-    per measurement), ``results.md``, ``results.png`` and a folder per training run. Finished runs
-    are not repeated, an interrupted one continues, and one that fails is a row of the results.
+    images; test images are used once, with the chosen values. Finished runs are not repeated, an
+    interrupted one continues, and one that fails is a row of the results.
 
     Raises:
         FileNotFoundError: a folder, or its images, are missing.
-        ValueError: a method is unknown, the images do not fit, or ``out`` holds something else.
+        ValueError: a method is unknown, or the images do not fit.
     """
 
     def __init__(self, options: BenchmarkOptions):
-        self.options, self.rows = options, []
-        self.out = Path(options.out).resolve()
+        self.options, self.rows, self.out = options, [], Path(options.out).resolve()
         self.methods, finetuning = find_configs(options)
-        if self.out.exists() and not (self.out / 'split').is_dir() and any(self.out.iterdir()):
-            raise ValueError(f'{self.out} holds something else: name another out')
         train_images, test_images = (
             ImageFolder(str(Path(options.data_root).resolve()), part, with_label=True, pipeline=[])
             for part in ('train', 'test')
@@ -66,7 +63,7 @@ class Benchmark:
             say: called with a line for each training run, choice and failure.
 
         Raises:
-            RuntimeError: no method could be tested, or a run was ended from outside.
+            UserError: no method could be tested, or a run was ended from outside.
             ValueError: ``out`` holds runs with other options.
         """
         self.say, options, chosen = say, self.options, {}
@@ -85,7 +82,9 @@ class Benchmark:
                 self.measured(self.tests(method, epochs, best) if best else [])
         if all(row['split'] == 'val' or row['failed'] for row in self.rows):
             failed = next(failure(row) for row in self.rows if row['failed'])
-            raise RuntimeError(f'no method could be tested. {failed} in {self.out}')
+            raise UserError(f'no method could be tested. {failed} in {self.out}')
+        figure = draw_results(summarised(self.rows, self.cost[0]), self.cost[1])
+        figure.savefig(self.out / 'results.png')
         return self.report()
 
     def measured(self, rows: Iterable[dict]) -> list[dict]:
@@ -97,8 +96,6 @@ class Benchmark:
             self.report()
             if row['failed']:
                 self.say(failure(row))
-        if results := summarised(self.rows, self.cost[0]):
-            draw_results(results, self.cost[1]).savefig(self.out / 'results.png')
         return found
 
     def trial(
@@ -112,6 +109,7 @@ class Benchmark:
         for values in grid if 'finetune' in self.options.protocols else []:
             yield self.finetune(start, *values, split)
         protocols = [p for p in ('probe', 'knn') if p in self.options.protocols]
+        protocols += [CONTRAST] if protocols else []
         if protocols:
             found = remembered(
                 start.folder.with_name(f'{start.folder.name}_frozen_{split}.json'),
@@ -138,8 +136,9 @@ class Benchmark:
             for row in (rows := list(self.trial(method, seed, epochs, lr, grid, 'test'))):
                 if not row['layer'] or (row['protocol'], row['layer']) in layers:
                     yield row
-            probes = [row for row in rows if row['protocol'] == 'probe']
-            yield from (dict(row, protocol=LAST_LAYER) for row in probes[-1:])
+            for protocol, name in (('probe', LAST_LAYER), (CONTRAST, CONTRAST)):
+                found = [row for row in rows if row['protocol'] == protocol]
+                yield from (dict(row, protocol=name) for row in found[-1:])
 
     def pretrain(self, method: str, seed: int, epochs: int, lr: float | str) -> Stage:
         """Train a config from the initial weights of this seed; scratch is these weights."""
@@ -158,17 +157,17 @@ class Benchmark:
         """Finetune and measure; return the row, also if it fails."""
         epochs = self.options.epochs
         name = f'{start.folder.name}_finetune_{epochs}e_lr{lr:g}_decay{decay:g}'
-        values = dict(seed=start.seed, lr=lr, layer_decay=decay, start=start.checkpoint)
-        config = self.classifier(**values)
         stage = Stage(start.method, start.seed, start.folder.with_name(name), epochs, lr)
+        values = dict(seed=start.seed, lr=lr, layer_decay=decay)
+        config = self.classifier(start=start.checkpoint, **values)
         found = [nan]
         if not train(config, stage, self.say).failure:
             found = remembered(
                 stage.folder / f'{split}.json',
                 lambda: [accuracy(config, stage.checkpoint, split, self.files)],
             )
-        values = dict(epochs=epochs, lr=lr, layer_decay=decay)
-        return self.row(start, split, 'finetune', found[0], stage, **values)
+        options = dict(epochs=epochs, lr=lr, layer_decay=decay)
+        return self.row(start, split, 'finetune', found[0], stage, **options)
 
     def row(
         self, start: Stage, split: str, protocol: str, value: float,
@@ -178,6 +177,8 @@ class Benchmark:
         last, failed = stage or start, 'features not finite' if isnan(value) else ''
         if last.failure:
             failed = f'{last.failure}, see {last.folder.relative_to(self.out)}/output.txt'
+        cost = [*start.seconds, *(stage.seconds if stage else (0.0, 0.0))]
+        names = 'pretraining_cpu_s', 'pretraining_s', 'evaluation_cpu_s', 'evaluation_s'
         return dict(
             method=start.method,
             seed=start.seed,
@@ -187,10 +188,7 @@ class Benchmark:
             pretraining_epochs=start.epochs,
             pretraining_lr=start.lr,
             **(dict.fromkeys(('epochs', 'lr', 'layer_decay', 'layer'), '') | options),
-            pretraining_cpu_s=start.cpu,
-            pretraining_s=start.wall,
-            evaluation_cpu_s=stage.cpu if stage else 0.0,
-            evaluation_s=stage.wall if stage else 0.0,
+            **dict(zip(names, cost, strict=True)),
             device=self.device,
             failed=failed,
         )

@@ -31,15 +31,12 @@ def find_configs(options: BenchmarkOptions) -> tuple[dict[str, Path | None], Pat
         near = nearest_name(backbone, [name for _, name in files])
         raise ValueError(f'backbone must be of {SMALL} or a config file, got {backbone}{near}')
     known = {m: files[m, b] for m, b in sorted(files) if b == backbone and m not in NO_METHODS}
+    known = {SCRATCH: None} | known
     found = {}
-    for name in options.methods or [SCRATCH, *known]:
-        if name.endswith('.py'):
-            found[Path(name).stem] = Path(name)
-        elif name in (SCRATCH, *known):
-            found[name] = known.get(name)
-        else:
-            near = nearest_name(name, known)
-            raise ValueError(f'{backbone} has no method {name} in {SMALL}{near}')
+    for name in options.methods or known:
+        if not name.endswith('.py') and name not in known:
+            raise ValueError(f'{backbone} has no method {name}{nearest_name(name, known)}')
+        found[Path(name).stem] = Path(name) if name.endswith('.py') else known[name]
     return found, Path(backbone) if own else files['finetune', backbone]
 
 
@@ -59,16 +56,13 @@ def stage_config(
 ) -> Config:
     """A config with this comparison's images, length, rate, seed and start, without validation.
 
-    Args:
-        path: a config of MMPretrain that has ``train_dataloader.dataset.pipeline``.
-        options: of the comparison.
-        epochs, seed, lr: of the run.
-        images: list of the training images.
-        classes, layer_decay: of finetuning; no classes for pretraining.
-        start: checkpoint that fills the backbone before the first iteration.
+    ``images`` lists the training images, ``start`` is the checkpoint of the backbone;
+    ``classes`` and ``layer_decay`` are of finetuning.
     """
     config = copy.deepcopy(read_config(path))
     model, loader, hooks = config.model, config.train_dataloader, config.default_hooks
+    if 'data_preprocessor' in config:  # as MMPretrain's configs have it
+        model.setdefault('data_preprocessor', config.data_preprocessor)
     data = dict(type='ImageFolder', data_root=str(Path(options.data_root).resolve()))
     data.update(data_prefix='train', with_label=classes > 0, ann_file=str(images))
     loader.dataset = dict(data, pipeline=loader.dataset.pipeline)
@@ -103,7 +97,8 @@ def stage_config(
 
 def set_length(config: Config, epochs: int, iterations: int) -> None:
     """Train for ``epochs`` of ``iterations``: warm-up as the config, a fifth at most; cosine."""
-    old = {s.type: s for s in config.get('param_scheduler') or []}
+    old = config.get('param_scheduler') or []
+    old = {s.type: s for s in (old if isinstance(old, list) else [old])}
     warm_up = min(old.get('LinearLR', {}).get('end', 0), max(1, epochs // 5)) * iterations
     warm_up = warm_up if epochs > 1 else warm_up // 5
     total, eta_min = epochs * iterations, old.get('CosineAnnealingLR', {}).get('eta_min', 0)
@@ -118,19 +113,17 @@ def set_length(config: Config, epochs: int, iterations: int) -> None:
 def write_start(config: Config, seed: int, file: Path) -> None:
     """Write the weights that every encoder begins with: MAE's start, for any backbone.
 
-    Linear layers and a ViT's patch embedding are Xavier uniform with biases of 0, as in MAE; all
-    else is as the backbone of the finetuning config initialises itself. The position embedding is
-    left to the methods.
+    Linear layers and a ViT's patch embedding are Xavier uniform with biases of 0; all else is as
+    the backbone initialises itself. The position embedding is left to the methods.
     """
     torch.manual_seed(seed)
     backbone = MODELS.build(config.model.backbone)
     backbone.init_weights()
-    layers = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
-    projection = getattr(getattr(backbone, 'patch_embed', None), 'projection', None)
-    for module in [*layers, projection] if projection is not None else layers:
-        nn.init.xavier_uniform_(module.weight.data.flatten(1))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Linear) or name == 'patch_embed.projection':
+            nn.init.xavier_uniform_(module.weight.data.flatten(1))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     state = {f'backbone.{k}': v for k, v in backbone.state_dict().items() if k != 'pos_embed'}
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=state), file)

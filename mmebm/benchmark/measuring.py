@@ -19,20 +19,19 @@ from ..backbones.weights import load_backbone
 from ..datasets import ImageFolder
 from ..evaluation.knn import knn_predict
 from ..models.energy_head import pool_features
+from ..report.verdict import contrast
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.whole_files import WholeFilesBackend
 from .options import BenchmarkOptions
 
 NEIGHBOURS = 20
+VAL_SHARE = 0.1
 Files = dict[str, Path]  # lists of images, see write_split
 
 
 def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
-    """Split the training images of each class at random, and write the lists into ``out/split``.
-
-    Returns:
-        ``unlabelled`` (lines of ``CLASS/IMAGE``, everything but validation), ``labelled`` and
-        ``val`` (lines of ``CLASS/IMAGE LABEL``).
+    """Split the training images of each class at random, and write the lists into ``out/split``:
+    ``unlabelled`` (``CLASS/IMAGE``, all but validation), ``labelled`` and ``val`` (and the label).
 
     Raises:
         ValueError: a class has too few images, or ``out`` has other lists.
@@ -40,14 +39,14 @@ def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
     images, lines = defaultdict(list), defaultdict(list)
     for info in map(train.get_data_info, range(len(train))):
         images[info['gt_label']].append(str(Path(info['img_path']).relative_to(train.img_prefix)))
-    rng, per_class = np.random.default_rng(options.split_seed), options.labels_per_class
+    rng, per_class = np.random.default_rng(0), options.labels_per_class
     for label, paths in sorted(images.items()):
-        count = max(1, round(options.val_share * len(paths)))
+        count = max(1, round(VAL_SHARE * len(paths)))
         paths = [paths[i] for i in rng.permutation(len(paths))]
         val, rest = paths[:count], paths[count:]
         if len(rest) < (per_class or 1):
-            name, few = train.CLASSES[label], f'labels_per_class {per_class or 1}'
-            raise ValueError(f'{few} is more than the {len(rest)} of {name} outside validation')
+            name = train.CLASSES[label]
+            raise ValueError(f'{name} has only {len(rest)} images that are not for validation')
         lines['unlabelled'] += sorted(rest)
         lines['labelled'] += [f'{path} {label}' for path in rest[:per_class]]
         lines['val'] += [f'{path} {label}' for path in val]
@@ -60,21 +59,21 @@ def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
     return files
 
 
-def batches(config: Config, split: str, files: Files) -> Iterator[dict]:
-    """The images of ``'labelled'``, ``'val'`` or ``'test'`` with labels, without augmentation."""
-    dataset = config.test_dataloader.dataset.copy()
-    if split != 'test':
-        dataset.update(data_prefix='train', ann_file=str(files[split]))
-    yield from DataLoader(DATASETS.build(dataset), batch_size=256, collate_fn=pseudo_collate)
-
-
-def labels(batch: dict) -> Tensor:
-    return torch.cat([sample.gt_label for sample in batch['data_samples']])
-
-
 def classifier(config: Config) -> nn.Module:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return MODELS.build(copy.deepcopy(config.model)).to(device).eval()
+
+
+def batches(
+    model: nn.Module, config: Config, split: str, files: Files
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of ``'labelled'``, ``'val'`` or ``'test'`` as the model takes them, and labels."""
+    dataset = config.test_dataloader.dataset.copy()
+    if split != 'test':
+        dataset.update(data_prefix='train', ann_file=str(files[split]))
+    for batch in DataLoader(DATASETS.build(dataset), batch_size=256, collate_fn=pseudo_collate):
+        labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
+        yield model.data_preprocessor(batch)['inputs'], labels
 
 
 @torch.no_grad()
@@ -82,9 +81,8 @@ def accuracy(config: Config, checkpoint: Path, split: str, files: Files) -> floa
     """Top-1 accuracy in % of a finetuned classifier."""
     model, right = classifier(config), []
     model.load_state_dict(load_checkpoint_safely(checkpoint)['state_dict'])
-    for batch in batches(config, split, files):
-        predicted = model(model.data_preprocessor(batch)['inputs']).argmax(1).cpu()
-        right.append(predicted == labels(batch))
+    for images, labels in batches(model, config, split, files):
+        right.append(model(images).argmax(1).cpu() == labels)
     return 100 * torch.cat(right).double().mean().item()
 
 
@@ -92,11 +90,8 @@ def accuracy(config: Config, checkpoint: Path, split: str, files: Files) -> floa
 def layer_features(
     model: nn.Module, config: Config, split: str, files: Files
 ) -> tuple[list[Tensor], Tensor]:
-    """The mean over the patches or positions after every layer, and the labels.
-
-    Returns:
-        A tensor ``(images, D)`` per layer of a ViT, per stage of other networks, or for the whole
-        of a network whose stages are not known; and the labels ``(images,)``.
+    """The mean over positions ``(images, D)`` after each layer of a ViT or stage of other networks
+    (the last one where they are not known), and the labels ``(images,)``.
     """
     backbone, found = model.backbone, []
 
@@ -105,20 +100,18 @@ def layer_features(
             found.append(pool_features(out, config.model.head.in_channels))
             return
         out = out[0] if isinstance(out, tuple) else out  # a Swin's stage also gives its size
-        if out.dim() == 4:  # (B, D, H, W)
-            found.append(out.mean((2, 3)))
-        else:  # (B, T + L, D)
-            found.append(out[:, getattr(backbone, 'num_extra_tokens', 0) :].mean(1))
+        extra = getattr(backbone, 'num_extra_tokens', 0)  # (B, D, H, W) or (B, T + L, D)
+        found.append(out.mean((2, 3)) if out.dim() == 4 else out[:, extra:].mean(1))
 
     parts = [getattr(backbone, name) for name in getattr(backbone, 'res_layers', [])]
     parts = parts or getattr(backbone, 'layers', getattr(backbone, 'stages', [backbone]))
     hooks = [part.register_forward_hook(keep) for part in parts]
     features, targets = [], []
-    for batch in batches(config, split, files):
+    for images, labels in batches(model, config, split, files):
         found.clear()
-        backbone(model.data_preprocessor(batch)['inputs'])
+        backbone(images)
         features.append([x.float().cpu() for x in found])
-        targets.append(labels(batch))
+        targets.append(labels)
     for hook in hooks:
         hook.remove()
     return [torch.cat(layer) for layer in zip(*features, strict=True)], torch.cat(targets)
@@ -127,12 +120,10 @@ def layer_features(
 def frozen_accuracy(
     config: Config, checkpoint: Path, split: str, files: Files
 ) -> dict[str, list[float]]:
-    """Accuracies in % of a linear probe and of nearest neighbours, after every layer.
+    """Accuracies in % of a linear ``probe`` and of nearest neighbours, ``knn``, after every layer.
 
-    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1).
-
-    Returns:
-        ``probe`` and ``knn``, a number per layer each; NaN where features are not finite.
+    The probe is logistic regression on standardised features (scikit-learn's L-BFGS, C = 1). NaN
+    where features are not finite. And their :func:`contrast <mmebm.report.verdict.contrast>`.
     """
     # when used: slow to import
     from sklearn.linear_model import LogisticRegression
@@ -145,11 +136,12 @@ def frozen_accuracy(
     load_backbone(model.backbone, checkpoint)
     features, targets = layer_features(model, config, 'labelled', files)
     queries, truth = layer_features(model, config, split, files)
-    result = dict(probe=[math.nan] * len(features), knn=[math.nan] * len(features))
+    result = {name: [math.nan] * len(features) for name in ('probe', 'knn', 'contrast')}
     for n, (x, q) in enumerate(zip(features, queries, strict=True)):
         if x.isfinite().all() and q.isfinite().all():
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
             probe.fit(x.numpy(), targets.numpy())
+            result['contrast'][n] = contrast(q)
             result['probe'][n] = 100 * probe.score(q.numpy(), truth.numpy())
             predicted = knn_predict(x, targets, q, k=min(NEIGHBOURS, len(x)))
             result['knn'][n] = 100 * (predicted == truth).double().mean().item()

@@ -16,7 +16,7 @@ class BenchmarkOptions:
         flags=('data_root',),
         metavar='FOLDER',
     )
-    out: str = option(help='folder for runs and results', metavar='FOLDER')
+    out: str = option(help='output folder', metavar='FOLDER')
     methods: tuple[str, ...] | None = option(
         None,
         'scratch, names in configs/small (mae, energy-mixed, ...) or files of pretraining configs; '
@@ -31,24 +31,20 @@ class BenchmarkOptions:
         'what is measured; the first one chooses the learning rate of pretraining',
         choices=PROTOCOLS,
     )
-    seeds: tuple[int, ...] = option((0,), 'the first one makes the choices', low=0)
+    seeds: tuple[int, ...] = option((0,), 'the first one chooses the rates', low=0)
     pretraining_epochs: tuple[int, ...] = option(
-        (40,), 'one run per length; the first one makes the choices', low=1, metavar='EPOCHS'
+        (40,), 'one run per length; the first one chooses the rates', low=1, metavar='EPOCHS'
     )
     epochs: int = option(40, 'epochs of finetuning', low=1)
     pretraining_lrs: tuple[float, ...] = option(
-        (1e-3, 3e-3), 'learning rates of pretraining to choose from', above=0, metavar='LR'
+        (1e-3, 3e-3), 'learning rates of pretraining to try', above=0, metavar='LR'
     )
     lrs: tuple[float, ...] = option(
-        (1e-3, 3e-3), 'learning rates of finetuning to choose from', above=0, metavar='LR'
+        (1e-3, 3e-3), 'learning rates of finetuning to try', above=0, metavar='LR'
     )
     layer_decays: tuple[float, ...] = option(
-        (0.75, 1.0), 'layer-wise decays of that rate to choose from', above=0, metavar='DECAY'
+        (0.75, 1.0), 'layer-wise decays of that rate to try', above=0, metavar='DECAY'
     )
-    val_share: float = option(
-        0.1, 'share of the training images for the choices', above=0, below=1, metavar='SHARE'
-    )
-    split_seed: int = option(0, 'seed that draws these images', low=0, metavar='SEED')
     labels_per_class: int | None = option(
         None, 'labelled images per class, all that are left by default', low=1, metavar='N'
     )

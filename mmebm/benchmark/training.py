@@ -1,6 +1,5 @@
 """Training runs in processes of their own: what is done, what it cost, what failed and why."""
 
-import errno
 import fcntl
 import json
 import os
@@ -18,6 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..utils import UserError
 from ..utils.shipped_files import shipped
 from ..utils.whole_files import WholeFilesBackend
 
@@ -42,28 +42,24 @@ class Stage:
 
     @property
     def failure(self) -> str:
-        """Why it failed, such as 'diverged'; empty if it did not."""
+        """Why it failed, the last line of its output; empty if it did not."""
         file = self.folder / 'failed.txt'
         return file.read_text('utf-8') if file.exists() else ''
 
     @property
-    def wall(self) -> float:
-        """Seconds until its last epoch; 0 before the first."""
-        return _seconds(self.folder)[0]
-
-    @property
-    def cpu(self) -> float:
-        """CPU seconds, likewise."""
-        return _seconds(self.folder)[1]
+    def seconds(self) -> list[float]:
+        """CPU time and wall time until its last epoch; 0 before the first."""
+        file = self.folder / 'seconds.txt'
+        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][
+            ::-1
+        ]
 
 
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     """Train a config in a process of its own, unless it is done or failed; continue if interrupted.
 
-    A failed run's folder gets ``failed.txt``; without the folder it starts again.
-
     Raises:
-        RuntimeError: it was ended from outside, or the disk is full.
+        UserError: it was ended from outside.
         ValueError: the folder holds a run with other options. Names them.
     """
     folder = stage.folder
@@ -75,7 +71,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     old = json.loads(options.read_text('utf-8')) if options.exists() else new
     if old != new:
         found = ', '.join(key for key in old | new if old.get(key) != new.get(key))
-        raise ValueError(f'{folder} holds a run with another {found}: name another out')
+        raise ValueError(f'{folder} holds a run with another {found}: choose another out')
     if stage.failure or stage.checkpoint.exists():
         return stage
     say(f'training {folder}')
@@ -83,11 +79,13 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     config.dump(file)
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
+    if {-code, code - 128} & INTERRUPTED:
+        raise UserError(f'a training run was interrupted, see {output}')
     if code:
-        last = output.read_text('utf-8', errors='replace')[-5000:]
-        if {-code, code - 128} & INTERRUPTED or os.strerror(errno.ENOSPC) in last:
-            raise RuntimeError(f'a training run was interrupted, see {output}')
-        WholeFilesBackend().put(reason(code, last).encode(), folder / 'failed.txt')
+        last = output.read_text('utf-8', errors='replace').strip().rpartition('\n')[2]
+        killed = 'killed, probably out of memory'
+        reason = killed if code == -signal.SIGKILL else last.rpartition('error: ')[2]
+        WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 
 
@@ -98,16 +96,6 @@ def run_training(file: Path, folder: Path) -> int:
         # held by the training too: where that outlives a killed benchmark, the next one waits
         fcntl.flock(output, fcntl.LOCK_EX)
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
-
-
-def reason(code: int, output: str) -> str:
-    """Why a training run failed, by its exit code and the end of its output."""
-    if 'Not finite at iteration' in output or 'Weights not finite' in output:  # FiniteLossHook
-        return 'diverged'
-    # torch's words on a GPU and on a CPU, and ours if a data-loading process was killed
-    if any(s in output for s in ('out of memory', "can't allocate memory", 'memory ran out')):
-        return 'out of memory'
-    return 'killed, probably out of memory' if code == -signal.SIGKILL else 'failed'
 
 
 @HOOKS.register_module()
@@ -123,22 +111,14 @@ class SecondsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._offset = np.zeros(2)
         if runner.iter > 0:
-            self._offset = np.array(runner.message_hub.get_info(_KEY)) - clocks()
+            self._offset = np.array(runner.message_hub.get_info(_KEY)) - _clocks()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        wall, cpu = (self._offset + clocks()).tolist()
+        wall, cpu = (self._offset + _clocks()).tolist()
         runner.message_hub.update_info(_KEY, [wall, cpu])
-        file = Path(runner.work_dir, 'seconds.txt')
-        WholeFilesBackend().put(f'{wall:.1f} {cpu:.1f}\n'.encode(), file)
+        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n')
 
 
-def _seconds(folder: Path) -> tuple[float, ...]:
-    file = folder / 'seconds.txt'
-    return tuple(map(float, file.read_text('utf-8').split())) if file.exists() else (0.0, 0.0)
-
-
-def clocks() -> np.ndarray:
+def _clocks() -> np.ndarray:
     """Wall time since the import of this module, and CPU time of the process, in seconds."""
-    used = os.times()
-    cpu = used.user + used.system + used.children_user + used.children_system
-    return np.array([time.monotonic() - _imported, cpu])
+    return np.array([time.monotonic() - _imported, sum(os.times()[:4])])

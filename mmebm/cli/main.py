@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..version import __version__
-from . import benchmark_command, demo_command, pretrain_command, restore_command, score_command
+from . import (
+    benchmark_command,
+    demo_command,
+    embed_command,
+    pretrain_command,
+    restore_command,
+    score_command,
+)
 from .errors import one_line_errors
 from .parser import HelpFormatter, OneLineParser
 
@@ -21,6 +28,7 @@ COMMANDS = {
     'restore': restore_command,
     'score': score_command,
     'demo': demo_command,
+    'embed': embed_command,
 }
 
 
@@ -65,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
     sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     args = parse(argv)
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

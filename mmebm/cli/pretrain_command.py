@@ -29,14 +29,8 @@ GO_ON = 'run the same command again to continue'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, PretrainOptions)
-    parser.add_argument(
-        '--gpus',
-        type=int,
-        default=1,
-        metavar='N',
-        help='processes that train together, each on a GPU, or all on the CPU without one '
-        '(default: 1)',
-    )
+    text = 'processes, each on a GPU, or all on the CPU if there is none (default: 1)'
+    parser.add_argument('--gpus', type=int, default=1, metavar='N', help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,9 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..pretraining import pretrain
 
-    if args.gpus < 1 or args.gpus > (torch.cuda.device_count() or args.gpus):
-        allowed = f'in 1..{torch.cuda.device_count()}' if torch.cuda.is_available() else '≥ 1'
-        raise ValueError(f'--gpus must be {allowed} on this machine, got {args.gpus}')
+    if not 1 <= args.gpus <= (torch.cuda.device_count() or args.gpus):
+        raise ValueError(f'--gpus must be ≥ 1, and not more than there are, got {args.gpus}')
     if torch.distributed.is_torchelastic_launched():
         threading.Thread(target=_stop_without_torchrun, daemon=True).start()
     elif args.gpus > 1:
@@ -59,24 +52,21 @@ def run(args: argparse.Namespace) -> int:
 def _run_by_torchrun(processes: int) -> int:
     """Start this command once per process; its exit code."""
     from torch.distributed import run as torchrun
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing import api, errors
 
     logging.disable(logging.ERROR)  # the processes say themselves what is wrong
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # of each, as torchrun sets it
     command = ['--standalone', '--nproc-per-node', str(processes), '-m', 'mmebm', *sys.argv[1:]]
     try:
         torchrun.run(torchrun.parse_args(command))
-    except SignalException as error:
+    except api.SignalException as error:
         return 128 + error.sigval
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            raise OSError(
-                f'a process was killed by signal {-failure.exitcode}, probably out of memory; '
-                f'{GO_ON}'
-            ) from None
-        return failure.exitcode
+    except errors.ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        if code < 0:
+            why = f'a process was killed by signal {-code}, probably out of memory'
+            raise OSError(f'{why}; {GO_ON}') from None
+        return code
     return 0
 
 

@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from glob import escape
 from hashlib import sha256
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(options, indent=1), encoding='utf-8')
-    table, rows, problems = out / 'restored.csv', {}, []
+    table, rows, problems, seen = out / 'restored.csv', {}, [], Counter()
     if table.is_file() and not args.overwrite:
         with open(table, newline='', encoding='utf-8') as opened:
             rows = {row['image']: row for row in csv.DictReader(opened)}
@@ -93,10 +94,11 @@ def run(args: argparse.Namespace) -> int:
             task = bar.add_task('', total=len(jobs))
             for index, name in jobs:
                 try:
-                    row = restore_one(restorer, root, name, index, corruption, args, bar)
+                    row, kinds = restore_one(restorer, root, name, index, corruption, args, bar)
                     rows |= {str(name): row} if len(row) > 2 else {}
+                    seen.update(kinds)
                 except (OSError, ValueError) as error:  # of this image
-                    problems.append(f'{name}: {error}')
+                    problems.append(f'skipped: {name}: {error}')
                 bar.advance(task)
     finally:  # also where it is interrupted
         if rows:
@@ -104,22 +106,23 @@ def run(args: argparse.Namespace) -> int:
     for figure in list(next(iter(rows.values()), {}))[2:]:
         mean = sum(float(row[figure]) for row in rows.values()) / len(rows)
         print(f'{figure}: {mean:.4g}, mean of {len(rows)}')
-    for problem in problems:
-        print(f'skipped: {problem}', file=sys.stderr)
+    for line in (*(f'{n} × {kind}' for kind, n in seen.items()), *problems):
+        print(line, file=sys.stderr)
     print(f'{len(jobs) - len(problems)} restored, {len(problems)} skipped: {out.resolve()}')
     return int(len(problems) == len(images))
 
 
-def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, bar) -> dict:
-    """Restore one image and write its files, the restored picture last; return its figures."""
+def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, bar) -> tuple:
+    """Restore one image and write its files; return its figures, and notes on how it was read."""
     import numpy as np
     from PIL import Image
 
     from .. import restorer as api
+    from ..datasets import read_picture
 
     mask = None if args.mask is None else read_mask(args.mask, name)
     damage = api.Damage(mask, args.upscale, args.colorize, corruption, args.seed, index)
-    picture, every_step = api.read_picture(root / name), bool(args.strip or args.animation)
+    picture, every_step = read_picture(root / name), bool(args.strip or args.animation)
 
     def on_tiles(done: int, total: int) -> None:
         bar.update(bar.task_ids[0], description=f'{name.name}: tile {done} of {total}')
@@ -146,12 +149,13 @@ def restore_one(restorer, root: Path, name: Path, index: int, corruption, args, 
         row |= dict(ssim_corrupted=before, ssim=after)
     pixels = chain.images[-1][..., ::-1]
     api.save_picture(files['restored'], replace(chain.picture, pixels=pixels))
-    return row
+    return row, chain.picture.notes
 
 
 def read_mask(path: str, name: Path):
     """The mask of an image: a file, or in a folder that of the image's name, with any extension."""
-    from ..restorer import mask_of, read_picture
+    from ..datasets import read_picture
+    from ..restorer import mask_of
 
     file = Path(path)
     if file.is_dir():

@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     restorer = Restorer(args.checkpoint, args.config, args.device, args.batch_size)
     steps = range(len(images) + len(reference) + 1)
     bar = iter(track(steps, 'scoring', console=Console(stderr=True)))
-    found, problems = score_images(restorer, images, reference, lambda: next(bar))
-    for line in (*notes, *more, *(f'skipped: {problem}' for problem in problems)):
+    found, messages = score_images(restorer, images, reference, lambda: next(bar))
+    for line in (*notes, *more, *messages):
         print(line, file=sys.stderr)
     if not found:
         return 1

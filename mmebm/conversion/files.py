@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
-from ..backbones.probe import own_image_size
+from ..backbones.probe import channels, own_image_size
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
-from .timm_families import Options, arguments_of, config_of, family_of, rename, timms_head
+from .timm_families import Options, arguments_of, config_of, rename
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -52,8 +52,7 @@ def to_mmpretrain_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for MMPretrain.
 
-    The format is that of MMPretrain's ``tools/model_converters``. ``meta`` holds the config of
-    these parts and of the normalisation, and nothing else of the run.
+    The format is that of MMPretrain's ``tools/model_converters``, with the parts' config.
 
     Args:
         checkpoint: of a pretraining or finetuning run of any method, or of a bare backbone.
@@ -63,7 +62,7 @@ def to_mmpretrain_file(
 
     Raises:
         OSError: a file cannot be read or written.
-        ValueError: the checkpoint cannot be read or belongs to another network than the config's.
+        ValueError: the checkpoint belongs to another network, or the outputs differ.
     """
     with _proven(out, '.pth', overwrite) as file:
         config, network, tensors, left = _read_ours(checkpoint, config)
@@ -80,12 +79,11 @@ def to_timm_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for ``timm.create_model``.
 
-    The lines in ``usage`` load the file strictly. The batch norm of linear probing is folded into
-    the classifier.
+    The batch norm of linear probing is folded into the classifier.
 
     Args:
-        checkpoint: as for :func:`to_mmpretrain_file`; a ViT, ConvNeXt or Swin of MMPretrain, or any
-            network of timm in a ``TIMMBackbone``, also with group norms.
+        checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``, also with
+            group norms.
         out: file to write, ends in ``.safetensors``.
         model: name in timm's registry, such as ``vit_small_patch16_224``; None for a
             ``TIMMBackbone``, which knows it.
@@ -93,21 +91,17 @@ def to_timm_file(
         config, overwrite: as for :func:`to_mmpretrain_file`.
 
     Raises:
-        As :func:`to_mmpretrain_file`. ValueError also: the backbone is not supported, ``model`` is
-        another network, or the outputs differ.
+        As :func:`to_mmpretrain_file`.
     """
     with _proven(out, '.safetensors', overwrite) as file:
         config, source, tensors, left = _read_ours(checkpoint, config)
         backbone, kwargs = config.model.backbone, dict(model_kwargs or {})
         group_norm = backbone.type == 'GroupNormBackbone'
-        backbone = backbone.backbone if group_norm else backbone
+        backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
         if backbone.type == 'TIMMBackbone':
             if model or kwargs:
-                raise ValueError(
-                    f'{checkpoint} holds {backbone.model_name} of timm: omit the model'
-                )
-            names = MODELS.build(backbone).timm_model.state_dict()
-            model, kwargs = timm_call(backbone, names)
+                raise ValueError(f'{checkpoint} holds {backbone.model_name} of timm: give no model')
+            model, kwargs = timm_call(backbone, MODELS.build(backbone).timm_model.state_dict())
             converted = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
         else:
             if isinstance(getattr(source.neck, 'bn', None), nn.BatchNorm1d):
@@ -118,24 +112,36 @@ def to_timm_file(
             kwargs = arguments_of(source.backbone) | kwargs | dict(num_classes=num_classes)
             if backbone.get('in_channels', 3) != 3:
                 kwargs['in_chans'] = backbone.in_channels
-        pixels = {key: config.data_preprocessor[key] for key in ('mean', 'std')}
-        overlay = {key: tuple(round(x / 255, 6) for x in v) for key, v in pixels.items() if v}
+        pixels = config.get('data_preprocessor') or {}
+        order = 1 if pixels.get('to_rgb', True) else -1  # timm's images are RGB
+        given = {key: pixels[key][::order] for key in ('mean', 'std') if pixels.get(key)}
+        overlay = {key: tuple(round(x / 255, 8) for x in values) for key, values in given.items()}
         if 'img_size' in kwargs:
             overlay['input_size'] = _image_shape(backbone)
         if overlay:
             kwargs['pretrained_cfg_overlay'] = overlay
         target = _create(model, kwargs, group_norm)
+        if order < 0:
+            name = next(n for n, m in target.named_modules() if isinstance(m, nn.Conv2d))
+            converted[f'{name}.weight'] = converted[f'{name}.weight'].flip(1)
         check_fit(target, converted, checkpoint, f'timm.create_model({model!r})')
-        save_file(converted, file, metadata={'format': 'pt'})
+        save_file({n: t.contiguous() for n, t in converted.items()}, file, dict(format='pt'))
         target.load_state_dict(load_file(file))
-        difference = _difference(source, target, config)
-    call = f'{model!r}, ' + ', '.join(f'{key}={value!r}' for key, value in kwargs.items())
-    usage = [f'timm.create_model({call}, checkpoint_path={str(out)!r})']
-    if group_norm:
-        usage = [
-            f'network = mmebm.GroupNormBackbone(timm.create_model({call}))',
-            f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))',
-        ]
+        shape, timms = _image_shape(backbone), _timms_pixels(target)
+        difference = _difference(source, target, shape, pixels or timms, timms)
+        lines = ['import timm, torch', '']
+        if group_norm:
+            lines = ['import mmebm, safetensors.torch, timm, torch', '']
+            lines.append(f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))')
+        else:
+            overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
+            kwargs |= dict(pretrained=True, pretrained_cfg_overlay=overlay)
+        text = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
+        call = f'timm.create_model({text})'
+        lines[1] = (
+            f'network = mmebm.GroupNormBackbone({call})' if group_norm else f'network = {call}'
+        )
+        usage = _usage(lines, target, shape)
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
 
@@ -146,63 +152,45 @@ def from_timm_file(
     model_kwargs: Options | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint of timm in MMPretrain's format, to start a run from.
+    """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
 
-    Args:
-        checkpoint: a local file with any names that timm's own filter for the model accepts.
-        out, overwrite: as for :func:`to_mmpretrain_file`.
-        model: name in timm's registry: a plain ViT, ConvNeXt or Swin.
-        model_kwargs: further arguments of ``timm.create_model``.
-
-    Raises:
-        As :func:`to_timm_file`.
+    Arguments and errors are those of :func:`to_timm_file`; ``model`` is a plain ViT, ConvNeXt or
+    Swin, and the checkpoint has any names that timm's own filter for it accepts.
     """
     with _proven(out, '.pth', overwrite) as file:
         places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
         tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        kwargs = dict(num_classes=0) | (model_kwargs or {})
-        family = family_of(_create(model, kwargs))
-        classifier = tensors.get(f'{timms_head(family)}.weight', tensors.get('head.weight', ()))
-        source = _create(model, kwargs | dict(num_classes=len(classifier)))
+        source = _create(model, (model_kwargs or {}) | dict(num_classes=0))
+        settings = config_of(source)
         with contextlib.suppress(Exception):  # what does not fit is reported below
             tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
-        buffers = ('.relative_position_index', '.attn_mask')  # of Swin, in timm's older files
-        tensors = {name: t for name, t in tensors.items() if not name.endswith(buffers)}
+        # the classifier, and buffers of Swin in timm's older files
+        others = {n for n in tensors if re.search(r'^head\.|position_index$|attn_mask$', n)}
+        left = [name for name in tensors if name in others - source.state_dict().keys()]
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
         check_fit(source, tensors, checkpoint, f'timm.create_model({model!r})')
         source.load_state_dict(tensors)
-        settings, own = config_of(source), source.pretrained_cfg
-        parts = dict(type='ImageClassifier', backbone=settings)
-        if len(classifier):
-            num_classes, in_channels = classifier.shape
-            parts['head'] = dict(
-                type='LinearClsHead', num_classes=num_classes, in_channels=in_channels
-            )
-            if family == 'SwinTransformer' or not settings.get('gap_before_final_norm', True):
-                parts['neck'] = dict(type='GlobalAveragePooling')
-        pixels = {key: [round(255 * x, 4) for x in own[key]] for key in ('mean', 'std')}
-        config = Config(dict(model=parts, data_preprocessor=dict(**pixels, to_rgb=True)))
+        model = dict(type='ImageClassifier', backbone=settings)
+        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
         network = _build(config)
-        converted, left = rename(tensors, network.backbone, to_timm=False)
+        converted, unnamed = rename(tensors, network.backbone, to_timm=False)
         # timm's files hold no buffers: MMPretrain's network computes its own
         converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-        check_fit(network, converted, checkpoint, family)
-        done = _write_mmpretrain(file, out, config, source, converted, left)
-    text = ', '.join(f'{key}={value!r}' for key, value in settings.items())
-    return done._replace(usage=[f'backbone=dict({text})', *done.usage])
+        check_fit(network, converted, checkpoint, settings['type'])
+        return _write_mmpretrain(file, out, config, source, converted, left + unnamed)
 
 
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     """Name and arguments of ``timm.create_model`` for the network in a ``TIMMBackbone``.
 
-    ``TIMMBackbone`` takes classifier and pooling away once the network is built. Some networks that
-    are built without pooling have a last norm of tokens instead of one after pooling.
+    Some networks that are built without pooling have a last norm of tokens instead of one after it.
 
     Args:
         backbone: config of the ``TIMMBackbone``.
-        names: of the tensors in its ``timm_model``.
+        names: of the tensors in its ``timm_model``, which has no classifier and pooling.
 
     Raises:
-        ValueError: timm builds no such network without pooling.
+        ValueError: timm builds no such network.
     """
     options = {k: v for k, v in backbone.items() if k not in _OURS}
     options |= dict(num_classes=0, global_pool='')
@@ -226,9 +214,19 @@ def _write_mmpretrain(
     saved = load_checkpoint_safely(file)
     loaded = _build(config_inside(saved, file))
     loaded.load_state_dict(saved['state_dict'])
-    difference = _difference(source, loaded, config)
-    usage = [f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"]
-    usage.append(f'PRETRAINED={out}')
+    backbone = config.model.backbone.to_dict()
+    shape, pixels = _image_shape(backbone.get('backbone', backbone)), dict(std=[255.0])
+    difference = _difference(source, loaded, shape, pixels, pixels)
+    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
+    lines = [
+        'import mmebm, torch',
+        'from mmpretrain.registry import MODELS',
+        f'network = MODELS.build(dict({backbone!r}, init_cfg={init_cfg}))',
+        'network.init_weights()',
+        f'# in a config: init_cfg={init_cfg}',
+        f'# for the configs of mmebm: PRETRAINED={out}',
+    ]
+    usage = _usage(lines, loaded.backbone, shape)
     num_classes = len(tensors.get('head.fc.weight', ()))
     return Conversion(left, len(tensors), num_classes, difference, usage)
 
@@ -240,10 +238,9 @@ def _read_ours(
     saved = load_checkpoint_safely(checkpoint, mmap=True)
     if config is None:
         config = config_inside(saved, checkpoint)
-    elif isinstance(config, str | Path):
-        if not Path(config).is_file():
-            raise FileNotFoundError(f'config {config} does not exist')
-        config = Config.fromfile(config)
+    elif not isinstance(config, Mapping | Config):
+        with open(config, encoding='utf-8'):  # a missing file is named
+            config = Config.fromfile(config)
     config = _clean(config)
     network = _build(config)
     tensors = _tensors(saved, ('state_dict',))
@@ -268,19 +265,19 @@ def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Ten
 
 def _clean(config: Mapping[str, Any]) -> Config:
     """The parts of a run's config that describe the tensors: no paths, no schedule."""
-    model = config.get('model') or {}
-    if 'backbone' not in model:
-        raise ValueError('the config has no model with a backbone')
+    model = config['model']
     parts = dict(type='ImageClassifier', backbone=dict(model['backbone']))
     parts['backbone'].pop('init_cfg', None)
     head, neck = model.get('head') or {}, model.get('neck') or {}
     necks = (None, 'GlobalAveragePooling', 'ClsBatchNormNeck')
     if head.get('type') == 'LinearClsHead' and neck.get('type') in necks:
         parts.update(neck=model.get('neck'), head=head)
-    pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
-    pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
-    return Config(dict(model=parts, data_preprocessor=pixels))
+    clean = dict(model=parts)
+    if pixels := model.get('data_preprocessor') or config.get('data_preprocessor'):
+        to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
+        pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
+        clean['data_preprocessor'] = pixels
+    return Config(clean)
 
 
 def _build(config: Mapping[str, Any]) -> ImageClassifier:
@@ -289,6 +286,23 @@ def _build(config: Mapping[str, Any]) -> ImageClassifier:
     if 'mask' in inspect.signature(network.backbone.forward).parameters:
         network.backbone.forward = partial(network.backbone.forward, mask=None)
     return network
+
+
+@torch.no_grad()
+def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) -> list[str]:
+    """Lines of Python that build a network, and one that computes features ``(1, D)``."""
+    network.float().eval()
+    outputs, index = network(torch.zeros(1, *shape)), ''
+    while isinstance(outputs, tuple | list):
+        outputs, index = outputs[-1], f'{index}[-1]'
+    size, axes = channels(network, outputs), {3: (2, 1), 4: (1, 3)}.get(outputs.dim(), (1,))
+    axis = next((a for a in axes if outputs.shape[a] == size), 1)
+    pooled = tuple(a for a in range(1, outputs.dim()) if a != axis)
+    pooling = f'.mean({pooled})' if pooled else ''
+    masked = ', mask=None' if 'mask' in inspect.signature(network.forward).parameters else ''
+    images = f'torch.zeros{(1, *shape)}{masked}'
+    features = f'features = network({images}){index}{pooling}  # (1, {size})'
+    return [*build, 'network.eval()', features]
 
 
 def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.Module:
@@ -312,15 +326,14 @@ def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
-    """Largest absolute difference between the outputs on two random images.
+def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pixels: dict) -> float:
+    """Largest absolute difference between the outputs for two random images ``(C, H, W)``.
 
-    Raises:
-        ValueError: it is larger than ``TOLERANCE``, or not a number.
+    Each network normalises them as ``pixels`` says, in their order. Raises ValueError if the
+    difference is larger than ``TOLERANCE``, or not a number.
     """
-    shape = _image_shape(config.model.backbone.get('backbone', config.model.backbone))
-    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).double()
-    one, other = _outputs(ours, images), _outputs(theirs, images)
+    images = torch.randint(256, (2, *shape), generator=torch.Generator().manual_seed(0))
+    one, other = (_outputs(*pair, images) for pair in zip((ours, theirs), pixels, strict=True))
     difference = (one - other).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, one.abs().max().item()):
         raise ValueError(
@@ -331,19 +344,30 @@ def _difference(ours: nn.Module, theirs: nn.Module, config: Config) -> float:
     return difference
 
 
+def _timms_pixels(network: nn.Module) -> dict[str, Any]:
+    own = {key: [255 * x for x in network.pretrained_cfg[key]] for key in ('mean', 'std')}
+    return dict(own, to_rgb=True)
+
+
+def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> Tensor:
+    """Last output of a network, averaged over positions, for BGR images in 0..255."""
+    images = (images.flip(1) if pixels.get('to_rgb') else images).double()
+    mean, std = (
+        torch.tensor(pixels.get(key) or [default])[: images.shape[1], None, None].double()
+        for key, default in (('mean', 0.0), ('std', 1.0))
+    )
+    network.double()
+    network.eval()  # not chained: MMPretrain's returns None
+    outputs = network((images - mean) / std)
+    while isinstance(outputs, tuple | list):
+        outputs = outputs[-1]
+    return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
+
+
 def _image_shape(backbone: Options) -> tuple[int, int, int]:
     """Channels, height and width of the images of a backbone with this config."""
     side = backbone.get('img_size') or own_image_size(backbone)
     return backbone.get('in_channels', 3), *((side, side) if isinstance(side, int) else side)
-
-
-def _outputs(network: nn.Module, images: Tensor) -> Tensor:
-    network.double()
-    network.eval()  # not chained: MMPretrain's returns None
-    outputs = network(images)
-    while isinstance(outputs, tuple | list):
-        outputs = outputs[-1]
-    return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
 
 
 @contextlib.contextmanager

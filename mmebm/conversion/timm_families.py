@@ -79,23 +79,13 @@ def family_of(network: nn.Module) -> str:
     return name
 
 
-def timms_head(family: str) -> str:
-    """timm's name of the linear classifier."""
-    return 'head' if family == 'VisionTransformer' else 'head.fc'
-
-
 def rename(
     tensors: Mapping[str, Tensor], backbone: nn.Module, to_timm: bool
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Give tensors the names of the other library, and reorder those of Swin's patch merging.
 
-    Args:
-        tensors: by name; MMPretrain's names have the prefixes ``backbone.`` and ``head.``.
-        backbone: MMPretrain's.
-        to_timm: from MMPretrain's names to timm's, or back.
-
-    Returns:
-        The tensors by name, and the names of those without a counterpart.
+    Also returns the names of those without a counterpart. MMPretrain's names have the prefixes
+    ``backbone.`` and ``head.``; ``backbone`` is MMPretrain's.
     """
     family = family_of(backbone)
     norm = 'head.norm' if getattr(backbone, 'gap_before_final_norm', True) else 'norm_pre'
@@ -105,7 +95,7 @@ def rename(
         (f'backbone.{ours}', theirs) for ours, theirs in map(str.split, table.strip().splitlines())
     ]
     patterns = []
-    for pair in [*pairs, ('head.fc', timms_head(family))]:
+    for pair in [*pairs, ('head.fc', 'head' if family == 'VisionTransformer' else 'head.fc')]:
         old, new = pair if to_timm else pair[::-1]
         pattern = re.escape(old).replace(r'\#', r'(\d+)') + r'(|\..+)'
         patterns.append((pattern, new.replace('#', '{}') + '{}'))

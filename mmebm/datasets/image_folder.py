@@ -44,18 +44,15 @@ class ImageFolder(CustomDataset):
 
     Args:
         data_root: The folder. ``~`` is expanded.
-        data_prefix: A sub-folder of ``data_root``, or another folder.
-        ann_file: A text file with one path relative to the folder per line (followed by the label
-            if ``with_label``), in place of searching the folder.
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
         repeats: How often each image is delivered in an epoch, each time with its own draws
             (unlike the repetitions of ``RepeatDataset``).
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
-        lazy_init: Whether to leave the search for images to the first use.
-        **kwargs: Further options of :class:`mmpretrain.datasets.CustomDataset`: ``pipeline``,
-            ``test_mode``, ``indices``, ``metainfo``, ``classes``, ``serialize_data``.
+        **kwargs: Further options of :class:`mmpretrain.datasets.CustomDataset`, such as
+            ``pipeline``, ``test_mode``, ``data_prefix`` (a sub-folder) and ``ann_file`` (a text
+            with one path a line, in place of a search).
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
@@ -65,14 +62,11 @@ class ImageFolder(CustomDataset):
     def __init__(
         self,
         data_root: str = '',
-        data_prefix: str | dict = '',
-        ann_file: str = '',
         with_label: bool = False,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         repeats: int = 1,
         seed: int = 0,
         max_refetch: int = 100,
-        lazy_init: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(extensions, str) or not all(isinstance(e, str) for e in extensions):
@@ -81,12 +75,9 @@ class ImageFolder(CustomDataset):
         self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
             data_root=os.path.expanduser(data_root),
-            data_prefix=data_prefix,
-            ann_file=ann_file,
             with_label=with_label,
             extensions=extensions,
             max_refetch=checked_int('max_refetch', max_refetch, minimum=0),
-            lazy_init=lazy_init,
             **kwargs,
         )
 
@@ -106,6 +97,9 @@ class ImageFolder(CustomDataset):
     def _find_samples(self) -> list:
         if not isinstance(get_file_backend(self.img_prefix, enable_singleton=True), LocalBackend):
             return super()._find_samples()
+        if not os.path.isdir(self.img_prefix):
+            options = f'data_root={self.data_root!r}, data_prefix={self.data_prefix!r}'
+            raise FileNotFoundError(f'{os.path.abspath(self.img_prefix)} does not exist: {options}')
         names, notes = search(self.img_prefix, self.extensions)
         for note in notes:
             print_log(f'{self.img_prefix}: {note}', logger='current', level=logging.WARNING)

@@ -59,11 +59,26 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         """Add the parameters of a model; calls itself for its parts, with their prefix."""
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
-            if not hasattr(backbone, 'get_layer_depth'):
+            timm_model = getattr(backbone, 'timm_model', None)
+            if hasattr(timm_model, 'group_matcher'):
+                get_layer_depth = _depths_of_timm(timm_model)
+            elif hasattr(backbone, 'get_layer_depth'):
+                get_layer_depth = partial(backbone.get_layer_depth, prefix='backbone.')
+            else:
                 raise ValueError(
                     f'{type(backbone).__name__} of {type(module).__name__} has no get_layer_depth, '
                     "as MMPretrain's VisionTransformer, ConvNeXt or SwinTransformer have: leave "
                     'out optim_wrapper.constructor and paramwise_cfg.layer_decay_rate'
                 )
-            get_layer_depth = partial(backbone.get_layer_depth, prefix='backbone.')
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
+
+
+def _depths_of_timm(network: nn.Module) -> Callable[[str], tuple[int, int]]:
+    """Depths of the parameters of ``backbone.timm_model``, as in timm's own layer-wise decay."""
+    from timm.models._manipulate import group_with_matcher  # slow to import
+
+    head = '~'  # in no group, so that timm puts it last
+    named = [*network.named_parameters(), (head, None)]
+    depths = group_with_matcher(named, network.group_matcher(), reverse=True)
+    last, prefix = depths[head], 'backbone.timm_model.'
+    return lambda name: (depths.get(name.removeprefix(prefix), last), last + 1)

@@ -18,7 +18,6 @@ from ..datasets import ImageFolder
 from ..models.features import pooled_features
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
-from ..utils.state_dict import Fit
 from .knn import nearest, vote
 
 
@@ -30,12 +29,12 @@ class FeatureExtractor:
         checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
 
+    ``filled`` is how the checkpoint fits, ``image_size`` the side in pixels that the backbone is
+    made for.
+
     Raises:
         FileNotFoundError, ValueError: a file or a config is missing, or of another network.
     """
-
-    filled: Fit | None  # how the checkpoint fits
-    image_size: int  # side in pixels that the backbone is made for; 224 if it does not say
 
     def __init__(
         self,
@@ -45,14 +44,11 @@ class FeatureExtractor:
         seed: int = 0,
     ):
         source = checkpoint if config is None else config
-        if isinstance(source, str | Path) and not Path(source).is_file():
-            raise FileNotFoundError(f'{source} does not exist')
         if str(source).endswith('.py'):
-            config = Config.fromfile(source)
+            with open(source, encoding='utf-8'):  # a missing file is named
+                config = Config.fromfile(source)
         elif isinstance(source, str | Path):
             config = config_inside(load_checkpoint_safely(source, mmap=True), source)
-        if 'backbone' not in (config.get('model') or {}):
-            raise ValueError('the config has no model with a backbone')
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         pixels = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
         to_rgb = pixels.get('to_rgb', False) or pixels.get('bgr_to_rgb', False)
@@ -66,7 +62,7 @@ class FeatureExtractor:
         self.model.backbone.init_weights()
         self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
         self.model.to(self.device).eval()
-        size = getattr(self.model.backbone, 'img_size', 224)
+        size = getattr(self.model.backbone, 'img_size', 224)  # it is made for, in pixels
         self.image_size = max(size) if isinstance(size, tuple | list) else size
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ from .energy_head import EnergyHead
 from .energy_inpainting import EnergyInpaintingAlgorithm
 from .energy_restoration import EnergyRestorationAlgorithm
 from .energy_sorting import EnergySortingAlgorithm
+from .mae_hog import MAEHOGHead
 from .patch_energy_head import PatchEnergyHead
 from .patch_hog import PatchHOG
 
@@ -16,6 +17,7 @@ __all__ = [
     'EnergyInpaintingAlgorithm',
     'EnergyRestorationAlgorithm',
     'EnergySortingAlgorithm',
+    'MAEHOGHead',
     'PatchEnergyHead',
     'PatchHOG',
     'PositionDecoder',

@@ -55,7 +55,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         backbone: config of ψ, or a module.
         head: config of h, usually ``dict(type='EnergyHead', in_channels=...)``.
         step_size: α, or its initial value if it is learnt, > 0. The paper gives none;
-            ``docs/step_size.md`` has our measurement.
+            ``docs/notes.md`` has our measurement.
         neck: config of a module between ψ and h.
         num_steps: N, descent steps per image in training, ≥ 0. The paper uses 2.
         learnable_step_size: whether α is trained with the network. log α is what is trained, so
@@ -64,8 +64,8 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
             ``SelfSupDataPreprocessor`` if no noise is added on the device.
         init_cfg: MMEngine's initialisation config.
         compile_step: compile each training step as one graph (``torch.compile``). The first
-            iteration then takes minutes. A step that cannot be compiled runs as usual, and the log
-            gives the reason.
+            iteration then takes minutes; ``'gpu'`` does so on a GPU only. A step that cannot be
+            compiled runs as usual, and the log gives the reason.
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range.
@@ -81,11 +81,12 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         learnable_step_size: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
-        compile_step: bool = False,
+        compile_step: bool | str = False,
     ):
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         step_size = checked_number('step_size', step_size, above=0)
-        checked_bool('compile_step', compile_step)
+        if compile_step != 'gpu':
+            checked_bool('compile_step', compile_step)
         super().__init__(
             backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
@@ -223,11 +224,10 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
                 f'the loss {reason}: it is made of gradients with respect to parameters. '
                 "mode='predict' restores and scores without them"
             )
-        if self._differentiate is None:
-            self._differentiate = (
-                CompiledDifferentiation(self) if self.compile_step else differentiate
-            )
         device = inputs.device.type
+        if self._differentiate is None:
+            compiled = device != 'cpu' if self.compile_step == 'gpu' else self.compile_step
+            self._differentiate = CompiledDifferentiation(self) if compiled else differentiate
         half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         return GradientCollector(
             trained, self._loss_scale if half is torch.float16 else None, self._differentiate
@@ -360,5 +360,5 @@ def _check_not_sharded(module: nn.Module) -> None:
         if part is not module and bases & {'FullyShardedDataParallel', 'FSDPModule'}:
             raise NotImplementedError(
                 f'{name} is an FSDP unit, whose gradients would be lost: wrap the algorithm as '
-                'one unit, without auto_wrap_policy, or shard the optimizer only (docs/scaling.md)'
+                'one unit, or shard the optimizer only (docs/performance.md)'
             )

@@ -61,7 +61,7 @@ class EnergyHead(BaseModule):
         in_channels: channels D of the backbone's output, a positive integer.
         init_cfg: how MMEngine initialises the layer. The paper does not say. Ours starts at zero:
             the first descent then leaves the image unchanged, and a random network makes no
-            corruption worse (``docs/step_size.md`` has the measurement).
+            corruption worse (``docs/notes.md`` has the measurement).
 
     Raises:
         TypeError, ValueError: ``in_channels`` is not a positive integer.

@@ -25,7 +25,7 @@ class EnergyRestorationAlgorithm(BaseEnergyAlgorithm):
 
     With ``num_steps=0`` nothing is restored and the corrupted image only serves as the negative
     (Figure A); see :meth:`contrastive_loss`. Patch dropout is ours: the paper drops patches for
-    sorting only. ``docs/fewer_operations.md`` says what it saves and costs.
+    sorting only. ``docs/performance.md`` says what it saves and costs.
 
     Args:
         backbone: config of ψ, or a module: anything whose output :class:`EnergyHead` reads.

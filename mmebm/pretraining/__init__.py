@@ -1,11 +1,6 @@
-"""From a folder of images to a pretrained backbone, in one call. In the order of reading:
-
-``options``  what is asked for
-``run``      look, try, plan, train, export
-``images``   which images are trained on, and which are held out
-``network``  the backbone, run once
-``trial``    which batch fits in memory, and how long an iteration takes
-``plan``     the length of the run, and its config
+"""From a folder of images to a pretrained backbone. In the order of reading: ``options`` (what is
+asked for), ``run`` (look, try, plan, write, train, export), ``images`` and ``network`` (what was
+found), ``trial`` (what fits, and how long it takes), ``plan`` (length and config).
 """
 
 

@@ -21,6 +21,7 @@ from ..backbones.probe import (
 )
 from ..conversion import timm_call
 from ..utils import nearest_name
+from .options import PretrainOptions
 
 GIVEN = 'GivenBackbone'  # type of a module that the caller built
 
@@ -33,56 +34,60 @@ class Network(NamedTuple):
     image_size: int  # side of its images in pixels
     channels: int  # D of its features, which the energy head takes
     features: str  # their shape, in words
-    group_norm: int  # how many batch norms were replaced
+    parameters: int  # number of them
+    norms: str  # what was done to its batch norms, in words
     sincos: bool  # whether it has an absolute position embedding to start as sin-cos
     patch_size: int | None  # of a ViT whose square patches cover the image; None of other networks
-    parameters: int  # number of them
 
-
-_given: list[nn.Module] = []
+    def __str__(self) -> str:
+        return (
+            f'{self.name}: {self.parameters / 1e6:.1f} million parameters, features '
+            f'{self.features} of images of {self.image_size} × {self.image_size}{self.norms}'
+        )
 
 
 def register_module(module: nn.Module) -> str:
     """Let configs of this process build copies of a module; the name for :func:`find_network`."""
-    _given[:] = [module]
-    MODELS.register_module(name=GIVEN, module=_copy, force=True)
+
+    def copied() -> nn.Module:
+        found = copy.deepcopy(module)
+        found.init_weights = lambda: None  # it starts with its own
+        return found
+
+    MODELS.register_module(name=GIVEN, module=copied, force=True)
     return f'{GIVEN} ({type(module).__name__})'
 
 
-def _copy() -> nn.Module:
-    module = copy.deepcopy(_given[0])
-    module.init_weights = lambda: None  # it starts with its own
-    return module
-
-
-def find_network(
-    name: str, image_size: int | None, keep_batch_norm: bool, energy: str = 'restoration'
-) -> Network:
+def find_network(options: PretrainOptions) -> Network:
     """Build a backbone with random weights, and run it once.
 
-    Args:
-        name, image_size, keep_batch_norm, energy: see :class:`.PretrainOptions`.
-
     Raises:
-        FileNotFoundError: the config file does not exist.
         ValueError: there is no such backbone, or it does not take such images; says why.
     """
-    config = _with_output(config_of(name), 'raw' if energy == 'inpainting' else 'avg_featmap')
-    size = image_size or own_image_size(config)
+    name, norms, config = options.backbone, '', config_of(options.backbone)
+    arguments, _ = constructor_arguments(MODELS.get(config['type']))
+    if 'out_type' in arguments and 'avg_featmap' in MODELS.get(config['type']).OUT_TYPES:
+        is_raw = options.energy == 'inpainting'  # all patches; else their average, no class token
+        config['out_type'] = 'raw' if is_raw else 'avg_featmap'
+        if 'final_norm' in arguments:
+            config['final_norm'] = is_raw  # the average has a norm of its own
+    size = options.image_size or own_image_size(config)
     try:
         found = probe(config, size)
     except ValueError as error:
         raise refused(name, size, error) from error
-    config, replaced = found.config, 0 if keep_batch_norm else found.batch_norms
-    if replaced:
-        config = dict(type='GroupNormBackbone', backbone=config)
-    elif config['type'] == 'TIMMBackbone':  # refused now, not when it is exported
-        timm_call(config, found.backbone.timm_model.state_dict())
-    sincos, patch_size = _patches(found.backbone, size)
-    return Network(
-        *(name, config, size, found.channels, found.shape, replaced),
-        *(sincos, patch_size, found.parameters),
-    )
+    config, patches = found.config, _patches(found.backbone, size)
+    buffers = found.backbone.named_buffers() if config['type'] == GIVEN else ()
+    trained = options.start or any(t for n, t in buffers if n.endswith('num_batches_tracked'))
+    coupled = 0 if options.keep_batch_norm else found.batch_norms
+    if config['type'] == 'TIMMBackbone' and (trained or not coupled):
+        timm_call(config, found.backbone.timm_model.state_dict())  # refused now, not at the end
+    if coupled:
+        kind, change = ('FixedBatchNorm', 'keep') if trained else ('GroupNorm', 'lose')
+        config = dict(type=f'{kind}Backbone', backbone=config)
+        norms = f', {coupled} batch norms {change} their statistics ({kind}Backbone)'
+    facts = (found.channels, found.shape, found.parameters, norms)
+    return Network(name, config, size, *facts, *patches)
 
 
 def refused(name: str, size: int, why: object) -> ValueError:
@@ -109,14 +114,11 @@ def config_of(name: str) -> dict[str, Any]:
             near = nearest_name(model, [*classes, *index])
             raise ValueError(f'backbone {name}: MMPretrain has no {model}{near}')
         config = ModelHub.get(model).config
-    elif not name.endswith('.py'):
-        raise ValueError(
-            f'backbone must be timm/NAME, mmpretrain/NAME or a config file, got {name!r}'
-        )
-    elif not Path(name).is_file():
-        raise FileNotFoundError(f'config {name} does not exist')
-    else:
+    elif name.endswith('.py') and Path(name).is_file():
         config = Config.fromfile(name)
+    else:
+        allowed = 'timm/NAME, mmpretrain/NAME or an existing config file'
+        raise ValueError(f'backbone must be {allowed}, got {name!r}')
     backbone = config.get('model', {}).get('backbone')
     if not backbone:
         raise ValueError(f'backbone {name} has no model with a backbone')
@@ -124,28 +126,15 @@ def config_of(name: str) -> dict[str, Any]:
     return {key: value for key, value in backbone.items() if key not in left_out}
 
 
-def _with_output(config: dict, kind: str) -> dict:
-    """With the average of all patches as output, or all of them, and not the class token."""
-    arguments, _ = constructor_arguments(MODELS.get(config['type']))
-    if 'out_type' in arguments and kind in getattr(MODELS.get(config['type']), 'OUT_TYPES', ()):
-        config = {**config, 'out_type': kind}
-        if 'final_norm' in arguments:
-            config['final_norm'] = kind == 'raw'  # the average has a norm of its own
-    return config
-
-
 def _patches(backbone: nn.Module, image_size: int) -> tuple[bool, int | None]:
     """Whether there is an embedding per patch that sin-cos fits, and the side of a patch."""
+    sincos = False
     try:
         found = find_position_embedding(backbone)
-        if found.value.shape[-1] % 4:
-            return False, None
-    except ValueError:
-        return False, None
-    try:
+        sincos = found.value.shape[-1] % 4 == 0
         first_transformer_layer(backbone)
     except ValueError:
-        return True, None
+        return sincos, None
     (height, width), (rows, columns) = found.patch_size, found.grid
     square = height == width and rows * height == columns * width == image_size
-    return True, height if square else None
+    return sincos, height if sincos and square else None

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from ..options import check_options, option
 
 CORRUPTIONS = ('mixed', 'masking', 'super-resolution', 'denoising', 'colorization')
+ENERGIES = ('restoration', 'inpainting')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+TRACKERS = dict(wandb='Wandb', mlflow='MLflow', clearml='ClearML', aim='Aim')  # in MMEngine
 LENGTHS = ('hours', 'epochs', 'iterations')
 
 
@@ -17,10 +19,7 @@ class PretrainOptions:
         TypeError, ValueError: a value cannot be used.
     """
 
-    data: tuple[str, ...] = option(
-        help='folders of images, at any depth, no labels; or text files with a path per line',
-        flags=('data',),
-    )
+    data: tuple[str, ...] = option(help='image folders, or lists of paths', flags=('data',))
     backbone: str = option(help='timm/NAME, mmpretrain/NAME (a model or a class), or a config file')
     out: str = option(help='output folder; the same command continues the run in it')
     start: str | None = option(None, 'file of weights to start from (default: random)')
@@ -28,14 +27,8 @@ class PretrainOptions:
     epochs: int | None = option(None, 'or passes over the images (default: 100)', low=1)
     iterations: int | None = option(None, 'or weight updates; above 200 rounded', low=1)
     image_size: int | None = option(None, "image side in pixels (default: the backbone's)", low=8)
-    energy: str = option(
-        'restoration',
-        "restoration: the paper's, of whole images; inpainting: for the features of a ViT",
-        choices=('restoration', 'inpainting'),
-    )
-    corruption: str | None = option(
-        None, 'corruption to restore (default: mixed)', choices=CORRUPTIONS
-    )
+    energy: str = option('restoration', 'energy of images, or of patches', choices=ENERGIES)
+    corruption: str | None = option(None, 'to restore (default: mixed)', choices=CORRUPTIONS)
     num_steps: int = option(1, 'descent steps; 2 in the paper', ('--steps', '--num-steps'), low=1)
     keep_batch_norm: bool = option(False, 'keep batch norm; group norm replaces it otherwise')
     held_out: int | None = option(None, 'images for validation only (default: 5 %)', low=1)
@@ -45,15 +38,12 @@ class PretrainOptions:
     )
     learning_rate: float | None = option(
         None,
-        'learning rate (default: 1e-3 × batch / 32, at most 1e-3)',
+        'default: 1e-3 × batch / 32, at most 1e-3',
         ('--lr', '--learning-rate'),
         above=0,
     )
-    precision: str | None = option(
-        None,
-        'precision of the forward pass (default: bfloat16 if the device has it)',
-        choices=PRECISIONS,
-    )
+    precision: str | None = option(None, 'precision (default: bfloat16)', choices=PRECISIONS)
+    tracker: str | None = option(None, 'where figures go, too', choices=tuple(TRACKERS))
     workers: int | None = option(None, 'data-loading processes (default: by cores)', low=0)
     compile_step: bool | None = option(
         None, 'compile the training step (default: on a GPU, from an hour on)', ('--compile',)

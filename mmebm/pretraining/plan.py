@@ -11,7 +11,7 @@ from ..datasets import passes_in_round
 from ..utils.shipped_files import shipped
 from .images import Images
 from .network import GIVEN, Network
-from .options import PretrainOptions
+from .options import TRACKERS, PretrainOptions
 from .trial import Speed
 
 TRAIN_LIST, HELD_OUT_LIST = 'train.txt', 'held_out.txt'
@@ -41,10 +41,8 @@ class Length(NamedTuple):
 def length_of(speed: Speed, iterations: int | None = None, seconds: float | None = None) -> Length:
     """Split a run into rounds, and place its validations and checkpoints.
 
-    Args:
-        speed: as measured.
-        iterations: ≥ 1, exact up to 200, above rounded to whole rounds; or:
-        seconds: > 0, of the whole run, start and validations included.
+    Up to 200 ``iterations`` are exact, more are rounded to whole rounds; ``seconds`` instead are of
+    the whole run, start and validations included.
     """
     if iterations is None:
         training = (seconds - speed.start) * (1 - VALIDATION_SHARE)
@@ -75,9 +73,8 @@ def corruption_of(kind: str, size: int) -> dict:
         'denoising': dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
         'colorization': dict(type='Colorization'),
     }
-    if kind == 'mixed':
-        return dict(type='MixedCorruption', corruptions=list(single.values()))
-    return single[kind]
+    mixed = dict(type='MixedCorruption', corruptions=list(single.values()))
+    return mixed if kind == 'mixed' else single[kind]
 
 
 def inpainting_model(network: Network) -> dict:
@@ -86,8 +83,8 @@ def inpainting_model(network: Network) -> dict:
     if size is None or size == side:
         raise ValueError(
             f'energy inpainting cannot train {network.name} on images of {side} × {side}: it needs '
-            'a vision transformer, such as timm/vit_small_patch16_224, with several square patches '
-            'that cover the image, a position embedding for each, and a multiple of 4 channels'
+            'a vision transformer with several square patches that cover the image, a position '
+            'embedding for each, and a multiple of 4 channels'
         )
     name = 'small-p16' if side >= LARGE_IMAGE else 'micro-p4_32'
     model = Config.fromfile(shipped(f'configs/_base_/models/inpainting_vit-{name}.py')).model
@@ -98,22 +95,6 @@ def inpainting_model(network: Network) -> dict:
         model.head.update(embed_dims=512, num_heads=16)
     model.target_generator.update(patch_size=size, pool=size // cells)
     return dict(model, backbone=network.config)
-
-
-def schedule_of(iterations: int) -> list[dict]:
-    """Warm-up to the learning rate, and a cosine to 0."""
-    begin = round(WARM_UP * iterations)
-    begin = begin if begin > 1 else 0  # MMEngine would never leave the first rate of a single one
-    warm_up = dict(type='LinearLR', start_factor=0.01, begin=0, end=begin, by_epoch=False)
-    decay = dict(
-        type='CosineAnnealingLR',
-        T_max=iterations - begin,
-        begin=begin,
-        end=iterations,
-        eta_min=0,
-        by_epoch=False,
-    )
-    return [warm_up, decay] if begin else [decay]
 
 
 def config_of(
@@ -129,12 +110,16 @@ def config_of(
     Nothing is left to choose in ``options``; ``seconds_before`` were spent on that.
     """
     config = Config.fromfile(shipped('configs/_base_/folder_pretraining.py'))
-    config = Config({k: v for k, v in config.items() if not k.startswith(('test_', 'loader'))})
-    is_random = options.start is None and not network.name.startswith(GIVEN)
+    config = Config({key: value for key, value in config.items() if not key.startswith('test_')})
     size, batch, out = network.image_size, options.batch_size, Path(options.out)
     augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
     augmentation[1].scale = preparation[2].crop_size = size
-    preparation[1].scale = round(size * 256 / 224) if size >= 128 else size
+    preparation[1].scale, pack = (
+        round(size * 256 / 224) if size >= 128 else size,
+        config.pop('pack'),
+    )
+    is_random = options.start is None and not network.name.startswith(GIVEN)
+    steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
     if options.energy == 'inpainting':
         model = inpainting_model(network)
         corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)
@@ -144,7 +129,6 @@ def config_of(
         head = dict(config.model.head, in_channels=network.channels)
         model = dict(backbone=network.config, head=head)
         corruption = corruption_of(options.corruption, size)
-    steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
     config.model = ConfigDict({**config.model, **model, **steps})  # not update(), which merges
 
     round_size = length.per_round * batch * processes
@@ -152,31 +136,34 @@ def config_of(
     config.train_dataloader.dataset.repeats = passes_in_round(round_size, len(images.train))
     config.val_dataloader.dataset.with_label = bool(images.classes)
     for loader, file, pipeline in (
-        (config.train_dataloader, TRAIN_LIST, [*augmentation, corruption]),
-        (config.val_dataloader, HELD_OUT_LIST, [*preparation, dict(**corruption, seed=0)]),
+        (config.train_dataloader, TRAIN_LIST, [*augmentation, corruption, pack]),
+        (config.val_dataloader, HELD_OUT_LIST, [*preparation, dict(**corruption, seed=0), pack]),
     ):
         loader.update(batch_size=batch, num_workers=options.workers)
         loader.update(persistent_workers=options.workers > 0, pin_memory=torch.cuda.is_available())
         loader.dataset.pop('data_prefix')
         loader.dataset.update(data_root=str(images.root), ann_file=str(out / file))
-        loader.dataset.pipeline = [*pipeline, config.pack]
-    config.pop('pack')
+        loader.dataset.pipeline = pipeline
 
+    if options.tracker:
+        backend = dict(type=f'{TRACKERS[options.tracker]}VisBackend')
+        config.visualizer.vis_backends.append(backend)
     config.optim_wrapper.dtype = options.precision
     config.optim_wrapper.optimizer.lr = options.learning_rate
-    config.param_scheduler = schedule_of(length.iterations)
+    begin, (warm_up, decay) = round(WARM_UP * length.iterations), config.param_scheduler
+    begin = begin if begin > 1 else 0  # MMEngine would never leave the first rate of a single one
+    warm_up.end = decay.begin = begin
+    decay.update(T_max=length.iterations - begin, end=length.iterations)
+    config.param_scheduler = [warm_up, decay] if begin else [decay]
     config.train_cfg.update(max_epochs=length.rounds, val_interval=length.validation_interval)
     config.default_hooks.logger.interval = max(1, min(10, length.per_round))
     config.default_hooks.checkpoint.interval = length.save_interval
     config.custom_hooks[-1].seconds_before = round(seconds_before)  # of the report
-    if options.start is not None:
-        config.custom_hooks.append(dict(type='PretrainedBackboneHook', checkpoint=options.start))
-    elif network.sincos and is_random:
-        config.custom_hooks.append(dict(type='SinCosPositionEmbeddingHook'))
-    if images.classes:
-        config.custom_hooks.append(dict(type='NeighbourAccuracyHook'))
-    config.randomness.seed = options.seed
-    config.work_dir = str(out)
+    hooks = [dict(type='PretrainedBackboneHook', checkpoint=options.start)] * bool(options.start)
+    hooks += [dict(type='SinCosPositionEmbeddingHook')] * (network.sincos and is_random)
+    hooks += [dict(type='NeighbourAccuracyHook')] * bool(images.classes)
+    config.custom_hooks += hooks
+    config.randomness.seed, config.work_dir = options.seed, str(out)
     return config
 
 

@@ -1,7 +1,6 @@
 """Try a few iterations: which batch fits in memory, and how long do they take?"""
 
 import time
-from collections.abc import Iterator
 from statistics import mean
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from mmpretrain.registry import MODELS
 
 from ..backbones.probe import one_line
 
-FEWEST = 2  # timed iterations
+FEWEST, MOST = 2, 10**6  # timed iterations
 
 
 class Speed(NamedTuple):
@@ -44,23 +43,22 @@ def measure(config: Config, batch: int, seconds: float) -> Speed:
         MemoryError: the batch does not fit in memory.
         ValueError: the network cannot be trained; says why.
     """
-    config = Config(config.to_dict())
-    config.train_dataloader.sampler.round_size = batch
-    config.train_dataloader.dataset.repeats = batch + 1  # enough for any number of images
+    began, device, config = time.perf_counter(), get_device(), Config(config.to_dict())
+    config.train_dataloader.sampler.round_size = batch * MOST
+    config.train_dataloader.dataset.repeats = batch * MOST  # enough for any number of images
     for loader in (config.train_dataloader, config.val_dataloader):
         loader.batch_size = batch
         loader.dataset.serialize_data = False  # for which all of Python's memory is searched
-    began, device = time.perf_counter(), get_device()
-    batches = _endless(Runner.build_dataloader(config.train_dataloader, seed=0))
+    batches = iter(Runner.build_dataloader(config.train_dataloader, seed=0))
     held_out = Runner.build_dataloader(config.val_dataloader, seed=0)
-    first, val_batch = next(batches), next(iter(held_out))
+    data, val_data = next(batches), next(iter(held_out))
     try:
         torch.manual_seed(config.randomness.seed)
         model = MODELS.build(config.model)
         model.init_weights()
         model.to(device).train()
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
-        model.train_step(first, wrapper)
+        model.train_step(data, wrapper)
         ready, times = time.perf_counter(), []
         while len(times) < FEWEST or sum(times) < seconds:
             start = time.perf_counter()
@@ -71,24 +69,12 @@ def measure(config: Config, batch: int, seconds: float) -> Speed:
         model.eval()
         start = time.perf_counter()
         with torch.no_grad():
-            model.val_step(val_batch)
+            model.val_step(val_data)
         validation = (time.perf_counter() - start) * len(held_out)
     except Exception as error:  # other people's code: it fails in any way
         no_room = (MemoryError, torch.cuda.OutOfMemoryError)
         if isinstance(error, no_room) or 'allocate memory' in str(error):  # torch's own on a CPU
-            raise MemoryError(
-                f'a batch of {batch} does not fit in memory: choose a smaller batch_size, '
-                'image_size or backbone'
-            ) from error
+            smaller = 'choose a smaller batch_size, image_size or backbone'
+            raise MemoryError(f'a batch of {batch} does not fit in memory: {smaller}') from error
         raise ValueError(f'{type(error).__name__}: {one_line(error)}') from error
-    finally:
-        batches.close()
     return Speed(mean(times), validation, ready - began)
-
-
-def _endless(loader) -> Iterator[dict]:
-    round_ = 0
-    while True:
-        loader.sampler.set_epoch(round_)
-        yield from loader
-        round_ += 1

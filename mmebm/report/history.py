@@ -7,13 +7,7 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """A line of ``scalars.json``.
-
-    Attributes:
-        iteration: how many were done by then.
-        training: whether it is of training; else of validation.
-        figures: by name, as MMEngine logs them.
-    """
+    """A line of ``scalars.json``: iterations done, whether of training or validation, figures."""
 
     iteration: int
     training: bool
@@ -26,19 +20,16 @@ class Record(NamedTuple):
 def read_history(
     work_dir: str | Path, iterations_per_epoch: int | None, resumed_at: int | None = None
 ) -> list[Record]:
-    """Read ``WORK_DIR/TIME/vis_data/scalars.json`` of every start, the earliest first.
+    """Read ``WORK_DIR/TIME/vis_data/scalars.json`` of every start, in the order of logging.
 
-    MMEngine's ``LocalVisBackend``, which is its default, writes these files. What a start repeats,
-    since it went on from an earlier checkpoint, replaces what was logged before.
+    MMEngine's ``LocalVisBackend`` writes these files. What a start repeats, from an earlier
+    checkpoint on, replaces what was logged before.
 
     Args:
         work_dir: of the run.
         iterations_per_epoch: of a run that counts epochs; None if it counts iterations.
         resumed_at: iterations that were done when the last start began: 0 if it began anew, which
             drops all before. None if that is not known.
-
-    Returns:
-        In the order of logging; empty if there is no such file.
     """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     history: list[Record] = []

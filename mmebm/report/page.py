@@ -40,14 +40,9 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **content: object) -> str:
-    """Fill a template of this package.
+    """HTML of a file in ``templates/``. Text is escaped, ``Markup`` is not.
 
-    Args:
-        template: a file in ``templates/``.
-        **content: what it names. Text is escaped, ``Markup`` is not.
-
-    Returns:
-        HTML. What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
+    What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
     """
     page = _environment().get_template(template).render(**content)
     return page.encode('utf-8', errors='backslashreplace').decode()
@@ -66,12 +61,7 @@ def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] 
 
 
 def data_uri(image: np.ndarray, most: int = 224) -> str:
-    """An image inside a URI: a PNG if it is small, else a JPEG.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        most: pixels of its longer side, to which a larger one is reduced.
-    """
+    """An image ``(H, W, 3)`` uint8 RGB inside a URI, reduced to at most ``most`` pixels a side."""
     found, file = Image.fromarray(image), io.BytesIO()
     kind = 'PNG' if max(found.size) <= SMALL else 'JPEG'
     found.thumbnail((most, most), Image.Resampling.LANCZOS)
@@ -86,7 +76,6 @@ class Chart(NamedTuple):
     """
 
     title: str
-    x_label: str
     curves: dict[str, Sequence[tuple[float, float]]]
     unit: str = ''
     note: str = ''
@@ -96,7 +85,7 @@ class Chart(NamedTuple):
 def line_chart(chart: Chart) -> Markup:
     """A chart as SVG, with the last value of each curve in its legend; empty without a point."""
     shown = {name: points for name, points in chart.curves.items() if points}
-    labels = [f'{name} {number(p[-1][1])}{chart.unit}' for name, p in shown.items()]
+    labels = [f'{name} {number(p[-1][1], chart.unit)}' for name, p in shown.items()]
 
     def draw(axes: 'Axes') -> None:
         for n, (label, points) in enumerate(zip(labels, shown.values(), strict=True)):
@@ -106,21 +95,18 @@ def line_chart(chart: Chart) -> Markup:
             axes.plot(x, y, marker='.' if len(x) <= MARKED else '', label=label, **style)
         if chart.level is not None:
             name, value = chart.level
-            label = f'{name} {number(value)}{chart.unit}'
+            label = f'{name} {number(value, chart.unit)}'
             axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
-        axes.set_xlabel(chart.x_label)
+        axes.set_xlabel('iterations')
 
-    description = f'{chart.title} over {chart.x_label}, last {"; ".join(labels)}'
+    description = f'{chart.title} over iterations, last {"; ".join(labels)}'
     return _svg(draw, description) if shown else Markup('')
 
 
 def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:
-    """The finite values of one or several groups, on top of each other, as SVG.
+    """The finite values of one or several groups, (name, values) each, as SVG.
 
-    Args:
-        groups: name and values of each. The outermost half percent at either end counts for the
-            outermost bars.
-        label: below the axis.
+    The outermost half percent at either end counts for the outermost bars.
     """
     values = [np.asarray(v, float)[np.isfinite(np.asarray(v, float))] for _, v in groups]
     together = np.concatenate(values)
@@ -156,12 +142,13 @@ def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:
         axes = figure.subplots()
         draw(axes)
         figure.legend(loc='outside lower left', ncols=2, fontsize=10)
-        figure.savefig(file, format='svg', transparent=True)
+        figure.savefig(file, format='svg', transparent=True, metadata=dict(Date=None))
     svg = file.getvalue()[file.getvalue().index('<svg') :].replace(INK, 'currentColor')
     return Markup(f'<div class="plot" role="img" aria-label="{escape(description)}">{svg}</div>')
 
 
-def number(value: float) -> str:
-    """Three significant digits, but no power of ten below a million."""
+def number(value: float, unit: str = '') -> str:
+    """Three significant digits, but no power of ten below a million; decibels have two decimals."""
     text = f'{value:,.0f}' if 100 <= abs(value) < 1e6 else f'{value:.3g}'
-    return text.replace('-', '−')
+    text = f'{round(value, 2) + 0.0:.2f}' if 'dB' in unit else text
+    return text.replace('-', '−') + unit

@@ -1,4 +1,4 @@
-"""The page of a pretraining run: curves, energies, restored images, neighbours, settings."""
+"""The page of a pretraining run: what was learnt, curves, images, energies, neighbours."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,75 +7,90 @@ import numpy as np
 from ..models.chain import Chain, to_uint8
 from .history import Record
 from .page import Chart, number, picture, render
+from .verdict import FEW_IMAGES
 
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
-MOST_PICTURES = 6  # of a chain
 Neighbour = tuple[np.ndarray, str, float]  # (H, W, 3) uint8 RGB, file, cosine similarity
 
 
 def report_page(
     title: str,
-    state: str = '',
-    note: str = '',
+    said: Sequence[str] = (),
     history: Sequence[Record] = (),
+    images: int = 0,
+    borrowed: bool = False,
+    contrast: tuple[float | None, float] | None = None,
     energies: Mapping[str, tuple[Sequence[float], Sequence[float], float]] = {},
     chains: Sequence[tuple[Chain, str]] = (),
     neighbours: Sequence[Sequence[Neighbour]] = (),
-    gallery: int = 0,
-    **content: object,
+    skipped: Sequence[str] = (),
+    facts: Mapping[str, str] = {},
+    settings: str = '',
 ) -> str:
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
     Args:
-        title: of the page.
-        state: how far the run is, in a sentence.
-        note: on how to read its figures.
-        history: what was logged.
+        title, said: its heading, and sentences on how far the run is and what it has learnt.
+        history, images: what was logged, and the number of held-out images.
+        borrowed: whether a restored patch takes its mean and variance from the original.
+        contrast: of the features, at the start and now.
         energies: corruption → energies of clean and of corrupted held-out images, and their AUROC.
         chains: of a few held-out images, titled by corruption; and their files.
         neighbours: a held-out image and those with the nearest features, in that order.
-        gallery: number of images that the neighbours are found among.
-        **content: ``skipped`` (unreadable files), ``facts`` and ``versions`` (name → value) and
-            ``settings`` (the config, as text).
+        skipped, facts, settings: unreadable files, facts by name, the config as text.
     """
-    content = dict(skipped=(), facts={}, versions={}, settings='') | content
     return render(
         'report.html',
         title=title,
-        state=state,
-        note=note,
-        tiles=tiles(history),
-        charts=[chart for chart in charts(history) if any(chart.curves.values())],
+        said=said,
+        borrowed=borrowed,
+        tiles=tiles(history, images, borrowed, contrast),
+        charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
         energies=energies,
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
-        neighbours=[(row[0][1], neighbour_pictures(row)) for row in neighbours],
-        gallery=gallery,
-        **content,
+        neighbours=[
+            (row[0][1], [picture(x, f'neighbour: {n}', '', [f'{s:.2f}']) for x, n, s in row])
+            for row in neighbours
+        ],
+        skipped=skipped,
+        facts=facts,
+        settings=settings,
     )
 
 
-# Curves -----------------------------------------------------------------------------------------
+def last(history: Sequence[Record], name: str) -> float | None:
+    """The last value of a figure, if there is a finite one."""
+    values = [r.figures[name] for r in history if np.isfinite(r.figures.get(name, np.nan))]
+    return values[-1] if values else None
 
 
-def tiles(history: Sequence[Record]) -> list[tuple[str, str]]:
-    """The last values of the figures that matter most: name and value, those that there are."""
-    found = []
-    for label, name, form in (
-        ('PSNR gain, held out', 'restoration/psnr_gain', '{:+.2f} dB'),
-        ('patches sorted right', 'sorting/accuracy', '{:.1%}'),
-        ('AUROC of the energy', 'energy/auroc', '{:.3f}'),
-        ('kNN accuracy', 'knn/accuracy', '{:.1%}'),
-        ('loss', 'loss', '{:.3g}'),
-    ):
-        values = [r.figures[name] for r in history if name in r.figures]
-        if values and np.isfinite(values[-1]):
-            found.append((label, form.format(values[-1]).replace('-', '−')))
+def tiles(
+    history: Sequence[Record],
+    images: int,
+    borrowed: bool = False,
+    contrast: tuple[float | None, float] | None = None,
+) -> list[tuple[str, str]]:
+    """Headlines, name and value. Neither of fewer than 20 held-out images, nor a borrowed PSNR."""
+    found, names = [], {'loss': ('loss', '{:.3g}')}
+    if images >= FEW_IMAGES:
+        names |= {
+            'energy/auroc': (f'AUROC of the energy, {images} images', '{:.2f}'),
+            'knn/accuracy': (f'kNN accuracy, {images} images', '{:.1%}'),
+        }
+        if not borrowed:
+            names['restoration/psnr_gain'] = f'PSNR gain, {images} held-out images', '{:+.2f} dB'
+        if contrast is not None:
+            start = '' if contrast[0] is None else f', {contrast[0]:.2f} at the start'
+            found.append((f'contrast of the features{start}', f'{contrast[1]:.2f}'))
+    for name, (label, form) in names.items():
+        value = last(history, name)
+        if value is not None:
+            found.append((label, form.format(value).replace('-', '−')))
     return found
 
 
-def charts(history: Sequence[Record]) -> list[Chart]:
-    """Curves of what was logged, over iterations."""
-    x_label = 'iterations'
+def charts(history: Sequence[Record], images: int) -> list[Chart]:
+    """Curves of what was logged, over iterations; ``images`` are held out."""
 
     def curve(name: str, training: bool, scale: float = 1, less: str = ''):
         """The figure ``name``, minus another one at most 100 dB each if ``less`` names it."""
@@ -99,85 +114,38 @@ def charts(history: Sequence[Record]) -> list[Chart]:
         corruption: curve(name, False, less=f'{name}_corrupted')
         for corruption, name in each('restoration', 'psnr').items()
     }
-    if len(gains) > 1:
-        gains['mean'] = curve('restoration/psnr_gain', False)
+    areas = {key: curve(name, False) for key, name in each('energy', 'auroc').items()}
     logged = {name for r in history if r.training for name in r.figures}
-    steps = {name: int(name[13:]) for name in logged if name.startswith('distance_step')}
-    distances = {
-        f'after step {n}' if n else 'corrupted': curve(name, True)
-        for name, n in sorted(steps.items(), key=lambda step: step[1])
-    }
-    chance = next((r.get('sorting/chance') for r in history if r.get('sorting/chance')), None)
+    steps = sorted(name for name in logged if name.startswith('distance_step'))
+    distances = {name.replace('distance_', ''): curve(name, True) for name in steps}
+    idle = [y for _, y in distances.get('step0', [])]
+    level = ('of doing nothing', float(np.mean(idle))) if idle else None
     # 'lr' is that of the first group of parameters, which may be α's, ten times the network's
-    rate = 'base_lr' if 'base_lr' in logged else 'lr'
+    rate = curve('base_lr' if 'base_lr' in logged else 'lr', True)
+    knn, of = curve('knn/accuracy', False, 100), f' {images} held-out images.'
     return [
-        Chart('Training loss', x_label, {'loss': curve('loss', True)}),
-        Chart(
-            'PSNR gain on held-out images',
-            x_label,
-            gains,
-            unit=' dB',
-            note='How much closer to the original than the corrupted image is.',
-        ),
-        Chart(
-            'Patches sorted right',
-            x_label,
-            {'after the descent': curve('sorting/accuracy', False, 100)},
-            unit=' %',
-            level=None if chance is None else ('chance', 100 * chance),
-        ),
-        Chart(
-            'AUROC of the energy on held-out images',
-            x_label,
-            {key: curve(name, False) for key, name in each('energy', 'auroc').items()},
-            note='Corrupted against clean: 0.5 is chance, 1 is perfect.',
-        ),
-        Chart(
-            'Accuracy of nearest neighbours',
-            x_label,
-            {'kNN': curve('knn/accuracy', False, 100)},
-            unit=' %',
-            note='The class of a held-out image by its neighbours; labels are not trained on.',
-        ),
-        Chart('Distance to the original while training', x_label, distances),
-        Chart('Step size α', x_label, {'α': curve('step_size', True)}),
-        Chart('Learning rate', x_label, {'learning rate': curve(rate, True)}),
+        Chart('Training loss', {'loss': curve('loss', True)}, level=level),
+        Chart('PSNR gain', gains, ' dB', f'PSNR of restored minus PSNR of corrupted.{of}'),
+        Chart('AUROC of the energy', areas, '', f'Corrupted against clean; 0.5 is chance.{of}'),
+        Chart('kNN accuracy', {'kNN': knn}, ' %', f'Labels are never used in training.{of}'),
+        Chart('Distance to the original', distances, '', 'Step 0 is the corrupted image.'),
+        Chart('Step size α', {'α': curve('step_size', True)}),
+        Chart('Learning rate', {'learning rate': rate}),
     ]
 
 
-# Pictures ---------------------------------------------------------------------------------------
-
-
-def chain_pictures(chain: Chain, most: int = MOST_PICTURES) -> list[dict]:
-    """The original, the corrupted image, and steps to the restored one: ≥ 3, evenly chosen."""
+def chain_pictures(chain: Chain) -> list[dict]:
+    """The original, the corrupted image, at most three steps, and the restored image."""
     last = len(chain.images) - 1
-    start, end = ('corrupted', 'restored') if chain.accuracy is None else ('shuffled', 'sorted')
-    pictures = []
-    if chain.clean is not None:
-        energy = _energy(chain.clean_energy)
-        alt = f'{chain.title}, original'
-        pictures.append(picture(to_uint8(chain.clean), alt, 'original', energy))
-    chosen = np.linspace(0, last, max(2, most - len(pictures))).round().astype(int)
-    for n in np.unique(chosen):
-        name = start if n == 0 else end if n == last else f'step {n}'
-        figures = []
+    ends = ('corrupted', 'restored') if chain.accuracy is None else ('shuffled', 'sorted')
+    shown = [] if chain.clean is None else [(chain.clean, 'original', chain.clean_energy, [])]
+    for n in np.unique(np.linspace(0, last, 5).round().astype(int)):
+        name = ends[0] if n == 0 else ends[1] if n == last else f'step {n}'
+        figures = [f'{chain.psnr[n]:.1f} dB'] if np.isfinite(chain.psnr[n]) else []
         if chain.accuracy is not None:
-            figures.append(f'{chain.accuracy[n]:.0%} right')
-        elif np.isfinite(chain.psnr[n]):
-            figures.append(f'{chain.psnr[n]:.1f} dB')
-        figures += _energy(chain.energies[n])
-        pictures.append(picture(to_uint8(chain.images[n]), f'{chain.title}, {name}', name, figures))
-    return pictures
-
-
-def _energy(value: float | None) -> list[str]:
-    return [] if value is None or not np.isfinite(value) else [f'E {number(value)}']
-
-
-def neighbour_pictures(row: Sequence[Neighbour]) -> list[dict]:
-    """The image and its neighbours, with their similarities."""
-    (image, name, _), *found = row
+            figures = [f'{chain.accuracy[n]:.0%} right']
+        shown.append((chain.images[n], name, chain.energies[n], figures))
     return [
-        picture(image, f'{name}, whose neighbours follow', 'image'),
-        *(picture(pixels, f'neighbour: {name}', '', [f'{s:.2f}']) for pixels, name, s in found),
+        picture(to_uint8(image), f'{chain.title}, {name}', name, [*figures, f'E {number(energy)}'])
+        for image, name, energy, figures in shown
     ]

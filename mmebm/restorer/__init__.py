@@ -1,6 +1,5 @@
 """Restore, sort and score images of any size with a pretrained network."""
 
-from ..datasets import Picture, UnreadableImageError, read_picture
 from ..models.chain import Chain, draw_chains, to_uint8
 from .damage import Damage, mask_of, parse_corruption
 from .pictures import overlay, save_picture, save_whole, ssim_of
@@ -9,14 +8,11 @@ from .restorer import Restorer
 __all__ = [
     'Chain',
     'Damage',
-    'Picture',
     'Restorer',
-    'UnreadableImageError',
     'draw_chains',
     'mask_of',
     'overlay',
     'parse_corruption',
-    'read_picture',
     'save_picture',
     'save_whole',
     'ssim_of',

@@ -136,7 +136,8 @@ class Restorer:
             if every_step and len(images) <= num_steps:
                 images.append(x + _inside(damage.mask, difference))
         if not every_step:
-            images.append(np.add(x, _inside(damage.mask, difference), dtype=np.float32))
+            change, out = _inside(damage.mask, difference), difference if num_steps else None
+            images.append(np.add(x, change, out=out, dtype=np.float32))  # in its place
             energies = [np.nan, np.nan]
         images = [image[..., ::-1] for image in images]
         chain = Chain(images, np.array(energies), title=title, picture=start)
@@ -291,7 +292,7 @@ def as_picture(image: str | Path | Picture | np.ndarray) -> Picture:
 
 
 def _inside(mask: np.ndarray | None, change: np.ndarray | np.float32) -> np.ndarray:
-    """A change ``(H, W, 3)``, zero outside of a mask ``(H, W)``."""
+    """A change ``(H, W, 3)``, zero outside of a mask."""
     return change if mask is None else np.where(mask[..., None], change, np.float32(0))
 
 
@@ -308,7 +309,7 @@ def _named_size(backbone: nn.Module) -> tuple[int, int] | None:
 
 
 def _first_stride(backbone: nn.Module) -> int:
-    """The stride of the first strided convolution: the patch size of a vision transformer."""
+    """The stride of the first strided convolution: a vision transformer's patch size."""
     strides = (max(m.stride) for m in backbone.modules() if isinstance(m, nn.Conv2d))
     return next((stride for stride in strides if stride > 1), 1)
 

@@ -4,6 +4,7 @@ A network trained to restore noise holds the gradient of the log density at many
 multiscale score matching, all of them describe an image.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -66,20 +67,22 @@ def score_images(
         on_image: called after each file, those of ``reference`` included.
 
     Returns:
-        Scores, strangest first, and a message for each file that could not be read.
+        Scores, strangest first; and messages on files that could not be read, or not as a whole.
     """
     if restorer.sorts:
         raise ValueError('this network sorts patches: scores need one that restores pixels')
-    problems: list[str] = []
+    problems, notes = [], Counter()
 
     def described(files: Sequence[str | Path]) -> list[ImageScore]:
         found = []
         for file in map(Path, files):
             try:
-                pixels = scored_size(read_picture(file), min(restorer.size))
+                picture = read_picture(file)
+                pixels = scored_size(picture, min(restorer.size))
                 found.append(_described(restorer, file, pixels))
+                notes.update(picture.notes)
             except UnreadableImageError as error:
-                problems.append(f'{file}: {error}')
+                problems.append(f'skipped: {file}: {error}')
             on_image()
         return found
 
@@ -89,7 +92,8 @@ def score_images(
         values = strangeness(features, references if reference else None)
         for image, score, p_value in zip(found, *values, strict=True):
             image.score, image.p_value = float(score), float(p_value)
-    return sorted(found, key=lambda image: (-image.score, str(image.path))), problems
+    messages = [*(f'{n} × {kind}' for kind, n in notes.items()), *problems]
+    return sorted(found, key=lambda image: (-image.score, str(image.path))), messages
 
 
 def _described(restorer: Restorer, path: Path, pixels: np.ndarray) -> ImageScore:

@@ -7,6 +7,7 @@ may name tensors, numpy's numbers and arrays, and MMEngine's ``HistoryBuffer``, 
 ``Runner.save_checkpoint`` writes; anything else is refused.
 """
 
+import argparse
 import codecs
 import re
 import warnings
@@ -179,6 +180,8 @@ def _harmless_globals() -> list[Callable]:
     dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
     # pickles hold bytes as encoded text; torch 2.4 does not allow it by default
     functions.append(codecs.encode)
+    # DINO's and MAE's files hold the options of their command
+    functions.append(argparse.Namespace)
     return [*functions, HistoryBuffer, np.ndarray, np.dtype, slice, *dtypes]
 
 

@@ -14,6 +14,7 @@ class Fit(NamedTuple):
     missing: Sequence[str] = ()  # the network's that are not in the file
     unused: Sequence[str] = ()  # the file's that are not in the network
     unfit: Sequence[str] = ()  # a sentence for each that has another shape
+    resized: Sequence[str] = ()  # that were given the network's shape
 
     @property
     def share(self) -> float:
@@ -27,6 +28,7 @@ class Fit(NamedTuple):
             'missing in the file': self.missing,
             'not in the network': self.unused,
             'do not fit': self.unfit,
+            'resized': self.resized,
         }
         return '; '.join(f'{len(n)} {what}: {shortened(n)}' for what, n in found.items() if n)
 
@@ -37,7 +39,12 @@ class Fit(NamedTuple):
 
 
 def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
-    """Compare names and shapes with those of a network's state dict; nothing is loaded."""
+    """Compare names and shapes with those of a network's state dict; nothing is loaded.
+
+    Args:
+        network: any module.
+        tensors: by name. A value without a shape does not fit.
+    """
     own = {name: _shape(value) for name, value in network.state_dict().items()}
     file = {name: _shape(value) for name, value in tensors.items()}
     return Fit(
@@ -55,9 +62,13 @@ def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
 def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, what: str) -> None:
     """Refuse tensors whose names and shapes are not exactly those of the network.
 
+    Args:
+        network: any module.
+        tensors: by name.
+        path, what: the file and the network in words, for the message.
+
     Raises:
-        ValueError: one is missing, unknown, or has another shape. Names the first of each, the file
-            (``path``) and the network (``what``).
+        ValueError: one is missing, unknown, or has another shape; names the first of each.
     """
     differences = fit_of(network, tensors).differences
     if differences:

@@ -59,7 +59,7 @@ def test_equals_the_formula(heads, keys, options):
 
 @pytest.mark.parametrize('sharpness', [1, 12])  # σ of the logits
 @pytest.mark.parametrize(
-    ('dtype', 'tolerance'), [(torch.float32, 1e-5), (torch.bfloat16, 4e-3), (torch.float16, 5e-4)]
+    ('dtype', 'tolerance'), [(torch.float32, 1e-5), (torch.bfloat16, 5e-3), (torch.float16, 6e-4)]
 )
 def test_is_as_exact_as_fused_kernels(dtype, tolerance, sharpness):
     """Whose softmax is float32; with a softmax of half precision the errors are tenfold."""

@@ -37,18 +37,11 @@ def url(folder):
     app.close()
 
 
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser, url):
-    """A page of its own, loaded; no error may be logged, and no other host asked."""
-    problems = []
+def page(url):
+    """The page, loaded; no error may be logged, and no other host asked."""
+    problems, playwright = [], sync_api.sync_playwright().start()
+    browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
     page = browser.new_page(viewport=dict(width=1100, height=800))
     page.set_default_timeout(120_000)
     page.on('console', lambda m: problems.append(m.text) if m.type == 'error' else None)
@@ -60,8 +53,9 @@ def page(browser, url):
     page.goto(url)
     page.wait_for_selector('#figures table')
     yield page
+    browser.close()
+    playwright.stop()
     assert problems == []
-    page.close()
 
 
 def changed(page, before, what="document.querySelector('#figures').innerText"):
@@ -146,9 +140,7 @@ def test_what_is_refused(url, folder):
         assert httpx.get(f'{url}/gradio_api/file={path}').status_code == 403
     answer = httpx.post(f'{url}/gradio_api/upload', files=dict(files=('a.png', bytes(2**20 + 1))))
     assert answer.status_code == 413
-
-
-def test_a_file_that_nobody_uploaded_is_not_read(url, folder):
+    # nor is a file read that nobody uploaded
     dependencies = httpx.get(f'{url}/config').json()['dependencies']
     restore = max(dependencies, key=lambda d: len(d['inputs']))
     file = dict(path=str(folder / 'photos/a.png'), meta=dict(_type='gradio.FileData'))

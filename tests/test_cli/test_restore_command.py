@@ -70,7 +70,7 @@ def test_a_folder_with_a_damaged_file_then_again(checkpoint, photos, tmp_path, c
     assert Image.open(out / 'a.png.restored.png').size == (80, 60)
 
 
-def test_further_pictures(photos, tmp_path):
+def test_further_pictures(photos, tmp_path, capsys):
     save_network(tmp_path / 'random.pth', zero=False)
     for kind in ('webp', 'gif'):
         options = ['--steps', '3', '--strip', '--animation', kind]
@@ -79,6 +79,10 @@ def test_further_pictures(photos, tmp_path):
         assert (animation.n_frames, animation.size) == (4, (40, 30))
     strip = read(tmp_path / 'a.png.strip.png')
     assert strip.shape[1] > 3 * strip.shape[0]
+    # of several pictures in a file the first is restored
+    shutil.copy(tmp_path / 'a.png.animation.gif', tmp_path / 'moving.gif')
+    assert restore(tmp_path / 'random.pth', tmp_path / 'moving.gif', tmp_path, '--overwrite') == 0
+    assert '1 × several pictures in a file' in capsys.readouterr().err
 
 
 def test_masks_by_name(checkpoint, photos, tmp_path, capsys):
@@ -123,20 +127,6 @@ def test_sorting(photos, tmp_path):
         assert 0 <= float(row['accuracy']) <= 1
         assert Image.open(tmp_path / f'out/{name}.restored.png').size == (SIZE, SIZE)
         assert (tmp_path / f'out/{name}.strip.png').is_file()
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--corruption', 'SuperResolution', 'scale'], 'KEY=VALUE'),
-        (['--upscale', '2', '--colorize'], '--colorize'),
-        (['--batch-size', '0'], '--batch-size'),
-        (['--mask', 'none.png'], 'none.png'),
-    ],
-)
-def test_mistakes_exit_with_2(checkpoint, photos, tmp_path, capsys, options, message):
-    assert restore(checkpoint, photos, tmp_path, *options) == 2
-    assert message in capsys.readouterr().err
 
 
 def test_whatever_a_file_is_named_it_is_restored_and_no_result_is(checkpoint, photos):

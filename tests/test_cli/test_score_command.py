@@ -60,19 +60,6 @@ def test_against_a_reference(folder):
     assert 'Most ordinary' not in (folder / 'out/scores.html').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--top', '0'], '--top'),
-        (['--threshold', '2'], '--threshold'),
-        (['--reference', 'none'], 'none'),
-    ],
-)
-def test_mistakes_exit_with_2(folder, capsys, options, message):
-    assert exit_code(main, score(folder, *options)) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_one_image_needs_a_reference(folder, capsys):
     argv = score(folder)
     argv[2] = str(folder / 'photos/1.png')

@@ -22,9 +22,14 @@ CONFIGS = sorted(
 )
 SEGMENTATION = [path for path in CONFIGS if '/upernet_' in path]
 CLASSIFICATION = [
-    path for path in CONFIGS if Path(path).name.startswith(('finetune_', 'linear_', 'scratch_'))
+    path
+    for path in CONFIGS
+    if Path(path).name.startswith(('finetune_', 'linear_', 'scratch_')) and '-mini' not in path
 ]
-PRETRAINING = [path for path in CONFIGS if path not in SEGMENTATION + CLASSIFICATION]
+# the arms of the comparison have a test of their own, test_mini.py
+PRETRAINING = [
+    path for path in CONFIGS if path not in SEGMENTATION + CLASSIFICATION and '-mini' not in path
+]
 
 
 @cache

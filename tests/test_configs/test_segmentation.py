@@ -21,13 +21,13 @@ try:
 except ImportError as error:  # not installed, or OpenMMLab's own without mmcv's compiled ops
     pytest.skip(f'MMSegmentation cannot be imported: {error}', allow_module_level=True)
 
-VIT, BEIT, MICRO, CONVNEXT, SWIN = (
+VIT, BEIT, MICRO, CONVNEXT, SWIN, TIMM = (
     next(path for path in SEGMENTATION if f'_{name}' in path)
-    for name in ('vit-base', 'beit-base', 'vit-micro', 'convnext', 'swin')
+    for name in ('vit-base', 'beit-base', 'vit-micro', 'convnext', 'swin', 'timm')
 )
 # parameters of the backbone in millions: a ViT's position embedding grows with the image, and
 # ConvNeXt and Swin have three more norms than as classifiers
-MILLIONS = {VIT: 86.4, BEIT: 86.2, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5}
+MILLIONS = {VIT: 86.4, BEIT: 86.2, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5, TIMM: 23.5}
 # backbones of a few thousand parameters: in pretraining, and what segmentation changes
 SMALL = {
     'VisionTransformer': (
@@ -43,12 +43,18 @@ SMALL = {
     'ConvNeXt': (dict(arch=dict(depths=[1, 1, 3, 1], channels=[8, 8, 16, 16])), {}),
     'SwinTransformer': (dict(arch=dict(embed_dims=8, depths=[2] * 4, num_heads=[1] * 4)), {}),
 }
+RESNET = dict(type='mmpretrain.TIMMBackbone', model_name='test_resnet')
+SMALL['GroupNormBackbone'] = (
+    dict(backbone=RESNET),
+    dict(backbone=dict(RESNET, features_only=True, out_indices=(1, 2, 3, 4))),
+)
 SMALL['BEiTViT'] = SMALL['VisionTransformer']
 CHANNELS = {
     'BEiTViT': [16] * 4,
     'VisionTransformer': [16] * 4,
     'ConvNeXt': [8, 8, 16, 16],
     'SwinTransformer': [8, 16, 32, 64],
+    'GroupNormBackbone': [32, 48, 192, 96],
 }
 NEW_NORMS = [f'norm{i}.{name}' for i in range(3) for name in ('weight', 'bias')]
 
@@ -184,7 +190,7 @@ def test_the_schedule_fits_the_name(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN])
+@pytest.mark.parametrize('path', [VIT, CONVNEXT, SWIN, TIMM])
 def test_starts_from_our_checkpoint_and_trains(path, folder, tmp_path):
     kind = kind_of(path)
     pretrained = save_pretrained(tmp_path / 'a.pth', kind)

@@ -1,9 +1,11 @@
 """Learning rates and weight decays of named parameters, of models that are not classifiers."""
 
 import pytest
+import timm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 import mmebm  # noqa: F401
@@ -88,6 +90,24 @@ def build(model, optimizer=(), **paramwise_cfg):
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return build_optim_wrapper(model, config)
+
+
+@pytest.mark.parametrize('name', ['test_vit', 'test_convnext', 'resnet10t'])
+def test_depths_of_timm(name):
+    """As timm's own decay has them for the same network with a classifier."""
+    network = timm.create_model(name)
+    groups = param_groups_layer_decay(network, layer_decay=RATE)
+    scales = {id(p): group['lr_scale'] for group in groups for p in group['params']}
+    expected = {n: scales[id(p)] for n, p in network.named_parameters()}
+    model = Segmentor('vit')
+    model.backbone = MODELS.build(dict(type='TIMMBackbone', model_name=name))
+    found = {g['param_name']: g['lr_scale'] for g in build(model).optimizer.param_groups}
+    prefix = 'backbone.timm_model.'
+    inside = {n.removeprefix(prefix): x for n, x in found.items() if n.startswith(prefix)}
+    assert inside == {n: pytest.approx(expected[n]) for n in inside}
+    assert len(inside) > 20
+    assert len(set(inside.values())) > 4
+    assert {x for n, x in found.items() if not n.startswith('backbone.')} == {1.0}
 
 
 @pytest.mark.parametrize('name', EXPECTED)

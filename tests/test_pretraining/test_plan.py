@@ -7,21 +7,26 @@ import mmengine
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import TRANSFORMS
+from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS, VISBACKENDS
 from torch import nn
 
+from mmebm.autograd import differentiate
+from mmebm.models import EnergyRestorationAlgorithm
 from mmebm.pretraining import run, trial
-from mmebm.pretraining.images import Images, find_images, number_held_out
+from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
-from mmebm.pretraining.options import CORRUPTIONS, PretrainOptions
+from mmebm.pretraining.options import CORRUPTIONS, TRACKERS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
 from mmebm.pretraining.plan import corruption_of, length_of
 from mmebm.pretraining.trial import Speed
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SCHEDULES = [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
+
 
 class TestImages:
     def test_held_out_images_are_not_trained_on_and_drawn_by_the_seed(self, photos):
-        first, again, other = (find_images([photos], 20, seed) for seed in (0, 0, 1))
+        first, again, other = (split_images([photos], 20, seed) for seed in (0, 0, 1))
         assert first == again
         assert set(first.held_out) != set(other.held_out)
         assert not set(first.train) & set(first.held_out)
@@ -31,58 +36,33 @@ class TestImages:
         assert first.classes == ['dark', 'light']
         assert [first.classes[i] for i in first.labels] == [n.split('/')[0] for n in first.held_out]
 
-    @pytest.mark.parametrize(
-        ('total', 'held_out'), [(2, 1), (20, 4), (100, 16), (1000, 50), (100_000, 1024)]
-    )
-    def test_number_held_out(self, total, held_out):
-        assert number_held_out(total, None) == held_out
-
-    def test_sources(self, photos, tmp_path):
-        names = sorted(str(path) for path in (photos / 'dark').iterdir())
+    def test_several_sources(self, photos, tmp_path):
         file = tmp_path / 'list.txt'
-        file.write_text('\n'.join(names) + '\n\n')
-        found = find_images([file], None, 0)
-        assert sorted(found.train + found.held_out) == sorted(Path(n).name for n in names)
-        assert found.classes == []
-        both = find_images([file, photos / 'dark', photos / 'light'], None, 0)
+        file.write_text('\n'.join(map(str, (photos / 'dark').iterdir())))
+        both = split_images([file, photos / 'dark', photos / 'light'], None, 0)
         assert len(both.train) + len(both.held_out) == 60
-        file.write_text('gone.png\n')
-        (tmp_path / 'binary').write_bytes(b'\xff\xfe\x00')
-        (tmp_path / 'empty').mkdir()
-        for source, kind, message in (
-            (file, FileNotFoundError, '1 of 1 files that do not exist'),
-            (tmp_path / 'binary', ValueError, 'neither a folder nor a list'),
-            (tmp_path / 'empty', FileNotFoundError, 'no image in'),
-            (photos / 'dark/0 of dark.png', ValueError, 'is a single image'),
-        ):
-            with pytest.raises(kind, match=message):
-                find_images([source], None, 0)
-        with pytest.raises(ValueError, match='held_out must be below'):
-            find_images([photos], 60, 0)
+        with pytest.raises(ValueError, match='is a single image'):
+            split_images([photos / 'dark/0 of dark.png'], None, 0)
+        with pytest.raises(ValueError, match='60 of 60 images cannot be held out'):
+            split_images([photos], 60, 0)
 
     def test_enough_of_each_class_are_held_out(self, tmp_path):
-        for i in range(60):
-            path = tmp_path / f'class {min(i // 5, 6)}' / f'{i}.png'  # six of 5, one of 30
+        for i in range(180):
+            path = tmp_path / f'class {min(i // 5, 6)}' / f'{i}.png'  # six of 5, one of 150
             path.parent.mkdir(exist_ok=True)
             path.touch()
-        found = find_images([tmp_path], 35, 0)
-        assert min(np.bincount(found.labels)) == 5
+        found = split_images([tmp_path], None, 0)
         assert len(found.held_out) == 35
+        assert min(np.bincount(found.labels)) == 5
         assert found.notes == []
-        # a fifth of the images is less than 5 of each
-        found = find_images([tmp_path], None, 0)
-        assert len(found.held_out) == 12
-        assert found.classes == []
+        found = split_images([tmp_path], 34, 0)
+        assert (len(found.held_out), found.classes) == (34, [])
         assert 'no kNN accuracy' in found.notes[0]
-        for i in range(60, 180):
-            (tmp_path / f'class 6/{i}.png').touch()
-        found = find_images([tmp_path], None, 0)
-        assert (len(found.held_out), len(found.classes)) == (35, 7)
 
     def test_names_that_a_list_cannot_hold(self, tmp_path):
         for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
             Path(os.fsdecode(bytes(tmp_path) + b'/' + name)).touch()
-        found = find_images([tmp_path], 1, 0)
+        found = split_images([tmp_path], 1, 0)
         assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
         assert found.notes[0].startswith('2 ')
 
@@ -152,28 +132,21 @@ def test_memory_for_a_batch_or_for_none(pretrain, tmp_path):
 
 @pytest.mark.parametrize(
     ('device', 'hours', 'asked', 'compiled'),
-    [
-        ('cuda', 1.0, None, True),
-        ('cuda', 0.9, None, False),
-        ('cuda', 2.0, False, False),
-        ('cpu', 100.0, None, False),
-        ('cpu', 0.1, True, True),
-    ],
-)
+    [('cuda', 1.0, None, True), ('cuda', 0.9, None, False), ('cuda', 2.0, False, False),
+     ('cpu', 100.0, None, False), ('cpu', 0.1, True, True)],
+)  # fmt: skip
 def test_compiled_by_rule(monkeypatch, photos, vit, device, hours, asked, compiled):
     monkeypatch.setattr(run, 'get_device', lambda: device)
-    monkeypatch.setattr(run, 'default_dtype', lambda device: 'bfloat16')
-    monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_, **__: (batch, Speed(1, 1)))
+    monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_: (batch, Speed(1, 1)))
     monkeypatch.setattr(run, 'measure', lambda *_: Speed(0.5, 1))
     options = PretrainOptions(
-        data=[str(photos)], backbone=vit, out='out', hours=hours, compile_step=asked, workers=0
-    )
-    network = find_network(vit, 32, False)
-    chosen, speed = run.choose(options, find_images([photos], None, 0), network, 1)
+        data=[str(photos)], backbone=vit, out='out', hours=hours, compile_step=asked, workers=0,
+        precision='bfloat16', image_size=32,
+    )  # fmt: skip
+    images = split_images([photos], None, 0)
+    chosen, speed = run.choose(options, images, find_network(options), 1)
     assert chosen.compile_step == compiled
     assert speed.iteration == (0.5 if compiled and asked is None else 1)
-    assert chosen.batch_size == 32  # a power of two below the 48 images on a GPU
-    assert chosen.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize('kind', CORRUPTIONS)
@@ -193,18 +166,19 @@ def test_corruptions_suit_the_image_size(kind, size):
     ],
 )
 def test_inpainting_is_that_of_the_configs(name, size):
-    path = Path(__file__).parents[2] / f'configs/{name}.py'
+    path = CONFIGS / f'{name}.py'
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, size, expected.model.head.in_channels, 'features', group_norm=0,
-        sincos=True, patch_size=backbone['patch_size'], parameters=0,
+        name, backbone, size, expected.model.head.in_channels, 'features', 0, '',
+        sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = PretrainOptions(
         data=['a'], backbone='b', out='o', energy='inpainting', batch_size=8, learning_rate=1e-3,
-        precision='float32', workers=0, compile_step=expected.model.compile_step,
+        precision='float32', workers=0,
     )  # fmt: skip
     images = Images(Path('.'), ['a.png'], ['b.png'], [], [], [])
+    expected.model.compile_step = None
     found = full_config(images, network, options, length_of(Speed(1, 0), 1))
     assert found.model.to_dict() == expected.model.to_dict()
     masks = [
@@ -218,11 +192,75 @@ def test_inpainting_is_that_of_the_configs(name, size):
 
 @pytest.mark.slow
 def test_names_of_mmpretrain(vit):
-    found = find_network('mmpretrain/ShuffleNetV2', 32, False)
-    assert found.group_norm > 0
-    assert found.config['type'] == 'GroupNormBackbone'
-    found = find_network(vit, 32, False)
-    assert found.config['out_type'] == 'avg_featmap'
-    assert found.sincos
-    assert (found.channels, found.patch_size) == (16, 8)
-    assert find_network(vit, 32, False, 'inpainting').config['out_type'] == 'raw'
+    for backbone, energy, key, value in (
+        ('mmpretrain/ShuffleNetV2', 'restoration', 'type', 'GroupNormBackbone'),
+        (vit, 'restoration', 'out_type', 'avg_featmap'),
+        (vit, 'inpainting', 'out_type', 'raw'),
+    ):
+        options = dict(data=['a'], out='o', image_size=32, backbone=backbone, energy=energy)
+        assert find_network(PretrainOptions(**options)).config[key] == value
+
+
+def greatest_rate(schedule, batches, iterations):
+    """Of an optimizer whose rate is 1, by MMEngine's own schedulers, with batches in an epoch."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    built, rates = [], []
+    for each in schedule:
+        options = dict(each)
+        kind = PARAM_SCHEDULERS.get(options.pop('type'))
+        if options.pop('convert_to_iter_based', False):
+            built.append(kind.build_iter_from_epoch(optimizer, **options, epoch_length=batches))
+        else:
+            built.append(kind(optimizer, **options))
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in built:
+            scheduler.step()
+    return max(rates)
+
+
+def test_the_greatest_learning_rate_is_the_one_asked_for(photos, vit):
+    options = PretrainOptions(
+        data=[str(photos)], backbone=vit, out='o', batch_size=4, learning_rate=1.0, workers=0,
+        precision='float32', compile_step=False, image_size=32,
+    )  # fmt: skip
+    images, network = split_images([photos], None, 0), find_network(options)
+    for iterations in range(1, 201):
+        length = length_of(Speed(0.2, 0.1), iterations)
+        schedule = full_config(images, network, options, length).param_scheduler
+        assert greatest_rate(schedule, 1, iterations) == pytest.approx(1.0), iterations
+
+
+@pytest.mark.parametrize(
+    'path', [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
+)
+@pytest.mark.parametrize('batches', [1, 2, 7])
+def test_schedules_of_configs_reach_their_rate(path, batches):
+    schedule = mmengine.Config.fromfile(path).get('param_scheduler') or []
+    end = max((each.get('begin', 0) for each in schedule), default=0)
+    by_epoch = any(each.get('convert_to_iter_based') for each in schedule)
+    iterations = (end * batches if by_epoch else end) + 2
+    assert greatest_rate(schedule, batches, iterations) == pytest.approx(1.0)
+
+
+def test_full_size_configs_compile_on_a_gpu_only():
+    for name in ('energy_vit-small-p16', 'inpainting_vit-small-p16', 'energy_vit-large-p16'):
+        config = mmengine.Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
+        assert config.compile_step == 'gpu'
+    backbone = dict(type='TIMMBackbone', model_name='test_vit')
+    head = dict(type='EnergyHead', in_channels=64)
+    model = EnergyRestorationAlgorithm(backbone, head, compile_step='gpu')
+    model.loss([torch.rand(2, 3, 160, 160)] * 2)
+    assert model._differentiate is differentiate
+
+
+@pytest.mark.parametrize('tracker', TRACKERS)
+def test_trackers_are_backends_of_mmengine(photos, vit, tracker):
+    options = PretrainOptions(
+        data=[str(photos)], backbone=vit, out='o', batch_size=4, learning_rate=1.0, workers=0,
+        precision='float32', compile_step=False, image_size=32, tracker=tracker,
+    )  # fmt: skip
+    images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
+    config = full_config(images, find_network(options), options, length)
+    assert VISBACKENDS.get(config.visualizer.vis_backends[-1]['type']) is not None

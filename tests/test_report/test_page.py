@@ -50,18 +50,18 @@ HISTORY = [
 @pytest.fixture
 def page():
     rng = np.random.default_rng(0)
-    row = [(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]
+    energies = rng.normal(size=40), rng.normal(1, 1, size=40), 0.76
     return report_page(
-        title=f'Pretraining of {HOSTILE}',
-        state='So far',
-        history=HISTORY,
-        energies={HOSTILE: (rng.normal(size=40), rng.normal(1, 1, size=40), 0.76)},
+        f'Pretraining of {HOSTILE}',
+        ['So far', 'Worth trying.'],
+        HISTORY,
+        images=40,
+        contrast=(1.07, 0.36),
+        energies={HOSTILE: energies},
         chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
-        neighbours=[row],
-        gallery=100,
+        neighbours=[[(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]],
         skipped=[f'/data/{n}/{HOSTILE}' for n in range(60)],
         facts=dict(folder=f'/out/{HOSTILE}'),
-        versions=dict(torch='2'),
         settings=f'model = {HOSTILE!r}\n' + 'x' * 500,
     )
 
@@ -91,31 +91,33 @@ def test_an_empty_report_is_a_page():
 
 
 def test_curves_of_what_was_logged():
-    found = {chart.title: chart for chart in charts(HISTORY) if any(chart.curves.values())}
-    assert list(found) == [
-        'Training loss', 'PSNR gain on held-out images', 'AUROC of the energy on held-out images',
-        'Accuracy of nearest neighbours', 'Distance to the original while training', 'Step size α',
-    ]  # fmt: skip
-    assert found['Training loss'].curves == {'loss': [(10, 2.0), (20, 1.5)]}
-    assert found['PSNR gain on held-out images'].curves == {  # perfect counts as 100 dB
-        'Blur': [(10, 2.5)], 'Noise': [(10, 10.0)], 'mean': [(10, 6.25)]
-    }  # fmt: skip
-    accuracy = found['Accuracy of nearest neighbours'].curves
-    assert accuracy == {'kNN': [(10, 50.0), (20, 62.5)]}
-    distances = found['Distance to the original while training'].curves
-    assert list(distances) == ['corrupted', 'after step 1']
-
-
-def test_without_names_the_gain_is_of_all_images():
+    found = {chart.title: chart for chart in charts(HISTORY, 40) if any(chart.curves.values())}
+    assert {title: chart.curves for title, chart in found.items()} == {
+        'Training loss': {'loss': [(10, 2.0), (20, 1.5)]},
+        'PSNR gain': {'Blur': [(10, 2.5)], 'Noise': [(10, 10.0)]},  # perfect counts as 100 dB
+        'AUROC of the energy': {'all images': [(10, 0.75)]},
+        'kNN accuracy': {'kNN': [(10, 50.0), (20, 62.5)]},
+        'Distance to the original': {
+            'step0': [(10, 3.0), (20, 3.0)],
+            'step1': [(10, 2.5), (20, 2.0)],
+        },
+        'Step size α': {'α': [(10, 300.0), (20, 310.0)]},
+    }
+    assert found['Training loss'].level == ('of doing nothing', 3.0)
     figures = {'restoration/psnr': 21.0, 'restoration/psnr_corrupted': 20.0}
-    gains = charts([Record(1, False, figures)])[1]
+    gains = charts([Record(1, False, figures)], 40)[1]
     assert gains.curves == {'all images': [(1, 1.0)]}
 
 
-def test_tiles_have_the_last_values():
-    assert dict(tiles(HISTORY)) == {
-        'PSNR gain, held out': '+6.25 dB', 'kNN accuracy': '62.5%', 'loss': '1.5'
+def test_headlines():
+    """The last values; none of few images, no borrowed PSNR, no step size."""
+    names = {name.split(',')[0]: value for name, value in tiles(HISTORY, 20, False, (1.07, 0.364))}
+    assert names == {
+        'contrast of the features': '0.36', 'PSNR gain': '+6.25 dB', 'kNN accuracy': '62.5%',
+        'AUROC of the energy': '0.75', 'loss': '1.5',
     }  # fmt: skip
+    assert dict(tiles(HISTORY, 19, False, (1.07, 0.364))) == {'loss': '1.5'}
+    assert not any('PSNR' in name for name, _ in tiles(HISTORY, 20, borrowed=True))
 
 
 def test_a_long_chain_is_shown_in_few_pictures():
@@ -124,10 +126,9 @@ def test_a_long_chain_is_shown_in_few_pictures():
     short = chain_pictures(chain(8, steps=1))
     assert [p['title'] for p in short] == ['original', 'corrupted', 'restored']
     assert short[1]['lines'][0].endswith(' dB')
-    sorting = Chain(np.zeros((2, 8, 8, 3)), np.array([np.nan, 1]), accuracy=np.array([0.25, 1]))
-    assert [(p['title'], p['lines']) for p in chain_pictures(sorting)] == [
-        ('shuffled', ['25% right']), ('sorted', ['100% right', 'E 1'])
-    ]  # fmt: skip
+    sorting = Chain(np.zeros((2, 8, 8, 3)), np.arange(2.0), accuracy=np.array([0.25, 1]))
+    lines = [p['lines'][0] for p in chain_pictures(sorting)]
+    assert lines == ['25% right', '100% right']
 
 
 def text_of(div):
@@ -136,11 +137,11 @@ def text_of(div):
 
 
 def test_charts_name_their_curves_and_last_values():
-    chart = Chart('t', 'epochs', {'<a>': [(0, 1), (1, 3)], 'b': []}, ' dB', level=('chance', 2))
+    chart = Chart('t', {'<a>': [(0, 1), (1, 3)], 'b': []}, ' dB', level=('chance', 2))
     text = text_of(line_chart(chart))
-    for words in ('<a> 3 dB', 'chance 2 dB', 'epochs'):
+    for words in ('<a> 3.00 dB', 'chance 2.00 dB', 'iterations'):
         assert words in text
-    long = Chart('t', 'x', {'a': [(n, n % 2) for n in range(100_000)]})
+    long = Chart('t', {'a': [(n, n % 2) for n in range(100_000)]})
     assert len(line_chart(long)) < 30_000
 
 
@@ -154,3 +155,4 @@ def test_histograms_leave_out_what_is_not_finite():
 def test_numbers_are_short():
     values = (0.12345, -2, 1234.5, 0.00001234, 12_345_678)
     assert [number(v) for v in values] == ['0.123', '−2', '1,234', '1.23e−05', '1.23e+07']
+    assert [number(v, ' dB') for v in (-9.55e-06, -1.234)] == ['0.00 dB', '−1.23 dB']

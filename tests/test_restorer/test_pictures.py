@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from mmebm.restorer import Restorer, overlay, read_picture, save_picture
+from mmebm.datasets import read_picture
+from mmebm.restorer import Restorer, overlay, save_picture
 from tests.zero_head import save_network
 
 EXIF_ORIENTATION, EXIF_MAKER = 0x0112, 0x010F

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmebm.restorer import Picture, Restorer
+from mmebm.datasets import Picture
+from mmebm.restorer import Restorer
 from mmebm.restorer.scoring import LEVELS, level_features, score_images, scored_size, strangeness
 from tests.zero_head import MEAN, SIZE, STD, save_network
 

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import mmpretrain
 import pytest
-import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
 from mmebm.backbones.probe import (
-    channels,
     constructor_arguments,
     own_image_size,
     probe,
@@ -62,11 +59,7 @@ def test_each_kind_of_features_works(tool, kind, monkeypatch):
     monkeypatch.setattr(tool, 'TIMED_STEPS', 1)
     row = tool.check(kind)
     assert 'error' not in row, row['error']
-    assert (row['features'], row['coupled'], row.get('group_norm', False)) == (
-        shape,
-        coupled,
-        coupled,
-    )
+    assert (row['features'], row['coupled']) == (shape, coupled)
     assert row['ratio'] > 1
 
 
@@ -96,18 +89,9 @@ def test_arguments_are_found_in_the_classes():
 
 
 @pytest.mark.parametrize(
-    ('shape', 'expected'),
-    [((2, 5), 5), ((2, 9, 7), 7), ((2, 7, 9), 7), ((2, 7, 4, 4), 7), ((2, 4, 4, 7), 7)],
-)
-def test_the_axis_of_the_channels(shape, expected):
-    assert channels(nn.LayerNorm(7), torch.zeros(shape)) == expected
-
-
-@pytest.mark.parametrize(
     ('name', 'stage', 'words'),
     [
         ('LeNet5', 'construction and features', '1 channels'),
-        ('SimMIMSwinTransformer', 'construction and features', "positional argument: 'mask'"),
         ('MAEViT', 'energy', 'floating-point'),
         ('RevVisionTransformer', 'training step', 'has no second derivative'),
     ],
@@ -132,15 +116,12 @@ def test_a_second_run_updates_its_rows_and_keeps_text_and_other_rows(tool, tmp_p
     assert text.endswith('after\n')
     assert 'old' not in text
     assert re.findall(r'^\| `(\w+)`', text, re.MULTILINE) == ['AlexNet', 'LeNet5', 'VGG']
-    store = out.with_suffix('.json')
-    store.write_text(store.read_text().replace('"batch": 2', '"batch": 3'))
-    with pytest.raises(SystemExit):  # rows of two measurements in one table
-        tool.main(['--only', ' LeNet5$', '--out', str(out)])
 
 
 def test_the_page_is_complete_and_made_from_its_file(tool):
     stored = json.loads(PAGE.with_suffix('.json').read_text())
-    assert tool.tables(stored['rows'], stored['measured_with']) in PAGE.read_text()
+    page = PAGE.read_text()
+    assert tool.page(page, stored['rows'], stored['measured_with']) == page
     if stored['measured_with']['mmpretrain'] != mmpretrain.__version__:
         pytest.skip('the page is about another version of MMPretrain')
     rows = {row['name'] for row in stored['rows']}

@@ -21,7 +21,7 @@ def test_quickstart_draws_and_measures_every_task(tmp_path, capsys, tool_process
     assert np.asarray(Image.open(work_dir / 'restored.png')).std() > 10
     printed = capsys.readouterr().out
     for task in ('GriddedMask', 'SuperResolution', 'GaussianNoise', 'Colorization'):
-        (row,) = (line for line in printed.splitlines() if line.startswith(task))
+        (row,) = (line for line in printed.splitlines() if line.strip().startswith(task))
         before, after, gain = map(float, row.split()[1:])
         assert after - before == pytest.approx(gain, abs=0.02)
     assert (work_dir / 'run/backbone.pth').is_file()

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mmebm.corruptions import Blur, JPEGCompression, SuperResolution
-from mmebm.datasets import find_images
+from mmebm.datasets import find_images, read_picture
 from mmebm.evaluation.energy_metric import auroc
-from mmebm.restorer import Restorer, read_picture, to_uint8
+from mmebm.restorer import Restorer, to_uint8
 from mmebm.restorer.scoring import LEVELS, level_features, strangeness
 from mmebm.utils import checked_int
 from mmebm.utils.tables import print_table, write_csv

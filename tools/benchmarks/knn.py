@@ -1,13 +1,11 @@
 """Evaluate frozen features by weighted k-nearest-neighbour classification of labelled images.
 
-    knn.py CHECKPOINT DATA_ROOT            # network of the config in the checkpoint
-    knn.py CONFIG CHECKPOINT DATA_ROOT     # network of a config, such as a finetuning config
-    knn.py CONFIG DATA_ROOT                # network of a config, with random weights
+    knn.py CHECKPOINT DATA_ROOT          network of the config in the checkpoint
+    knn.py CONFIG [CHECKPOINT] DATA_ROOT   network of a config, without a checkpoint random
 
 DATA_ROOT holds a sub-folder per class in train/ and in test/ or val/.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from mmebm.cli.parser import OneLineParser
 from mmebm.evaluation.features import FeatureExtractor, evaluate_knn, images_of
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(description='Classify images by the nearest neighbours of features.')
     paths = 'CONFIG|CHECKPOINT [CHECKPOINT] DATA_ROOT'
     parser.add_argument('paths', nargs='+', metavar=paths, help='a config ends in .py')
@@ -33,23 +31,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
     args = parser.parse_args(argv)
     *networks, args.data_root = args.paths
-    args.config = networks.pop(0) if networks and networks[0].endswith('.py') else None
-    if len(networks) > 1 or not (networks or args.config):
+    config = networks.pop(0) if networks and networks[0].endswith('.py') else None
+    if len(networks) > 1 or not (networks or config):
         parser.error(f'give {paths}, got {" ".join(args.paths)}')
-    args.checkpoint = networks[0] if networks else None
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+    checkpoint = networks[0] if networks else None
     MMLogger.get_instance('knn', log_level='WARNING')  # else it logs every initialised tensor
     with one_line_errors('knn.py'):
-        config = args.config or args.checkpoint
         root = Path(args.data_root).expanduser()
         test = root / 'test' if (root / 'test').is_dir() else root / 'val'
-        for checkpoint in dict.fromkeys([args.checkpoint, None][: 1 + args.random]):
-            network = FeatureExtractor(config, checkpoint, args.device, args.seed)
-            name = f'random (seed {args.seed})' if checkpoint is None else Path(checkpoint).name
+        for weights in dict.fromkeys([checkpoint, None][: 1 + args.random]):
+            network = FeatureExtractor(config or checkpoint, weights, args.device, args.seed)
+            name = f'random (seed {args.seed})' if weights is None else Path(weights).name
             print(f'{name}: {network.filled or "random weights"}')
             size = args.image_size or network.image_size
             options = dict(image_size=size, most=args.max_images, with_label=True)
@@ -58,9 +50,8 @@ def main(argv: list[str] | None = None) -> int:
             found = evaluate_knn(network, *parts, args.k, args.temperature, **loading)
             for k, (top1, top5) in found.items():
                 print(f'{name}  k {k}  top-1 {top1:.2%}  top-5 {top5:.2%}')
-    print(
-        f'{len(parts[0])} labelled images, {len(parts[1])} queries, {len(parts[0].CLASSES)} classes'
-    )
+    train, test = parts
+    print(f'{len(train)} labelled images, {len(test)} queries, {len(train.CLASSES)} classes')
     return 0
 
 

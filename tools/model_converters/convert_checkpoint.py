@@ -5,7 +5,6 @@ convert_checkpoint.py CHECKPOINT OUT.safetensors --to timm --model NAME
 convert_checkpoint.py CHECKPOINT OUT.pth --from timm --model NAME
 """
 
-import argparse
 import sys
 
 from mmengine.config import DictAction
@@ -15,7 +14,7 @@ from mmebm.cli.parser import OneLineParser
 from mmebm.conversion import from_timm_file, to_mmpretrain_file, to_timm_file
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(
         description='Convert a checkpoint between MMPretrain and timm. The file is only written if '
         'both networks give the same outputs for the same images.',
@@ -39,11 +38,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--config is for checkpoints of our runs, not for --from timm')
     if 'timm' not in (args.source, args.target) and (args.model or args.model_kwargs):
         parser.error('--model and --model-kwargs are for --to timm and --from timm')
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
     paths = dict(checkpoint=args.checkpoint, out=args.out, overwrite=args.overwrite)
     timm_model = dict(model=args.model, model_kwargs=args.model_kwargs)
     with one_line_errors('convert_checkpoint.py'):

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
@@ -41,25 +40,15 @@ def browse(args: argparse.Namespace) -> None:
 
 
 def load_pair(item: dict, preprocessor: dict | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """The clean and the corrupted image of a data set's item, and the corruption's name.
+    """Clean and corrupted image ``(H, W, 3)`` RGB in pixel units, and the corruption's name.
 
-    Args:
-        item: of a data set with a corruption in its pipeline.
-        preprocessor: config of the model's data preprocessor, which adds the noise of
-            ``GaussianNoise(on_device=True)``.
-
-    Returns:
-        Both images ``(H, W, 3)`` RGB in pixel units, and the name.
-
-    Raises:
-        ValueError: the item holds no corrupted image.
+    The preprocessor of the model adds the noise of ``GaussianNoise(on_device=True)``.
     """
     name = item['data_samples'].get('corruption')
     if name is None:
         raise ValueError(
-            'The images of this dataset are not corrupted, or the name of the corruption is lost. '
-            "The pipeline needs a corruption, such as dict(type='GriddedMask', patch_size=16, "
-            "ratio=0.5), and after it dict(type='PackInputs', meta_keys=('corruption', ...))"
+            'the pipeline of this dataset has no corruption, or no '
+            "dict(type='PackInputs', meta_keys=('corruption', ...)) after it"
         )
     images, is_bgr = item['inputs'], preprocessor is None or preprocessor.get('to_rgb', False)
     if len(images) == 3:  # the noise is still to be added
@@ -75,7 +64,6 @@ def draw(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
     columns = min(len(pairs), PAIRS_PER_ROW)
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(4 * columns, 2.3 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
     for axis in figure.subplots(rows, columns, squeeze=False).flat:
         axis.set_axis_off()
     for axis, (clean, corrupted, name) in zip(figure.axes, pairs, strict=False):

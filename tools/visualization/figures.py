@@ -1,9 +1,9 @@
 """Draw the paper's figures from runs of any size.
 
-python tools/visualization/figures.py 1 CHECKPOINT [IMAGE|FOLDER]    chains of restoration
-python tools/visualization/figures.py 3 CHECKPOINT [IMAGE|FOLDER]    every corruption, restored
-python tools/visualization/figures.py A FOLDER                       accuracy against N
-python tools/visualization/figures.py B WORK_DIR                     loss of a run
+python tools/visualization/figures.py 1 CHECKPOINT IMAGES    chains of restoration
+python tools/visualization/figures.py 3 CHECKPOINT IMAGES    every corruption, restored
+python tools/visualization/figures.py A FOLDER               accuracy against N
+python tools/visualization/figures.py B WORK_DIR             loss of a run
 
 Figure A reads N at the end of the names of FOLDER's sub-folders, and from each a results.csv of
 ``mmebm benchmark`` or the log of finetuning/. The left part of Figure 1 shows how other
@@ -15,26 +15,23 @@ import csv
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-import skimage.data
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from mmebm.cli.errors import one_line_errors
 from mmebm.cli.parser import OneLineParser
 from mmebm.datasets import find_images
-from mmebm.models.chain import Chain, draw_chains, to_uint8
+from mmebm.models.chain import Chain, draw_chains
 from mmebm.report.history import read_history
 from mmebm.restorer import Damage, Restorer, parse_corruption
 
 LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
 SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
-PHOTOGRAPHS = ('astronaut', 'coffee', 'chelsea', 'rocket')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('figure', choices=['1', '3', 'A', 'B'], help='name in the paper')
     parser.add_argument('source', metavar='CHECKPOINT|FOLDER|WORK_DIR')
-    parser.add_argument('images', nargs='?', help="default: scikit-image's photographs")
+    parser.add_argument('images', nargs='?', help='image or folder, for figures 1 and 3')
     parser.add_argument('--output', help='picture to write (default: figure_NAME.png)')
     parser.add_argument('--config', help='config, if the checkpoint holds none')
     parser.add_argument('--num', type=int, default=4, help='number of images (default: 4)')
@@ -51,41 +48,34 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
     parser.add_argument('--corruption', nargs='+', default=['config'], help='of figure 1')
     parser.add_argument('--scale', type=float, help='of cells in figure 3 (default: size / 224)')
-    parser.add_argument(
-        '--network',
-        nargs='+',
-        default=[],
-        metavar='NAME=CHECKPOINT',
-        help='another network for a corruption of figure 3: GaussianNoise=noise.pth',
-    )
+    help = 'another network in figure 3: GaussianNoise=noise.pth'
+    parser.add_argument('--network', nargs='+', default=[], metavar='NAME=CHECKPOINT', help=help)
     protocols = ('finetune', 'probe', 'knn')
     parser.add_argument('--protocol', choices=protocols, default='finetune', help='of figure A')
     args = parser.parse_args(argv)
+    if args.figure in '13' and args.images is None:
+        parser.error(f'figure {args.figure} needs CHECKPOINT IMAGES')
     args.output = args.output or f'figure_{args.figure}.png'
     return args
 
 
 def chains_of(restorer: Restorer, corruption: dict | str, args: argparse.Namespace) -> list[Chain]:
     """The chains of images that are spread evenly over those given."""
-    if args.images is None:
-        found = [getattr(skimage.data, name)()[..., ::-1].copy() for name in PHOTOGRAPHS]
-    else:
-        found, _ = find_images(args.images)
+    found, _ = find_images(args.images)
     spread = np.linspace(0, len(found) - 1, min(args.num, len(found))).round().astype(int)
     crops = [restorer.crop(found[i]) for i in spread]
     damages = [Damage(corruption=corruption, seed=args.seed, index=i) for i in range(len(crops))]
     return [restorer(*pair, args.num_steps) for pair in zip(crops, damages, strict=True)]
 
 
-def figure_1(args: argparse.Namespace) -> np.ndarray:
-    """A row per image: the original, then the chain from corrupted to restored."""
+def figure_1(args: argparse.Namespace) -> list[Chain]:
+    """The original of each image, then the chain from corrupted to restored."""
     restorer = Restorer(args.source, args.config)
-    chains = chains_of(restorer, parse_corruption(args.corruption), args)
-    return draw_chains(chains, across=2 if len(chains) > 2 else 1)
+    return chains_of(restorer, parse_corruption(args.corruption), args)
 
 
-def figure_3(args: argparse.Namespace) -> Figure:
-    """Corrupted, original and restored images of each corruption; the same images for all."""
+def figure_3(args: argparse.Namespace) -> list[Chain]:
+    """Original, corrupted and restored image of each corruption; the same images for all."""
     pairs = (pair.partition('=') for pair in args.network)
     networks = {name: Restorer(checkpoint) for name, _, checkpoint in pairs}
     usual = Restorer(args.source, args.config)
@@ -103,25 +93,13 @@ def figure_3(args: argparse.Namespace) -> Figure:
         'denoising': dict(type='GaussianNoise', gamma_range=(0.3, 0.7)),
         'colorization': dict(type='Colorization'),
     }
-    chains = {
-        title: chains_of(networks.get(corruption['type'], usual), corruption, args)
-        for title, corruption in corruptions.items()
-    }
-    rows, count = -(-len(chains) // 4), len(chains['denoising'])
-    figure = Figure((14.7, rows * (1.15 * count + 0.45)), layout='constrained')
-    FigureCanvasAgg(figure)
-    blocks = figure.subfigures(rows, 4, squeeze=False).flat
-    for block, (title, row) in zip(blocks, chains.items(), strict=False):
-        block.suptitle(title, fontsize=9, weight='bold')
-        axes = block.subplots(count, 3, squeeze=False)
-        for three, chain in zip(axes, row, strict=True):
-            shown = chain.images[0], chain.clean, chain.images[-1]
-            for axis, image in zip(three, shown, strict=True):
-                axis.imshow(to_uint8(image), interpolation='nearest')
-                axis.set_axis_off()
-        for axis, heading in zip(axes[0], ('corrupted', 'original', 'restored'), strict=True):
-            axis.set_title(heading, fontsize=7, pad=2)
-    return figure
+    chains = []
+    for title, corruption in corruptions.items():
+        for chain in chains_of(networks.get(corruption['type'], usual), corruption, args):
+            first_and_last = [chain.images[0], chain.images[-1]]
+            energies = chain.energies[[0, -1]]
+            chains.append(replace(chain, images=first_and_last, energies=energies, title=title))
+    return chains
 
 
 def accuracies(folder: Path, protocol: str) -> list[float]:
@@ -133,6 +111,7 @@ def accuracies(folder: Path, protocol: str) -> list[float]:
     with open(folder / 'results.csv', newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['method'].startswith('energy-')]
     rows = [row for row in rows if (row['split'], row['protocol']) == ('test', protocol)]
+    rows = [row for row in rows if row['accuracy']]  # of runs that did not fail
     longest = max((int(row['pretraining_epochs']) for row in rows), default=0)
     return [float(r['accuracy']) for r in rows if int(r['pretraining_epochs']) == longest]
 
@@ -143,10 +122,9 @@ def figure_a(args: argparse.Namespace) -> Figure:
     points = {int(n): accuracies(path, args.protocol) for n, path in folders.items() if n}
     points = {n: points[n] for n in sorted(points) if points[n]}
     if not points:
-        raise FileNotFoundError(
-            f'{args.source} has no sub-folder whose name ends in N, with finetuning/ or results.csv'
-        )
-    axes = new_axes('steps of descent in pretraining, N', 'top-1 accuracy in %')
+        raise FileNotFoundError(f'{args.source} has no sub-folder with results, named ...N')
+    axes = Figure((5.6, 3.8), layout='constrained').subplots()
+    axes.set(xlabel='steps of descent in pretraining, N', ylabel='top-1 accuracy in %')
     spread = [stdev(values) if len(values) > 1 else 0.0 for values in points.values()]
     axes.errorbar(list(points), [mean(values) for values in points.values()], spread, fmt='o-')
     axes.set_xticks(list(points))
@@ -159,21 +137,13 @@ def figure_b(args: argparse.Namespace) -> Figure:
     history = [r for r in history if r.get('loss') is not None]
     if not history:
         raise FileNotFoundError(f'{args.source} has no TIME/vis_data/scalars.json with a loss')
-    axes = new_axes('iterations', 'loss')
+    axes = Figure((5.6, 3.8), layout='constrained').subplots()
+    axes.set(xlabel='iterations', ylabel='loss')
     for key, label in (('loss', 'loss'), ('distance_step0', 'of the corrupted images themselves')):
         axes.plot([r.iteration for r in history], [r.get(key) for r in history], label=label)
     axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
     return axes.figure
-
-
-def new_axes(x: str, y: str) -> Axes:
-    figure = Figure((5.6, 3.8), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(color='0.9')
-    return axes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(drawn, Figure):
             drawn.savefig(args.output, dpi=130)
         else:
-            Image.fromarray(drawn).save(args.output)
+            across = args.num if args.figure == '3' else 2
+            Image.fromarray(draw_chains(drawn, across)).save(args.output)
         print(args.output)
     return 0
 

@@ -13,7 +13,7 @@ model = dict(
     ),
     head=dict(type='EnergyHead', in_channels=384),
     num_steps=2,
-    compile_step=True,
+    compile_step='gpu',  # on a CPU it would take minutes; True asks for it there, too
     data_preprocessor=dict(
         type='RestorationDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

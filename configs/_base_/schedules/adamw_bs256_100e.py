@@ -1,7 +1,7 @@
 # Table A, pretraining column, 100 epochs.
 # Ours (the paper does not say): the linear scaling rule, 10 % of the epochs as warm-up (at most 40, as
 # in MAE), no weight decay on norms, biases, embeddings (as in MAE) and the step size, and ten times
-# the learning rate for log α (docs/step_size.md).
+# the learning rate for log α (docs/notes.md).
 optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     optimizer=dict(

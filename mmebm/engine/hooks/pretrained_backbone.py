@@ -57,13 +57,8 @@ class PretrainedBackboneHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0:
-            if self._start is not None:
+            if self._start is not None:  # older checkpoints do not record it
                 _check_resumed(self._start, self.checkpoint, runner.work_dir)
-            elif self.checkpoint not in _NOT_GIVEN:
-                runner.logger.warning(
-                    'the resumed checkpoint does not record which PRETRAINED its run began from: '
-                    f'it cannot be checked that this was {self.checkpoint}'
-                )
             return
         if self._loaded:
             raise ValueError(

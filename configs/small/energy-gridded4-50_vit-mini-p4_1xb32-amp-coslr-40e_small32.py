@@ -1,0 +1,17 @@
+"""Masking 50 % of the 4×4 squares of a grid on 32² images, with the ViT of 0.5 M parameters.
+
+DATA_ROOT=data/cifar10 python tools/train.py \
+    configs/small/energy-gridded4-50_vit-mini-p4_1xb32-amp-coslr-40e_small32.py
+
+Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
+"""
+
+_base_ = './energy-gridded4-50_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
+
+model = dict(
+    num_steps=1,
+    backbone=dict(arch=dict(embed_dims=96, num_layers=4, feedforward_channels=384)),
+    head=dict(in_channels=96),
+)
+train_dataloader = dict(batch_size=32)
+optim_wrapper = dict(optimizer=dict(lr=2e-3 * 32 / 32))

@@ -1,0 +1,17 @@
+"""One of masking, super-resolution, denoising and colorization per image, on a ConvNeXt of 0.5 M parameters, 32² images.
+
+DATA_ROOT=data/cifar10 python tools/train.py \
+    configs/small/energy-mixed_convnext-mini-p2_1xb32-amp-coslr-40e_small32.py
+
+Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
+"""
+
+_base_ = './energy-mixed_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py'
+
+model = dict(
+    num_steps=1,
+    backbone=dict(arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(2,)),
+    head=dict(in_channels=128),
+)
+train_dataloader = dict(batch_size=32)
+optim_wrapper = dict(optimizer=dict(lr=2e-3 * 32 / 32))

@@ -1,0 +1,14 @@
+"""The ConvNeXt of 0.5 M parameters from scratch on 32² images: the finetuning recipe without a checkpoint, 40 epochs.
+
+DATA_ROOT=data/cifar10 python tools/train.py \
+    configs/small/scratch_convnext-mini-p2_1xb128-amp-coslr-40e_small32.py
+
+Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
+"""
+
+_base_ = './scratch_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py'
+
+model = dict(
+    backbone=dict(arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(2,)),
+    head=dict(in_channels=128),
+)
