@@ -169,7 +169,7 @@ class ReportHook(Hook):
         state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
         state = f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations.'
         skipped, name = Path(runner.work_dir, UnreadableImagesHook.filename), backbone_name(runner)
-        skipped = skipped.read_text(errors='surrogateescape') if skipped.exists() else ''
+        skipped = skipped.read_text('utf-8', errors='surrogateescape') if skipped.exists() else ''
         page = report_page(
             f'Pretraining of {name}',
             [state, *said],
