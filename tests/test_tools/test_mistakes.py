@@ -214,18 +214,6 @@ def test_the_rule(function, expected):
     assert message is None if expected is None else expected in message
 
 
-@pytest.mark.parametrize('rank', ['0', '1'])
-def test_the_first_process_of_a_machine_prints_first(monkeypatch, capsys, rank):
-    waited = []
-    monkeypatch.setenv('LOCAL_RANK', rank)
-    monkeypatch.setattr(time, 'sleep', waited.append)
-    with pytest.raises(SystemExit), one_line_errors('tool.py'):
-        raise UserError('x')
-    assert len(waited) == int(rank)
-    who = 'tool.py' if rank == '0' else 'tool.py, process 1'
-    assert capsys.readouterr().err == f'{who}: error: x\n'
-
-
 class TestInterruption:
     @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
     @pytest.mark.parametrize('how', ['comes', 'is replaced'])
