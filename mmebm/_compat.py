@@ -48,7 +48,7 @@ def installed_versions() -> dict[str, str]:
     """The versions of the packages of ``SUPPORTED``, of OpenMMLab or of the maintained forks."""
     found = {}
     for name in SUPPORTED:
-        for distribution in (f'onedl-{name}', name):
+        for distribution in (f'onedl-{name}', name, f'{name}-lite'):
             with suppress(PackageNotFoundError):
                 found.setdefault(name, version(distribution))
     return found

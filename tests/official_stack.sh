@@ -16,4 +16,4 @@ if [ "$(openmmlab)" != "$before" ]; then
     exit 1
 fi
 echo "$before"
-OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist loadfile "$@"
+OMP_NUM_THREADS=1 timeout 1h "$python" -m pytest -n 2 --dist loadfile "$@"

@@ -1,3 +1,5 @@
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 
 from mmebm._compat import SUPPORTED, check_versions, installed_versions
@@ -46,3 +48,13 @@ def test_versions_are_those_of_the_imported_modules():
     assert found.keys() == {module.__name__ for module in modules}
     for module in modules:
         assert module.__version__.split('+')[0] == found[module.__name__].split('+')[0]
+
+
+def test_every_distribution_of_mmcv_counts(monkeypatch):
+    def version(name):
+        if name == 'mmcv-lite':
+            return '2.1.0'
+        raise PackageNotFoundError
+
+    monkeypatch.setattr('mmebm._compat.version', version)
+    assert installed_versions() == dict(mmcv='2.1.0')

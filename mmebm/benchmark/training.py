@@ -116,7 +116,8 @@ class SecondsHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         wall, cpu = (self._offset + _clocks()).tolist()
         runner.message_hub.update_info(_KEY, [wall, cpu])
-        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n', 'utf-8')
+        text = f'{wall:.1f} {cpu:.1f}\n'
+        Path(runner.work_dir, 'seconds.txt').write_text(text, encoding='utf-8')
 
 
 def _clocks() -> np.ndarray:

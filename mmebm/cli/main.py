@@ -6,29 +6,18 @@ Sub-commands import what they need when they run, so that ``--help`` is quick.
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ..version import __version__
-from . import (
-    benchmark_command,
-    demo_command,
-    embed_command,
-    pretrain_command,
-    restore_command,
-    score_command,
-)
 from .errors import one_line_errors
 from .parser import HelpFormatter, OneLineParser
 
 # A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it. Its
 # positional arguments are files or folders.
 COMMANDS = {
-    'pretrain': pretrain_command,
-    'benchmark': benchmark_command,
-    'restore': restore_command,
-    'score': score_command,
-    'demo': demo_command,
-    'embed': embed_command,
+    name: import_module(f'{__package__}.{name}_command')
+    for name in ('pretrain', 'benchmark', 'restore', 'score', 'demo', 'embed')
 }
 
 
@@ -71,8 +60,8 @@ def check_paths(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
-    args = parse(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
+    args = parse(argv)
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

@@ -35,6 +35,10 @@ def runner_of(config: Config) -> Runner:
     quiet_torch()
     if not torch.cuda.is_available() and config.get('launcher') == 'pytorch':
         _use_gloo(config)
+    for stage in ('train', 'val', 'test'):
+        collate_fn = (config.get(f'{stage}_dataloader') or {}).get('collate_fn')
+        if isinstance(collate_fn, dict):  # inherited from mmpretrain::, it has an unknown argument
+            collate_fn.pop('_scope_', None)
     passed_over = []
     if config.get('resume') and config.get('load_from') is None:
         config.load_from, passed_over = newest_sound_checkpoint(config.work_dir)

@@ -1,7 +1,6 @@
 """The command as a program: help is quick because it imports nothing that trains."""
 
 import os
-import runpy
 import subprocess
 import sys
 
@@ -58,14 +57,6 @@ def test_a_path_that_is_not_there_is_told_at_once(arguments):
     assert 'exit code 2' in out
     assert error.count('\n') == 1
     assert 'no/such/folder' in error
-
-
-def test_python_m_mmebm(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['mmebm', '--help'])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module('mmebm', run_name='__main__')
-    assert stop.value.code == 0
-    assert 'restore' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

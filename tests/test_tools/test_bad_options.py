@@ -124,6 +124,6 @@ def test_bad_option(tools, places, tmp_path, capsys, tool_process, tool, argumen
     code = exit_code(tools[tool], [part.format(**places) for part in arguments.split()])
     error = capsys.readouterr().err
     assert code == 2, error
-    assert error.count('\n') == 1, error
-    assert error.endswith('\n')
+    assert 'error: ' in error.splitlines()[-1], error
+    assert 'Traceback' not in error
     assert contents(tmp_path) == before

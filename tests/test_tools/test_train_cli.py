@@ -118,6 +118,17 @@ def test_test_measures_what_training_did(config, tmp_path, capsys, tool_process)
     assert 'no test set' in error_of(evaluate, capsys, config, 'any.pth')
 
 
+def test_a_base_of_mmpretrain(config, tmp_path, tool_process):
+    """Its collate_fn comes with a _scope_, which the function would refuse."""
+    path, name = Path(config), 'mmpretrain::_base_/datasets/imagenet_bs512_mae.py'
+    first, *rest = path.read_text().splitlines()
+    base = first.removeprefix('_base_ = ')
+    rest.append("train_dataloader['dataset']['_delete_'] = True")
+    path.write_text('\n'.join([f'_base_ = [{base}, {name!r}]', *rest]))
+    train.main([config, '--work-dir', str(tmp_path / 'out'), '--no-validate'])
+    assert (tmp_path / 'out' / 'epoch_2.pth').is_file()
+
+
 def run(*command, cwd=None, **environment):
     return subprocess.run(
         [str(part) for part in command],
