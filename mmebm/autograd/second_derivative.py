@@ -95,8 +95,8 @@ def _double_backward(
     return results
 
 
-# The formulas, for (..., L, D). Matrix products are taken in the type of q; the rest, and the
-# logits of the softmax, whose errors it would multiply, in float32 at least.
+# The formulas, for (..., L, D). Matrix products are taken in the type of q; the rest is float32 at
+# least, and so are the logits, whose errors the softmax would multiply.
 
 
 def _output_and_softmax(q, k, v, scale):

@@ -79,12 +79,12 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     config.dump(file)
     WholeFilesBackend().put(json.dumps(new).encode(), options)
     code, output = run_training(file, folder), folder / 'output.txt'
-    if {-code, code - 128} & INTERRUPTED:
-        raise UserError(f'a training run was interrupted, see {output}')
     if code:
         last = output.read_text('utf-8', errors='replace').strip().rpartition('\n')[2]
-        killed = 'killed, probably out of memory'
-        reason = killed if code == -signal.SIGKILL else last.rpartition('error: ')[2]
+        if {-code, code - 128} & INTERRUPTED or 'No space left on device' in last:
+            raise UserError(f'a training run was interrupted, see {output}')
+        reason = last.rpartition('error: ')[2] or f'exit code {code}'
+        reason = 'killed, probably out of memory' if code == -signal.SIGKILL else reason
         WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 
@@ -116,7 +116,7 @@ class SecondsHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         wall, cpu = (self._offset + _clocks()).tolist()
         runner.message_hub.update_info(_KEY, [wall, cpu])
-        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n')
+        Path(runner.work_dir, 'seconds.txt').write_text(f'{wall:.1f} {cpu:.1f}\n', 'utf-8')
 
 
 def _clocks() -> np.ndarray:

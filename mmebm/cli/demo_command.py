@@ -1,7 +1,7 @@
 """Look at a network in the browser: damage an image and restore it, step by step.
 
 mmebm demo [CHECKPOINT]
-mmebm demo [CHECKPOINT] --host 0.0.0.0     # others on the network may use it too
+mmebm demo [CHECKPOINT] --host 0.0.0.0    # for others on the network, too
 
 Opens nothing to the network unless --host is given, and loads nothing from it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('checkpoint', nargs='?', help='default: the network that comes with mmebm')
+    add('checkpoint', nargs='?', metavar='CHECKPOINT', help='default: the one of mmebm')
     add('--config', help='needed only if the checkpoint holds none')
     help = 'address to listen on, without a password; default: 127.0.0.1, only this machine'
     add('--host', default='127.0.0.1', help=help)

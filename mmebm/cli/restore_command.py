@@ -3,11 +3,11 @@
 mmebm restore [CHECKPOINT] IMAGE|FOLDER --out FOLDER
 mmebm restore CHECKPOINT photo.jpg --out FOLDER --mask mask.png
 mmebm restore CHECKPOINT FOLDER --out FOLDER --upscale 4 --strip
-mmebm restore CHECKPOINT FOLDER --out FOLDER --corruption GaussianNoise gamma_range='[0.5,0.5]'
+mmebm restore CHECKPOINT FOLDER --out FOLDER --corruption Blur sigma_range=[2,2]
 
-Writes FOLDER/IMAGE.restored.png, upright, with the image's size, alpha channel and colour profile;
-images that are done already are skipped. A network trained to sort gets each image cut to its size,
-with shuffled patches.
+Writes FOLDER/IMAGE.restored.png, upright, with the image's size, alpha channel
+and colour profile; images that are done already are skipped. A network trained
+to sort gets each image cut to its size, with shuffled patches.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHOWN_SIDE = 640  # longest side of a step in further pictures, in pixels
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('checkpoint', nargs='?', help='default: the network that comes with mmebm')
+    add('checkpoint', nargs='?', metavar='CHECKPOINT', help='default: the one of mmebm')
     add('images', metavar='IMAGE|FOLDER')
     add('--out', required=True, metavar='FOLDER', help='folder for the pictures')
     add('--config', help='needed only if the checkpoint holds none')

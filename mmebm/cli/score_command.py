@@ -1,10 +1,10 @@
 """Rank images by how strange they are to a network.
 
 mmebm score CHECKPOINT FOLDER --out FOLDER
-mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_IMAGES
+mmebm score CHECKPOINT FOLDER --out FOLDER --reference FOLDER_OF_ORDINARY_ONES
 
-Writes scores.csv, strangest image first, and scores.html, a self-contained page with the strangest
-and the most ordinary images and maps of where they are strange.
+Writes scores.csv, strangest image first, and scores.html, a page with the
+strangest and the most ordinary images and maps of where they are strange.
 """
 
 import argparse

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..datasets import leaf_datasets
 from ..engine.hooks import UnreadableImagesHook
-from ..evaluation.energy_metric import ImageEnergies, auroc
 from ..evaluation.knn import nearest
-from ..evaluation.samples import by_corruption
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
 from ..models.chain import to_uint8
 from ..models.features import pooled_features
@@ -44,7 +41,7 @@ class ReportHook(Hook):
 
     One file that needs no other and no network: what was learnt (see
     :func:`mmebm.report.verdict.verdict`; the message hub has it as ``verdict``), curves from the
-    ``scalars.json`` of MMEngine's ``LocalVisBackend``, restored held-out images, energies, nearest
+    ``scalars.json`` of MMEngine's ``LocalVisBackend``, restored held-out images, nearest
     neighbours, unreadable files, cost and settings. What a method does not have is left out;
     without validation it is written after every epoch. The features of 128 held-out images cost a
     forward pass each, the chains a descent each.
@@ -73,7 +70,6 @@ class ReportHook(Hook):
         self._loaded_seconds = self.seconds_before
         self._begin: float | None = None  # until training begins
         self._start: float | None = None  # contrast of the features then
-        self._energies: list[ImageEnergies] = []
         self._seen: dict[str, Any] = {}  # of the last validation, for report_page
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -97,31 +93,9 @@ class ReportHook(Hook):
                 self._start = contrast(self._look(runner)[1])
                 model.train()
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        self._energies = []
-
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[DataSample] | None = None,
-    ) -> None:
-        """Keep the energies of the batch."""
-        for sample in outputs or []:
-            if 'energy_clean' in sample:
-                both = float(sample.energy_clean), float(sample.energy_corrupted)
-                self._energies.append(ImageEnergies(sample.get('corruption'), *both))
-
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        gathered = all_gather_object(self._energies)
         if self._begin is None or not is_main_process():  # runner.val() alone
             return
-        found = {}
-        for name, group in by_corruption(e for part in gathered for e in part).items():
-            both = [e.clean for e in group], [e.corrupted for e in group]
-            found[name or 'all images'] = (*both, auroc(*both))
-        self._seen = dict(energies=found)
         model = _unwrapped(runner.model)
         if isinstance(model, PredictingSelfSupervisor):
             samples, features, pictures = self._look(runner)
@@ -133,7 +107,7 @@ class ReportHook(Hook):
                 batch = runner.val_dataloader.collate_fn([samples[i] for i in chosen])
                 data = model.data_preprocessor(batch, False)
                 chains = model.validation_chains(data['inputs'], data['data_samples'])
-            self._seen |= dict(
+            self._seen = dict(
                 chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
                 neighbours=find_neighbours(features, pictures, names, self.num_neighbours),
                 contrast=(self._start, contrast(features)),
@@ -169,7 +143,7 @@ class ReportHook(Hook):
         state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
         state = f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations.'
         skipped, name = Path(runner.work_dir, UnreadableImagesHook.filename), backbone_name(runner)
-        skipped = skipped.read_text(errors='surrogateescape') if skipped.exists() else ''
+        skipped = skipped.read_text('utf-8', errors='surrogateescape') if skipped.exists() else ''
         page = report_page(
             f'Pretraining of {name}',
             [state, *said],

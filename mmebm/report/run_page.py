@@ -20,7 +20,6 @@ def report_page(
     images: int = 0,
     borrowed: bool = False,
     contrast: tuple[float | None, float] | None = None,
-    energies: Mapping[str, tuple[Sequence[float], Sequence[float], float]] = {},
     chains: Sequence[tuple[Chain, str]] = (),
     neighbours: Sequence[Sequence[Neighbour]] = (),
     skipped: Sequence[str] = (),
@@ -34,7 +33,6 @@ def report_page(
         history, images: what was logged, and the number of held-out images.
         borrowed: whether a restored patch takes its mean and variance from the original.
         contrast: of the features, at the start and now.
-        energies: corruption → energies of clean and of corrupted held-out images, and their AUROC.
         chains: of a few held-out images, titled by corruption; and their files.
         neighbours: a held-out image and those with the nearest features, in that order.
         skipped, facts, settings: unreadable files, facts by name, the config as text.
@@ -46,7 +44,6 @@ def report_page(
         borrowed=borrowed,
         tiles=tiles(history, images, borrowed, contrast),
         charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
-        energies=energies,
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
         neighbours=[
             (row[0][1], [picture(x, f'neighbour: {n}', '', [f'{s:.2f}']) for x, n, s in row])
@@ -122,7 +119,7 @@ def charts(history: Sequence[Record], images: int) -> list[Chart]:
     level = ('of doing nothing', float(np.mean(idle))) if idle else None
     # 'lr' is that of the first group of parameters, which may be α's, ten times the network's
     rate = curve('base_lr' if 'base_lr' in logged else 'lr', True)
-    knn, of = curve('knn/accuracy', False, 100), f' {images} held-out images.'
+    knn, of = curve('knn/accuracy', False, 100), f' {images} held-out images in all.'
     return [
         Chart('Training loss', {'loss': curve('loss', True)}, level=level),
         Chart('PSNR gain', gains, ' dB', f'PSNR of restored minus PSNR of corrupted.{of}'),

@@ -13,8 +13,6 @@ from ..evaluation.restoration_metric import ssim
 from ..models.chain import to_uint8
 from ..utils.whole_files import WholeFilesBackend
 
-# H × W pixels, BGR as in MMPretrain's LoadImageFromFile and in the corruptions.
-
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, ITU-R BT.601 as in Pillow
 
 

@@ -148,19 +148,18 @@ def test_all_methods_begin_and_go_on_with_the_same_weights(backbone, finetuning,
 
 
 def test_the_start_is_xavier_and_seeded(finetuning, tmp_path):
-    states = []
-    for seed in (0, 0, 1):
-        write_start(finetuning['vit-micro-p4'], seed, tmp_path / 'start.pth')
-        states.append(torch.load(tmp_path / 'start.pth')['state_dict'])
-    name = 'backbone.layers.0.ffn.layers.0.0.weight'
-    assert torch.equal(states[0][name], states[1][name])
-    assert not torch.equal(states[0][name], states[2][name])
-    assert 'backbone.pos_embed' not in states[0]
-    for key in (name, 'backbone.patch_embed.projection.weight'):
-        weight = states[0][key].flatten(1)
-        limit = (6 / sum(weight.shape)) ** 0.5
+    files = [tmp_path / name for name in 'abc']
+    for file, seed in zip(files, (0, 0, 1), strict=True):
+        write_start(finetuning['vit-micro-p4'], seed, file)
+    first, again, other = (torch.load(file)['state_dict'] for file in files)
+    assert 'backbone.pos_embed' not in first
+    for name in ('layers.0.ffn.layers.0.0', 'patch_embed.projection'):
+        weight = first[f'backbone.{name}.weight']
+        assert torch.equal(weight, again[f'backbone.{name}.weight'])
+        assert not torch.equal(weight, other[f'backbone.{name}.weight'])
+        limit = (6 / sum(weight.flatten(1).shape)) ** 0.5
         assert 0.99 * limit < weight.abs().max() <= limit
-    assert states[0]['backbone.patch_embed.projection.bias'].abs().max() == 0
+        assert first[f'backbone.{name}.bias'].abs().max() == 0
 
 
 def test_pretraining_is_on_equal_terms(images, lists):
@@ -490,9 +489,9 @@ def test_what_fails_is_reported_and_the_others_go_on(images, tmp_path, outcomes)
     assert '| mae | 2 | 2 | 0 | 50.0 ± 0.0 |' in again
 
 
-@pytest.mark.parametrize('code', [143, -1])
-def test_an_interrupted_run_is_none_that_failed(code, images, tmp_path, outcomes):
-    outcomes['scratch'] = code, ''
+@pytest.mark.parametrize('outcome', [(143, ''), (-1, ''), (2, 'error: No space left on device')])
+def test_an_interrupted_run_is_none_that_failed(outcome, images, tmp_path, outcomes):
+    outcomes['scratch'] = outcome
     benchmark = Benchmark(options(images, tmp_path / 'out', methods=['scratch']))
     with pytest.raises(UserError, match=r'was interrupted, see .*output\.txt'):
         benchmark.run()

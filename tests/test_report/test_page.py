@@ -49,15 +49,12 @@ HISTORY = [
 
 @pytest.fixture
 def page():
-    rng = np.random.default_rng(0)
-    energies = rng.normal(size=40), rng.normal(1, 1, size=40), 0.76
     return report_page(
         f'Pretraining of {HOSTILE}',
         ['So far', 'Worth trying.'],
         HISTORY,
         images=40,
         contrast=(1.07, 0.36),
-        energies={HOSTILE: energies},
         chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
         neighbours=[[(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]],
         skipped=[f'/data/{n}/{HOSTILE}' for n in range(60)],
@@ -86,7 +83,7 @@ def test_names_are_escaped_and_nothing_is_asked_for_outside(page):
 def test_an_empty_report_is_a_page():
     page = report_page('Nothing')
     assert 'Nothing has been logged yet' in page
-    for part in ('Held-out', 'Nearest', 'Energies', '<img'):
+    for part in ('Held-out', 'Nearest', '<img'):
         assert part not in page
 
 
