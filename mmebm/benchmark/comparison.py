@@ -38,7 +38,12 @@ class Benchmark:
         self.options, self.rows, self.out = options, [], Path(options.out).resolve()
         self.methods, finetuning = find_configs(options)
         train_images, test_images = (
-            ImageFolder(str(Path(options.data_root).resolve()), part, with_label=True, pipeline=[])
+            ImageFolder(
+                str(Path(options.data_root).resolve()),
+                data_prefix=part,
+                with_label=True,
+                pipeline=[],
+            )
             for part in ('train', 'test')
         )
         classes = train_images.CLASSES
