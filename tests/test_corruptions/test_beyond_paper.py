@@ -20,9 +20,6 @@ def photograph():
     return np.ascontiguousarray(skimage.data.chelsea()[::2, ::2])
 
 
-# --- Blur
-
-
 @pytest.mark.parametrize('sigma', [0.3, 1.0, 2.5, 12.0])
 def test_blur_is_scipys(sigma, image):
     expected = scipy.ndimage.gaussian_filter(
@@ -30,9 +27,6 @@ def test_blur_is_scipys(sigma, image):
     )
     corrupted = corrupt(Blur((sigma, sigma), seed=0), image)
     assert np.abs(corrupted - expected).max() < 1.5  # rounding, and OpenCV's kernel of 8 bits
-
-
-# --- JPEGCompression
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])
@@ -46,9 +40,6 @@ def test_jpeg_is_pillows(quality, to_rgb, photograph):
     corrupted = corrupt(corruption, photograph[..., order])[..., order]
     assert np.abs(corrupted - expected).max() <= 3
     assert np.abs(corrupted - photograph.astype(float)).mean() > np.abs(corrupted - expected).mean()
-
-
-# --- FrequencyMask
 
 
 @pytest.mark.parametrize('size', [(45, 67), (32, 32), (33, 64), (1, 9)])
@@ -67,9 +58,6 @@ def test_band_is_gone_and_the_rest_is_untouched(size, low, high):
     assert np.abs(after[band]).max() < accuracy
     np.testing.assert_allclose(after[~band], before[~band], atol=accuracy)
     assert not band[0, 0]  # the mean stays
-
-
-# --- Shuffle
 
 
 def cells_of(image, side):
@@ -101,9 +89,6 @@ def test_shuffle_is_a_permutation_that_can_be_undone(ratio, image):
     np.testing.assert_array_equal(corrupted[:, 64:], image[:, 64:])
 
 
-# --- Fog
-
-
 def test_fog_blends_every_channel_by_the_same_smooth_share():
     """A black and a white image show the share: 200 f d, and 255 - (255 - 200) f d."""
     options = dict(density_range=(0.5, 0.5), fill=(200, 100, 0), to_rgb=False, seed=0)
@@ -118,6 +103,3 @@ def test_fog_blends_every_channel_by_the_same_smooth_share():
         np.testing.assert_allclose(light[..., channel], 255 - (255 - colour) * share, atol=0.51)
     swapped = corrupt(Fog(**{**options, 'to_rgb': True}), black)
     np.testing.assert_array_equal(swapped, dark[..., ::-1])
-
-
-# --- refusals

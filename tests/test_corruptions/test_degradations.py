@@ -7,13 +7,7 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from mmebm.corruptions import Colorization, GaussianNoise, SuperResolution
-from mmebm.corruptions.degradations import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    pixelate,
-)
-
-# --- SuperResolution
+from mmebm.corruptions.degradations import IMAGENET_MEAN, IMAGENET_STD, pixelate
 
 
 @pytest.mark.parametrize(
@@ -43,7 +37,14 @@ def test_super_resolution_antialias_is_pillows(scale):
     assert (difference != 0).mean() < 0.01
 
 
-# --- GaussianNoise
+@pytest.mark.parametrize('antialias', [True, False])
+@pytest.mark.parametrize('scale', [1, 2, 8, 100])
+def test_super_resolution_makes_constant_blocks(scale, antialias, image):
+    result = pixelate(image, scale, antialias)
+    rows, columns = (np.arange(side) // scale * scale for side in image.shape[:2])
+    np.testing.assert_array_equal(result, result[rows][:, columns])
+    grey = np.full_like(image, 77)
+    np.testing.assert_array_equal(pixelate(grey, scale, antialias), grey)
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])
@@ -52,12 +53,8 @@ def test_super_resolution_antialias_is_pillows(scale):
 )
 def test_noise_formula_after_the_preprocessor(mean, std, to_rgb, image):
     """``√γ x + √(1−γ) ε`` holds in normalised RGB, with each channel's own mean and std."""
-    pipeline = Compose(
-        [
-            GaussianNoise((0.25, 0.9), mean, std, to_rgb=to_rgb, seed=0),
-            TRANSFORMS.build(dict(type='PackInputs')),
-        ]
-    )
+    noising = GaussianNoise((0.25, 0.9), mean, std, to_rgb=to_rgb, seed=0)
+    pipeline = Compose([noising, TRANSFORMS.build(dict(type='PackInputs'))])
     batch = default_collate([pipeline(dict(img=image, sample_idx=i)) for i in range(3)])
     preprocessor = MODELS.build(
         dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=to_rgb)
@@ -86,9 +83,6 @@ def test_gamma_is_uniform_and_one_per_image():
         gammas.append(contrast[0] ** 2)
     quantiles = np.quantile(gammas, [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose(quantiles, [0.2, 0.35, 0.5, 0.65, 0.8], atol=0.04)
-
-
-# --- Colorization
 
 
 @pytest.mark.parametrize(('to_rgb', 'blue_first'), [(True, True), (False, False)])

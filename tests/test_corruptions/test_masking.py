@@ -2,13 +2,10 @@ import numpy as np
 import pytest
 
 from mmebm.corruptions import GriddedMask, RandomBlockMask
-from mmebm.corruptions.masking import block_mask
+from mmebm.corruptions.masking import block_mask, grid_mask
 
 SMALL = dict(num_blocks=75, area_range=(0.01, 0.025), aspect_range=(0.5, 2.0))
 LARGE = dict(num_blocks=25, area_range=(0.02, 0.05), aspect_range=(0.5, 2.0))
-
-
-# --- GriddedMask
 
 
 def test_gridded_mask_literal():
@@ -29,7 +26,14 @@ def test_gridded_mask_literal():
     np.testing.assert_array_equal(corrupted[0, 0], image[0, 0])
 
 
-# --- RandomBlockMask
+@pytest.mark.parametrize('ratio', [0, 0.3, 1])
+@pytest.mark.parametrize('size', [(1, 1), (5, 7), (33, 20)])
+def test_gridded_mask_chooses_whole_cells(size, ratio):
+    mask = grid_mask(*size, 4, ratio, np.random.default_rng(0))
+    corners = mask[::4, ::4]
+    assert corners.sum() == round(ratio * corners.size)
+    rows, columns = (np.arange(side) // 4 for side in size)
+    np.testing.assert_array_equal(mask, corners[rows][:, columns])
 
 
 def test_random_block_mask_literal():
@@ -43,6 +47,22 @@ def test_random_block_mask_literal():
         [0, 0, 1, 1, 0, 0, 0],
     ]
     np.testing.assert_array_equal(mask.astype(int), expected)
+
+
+def test_a_block_is_a_rectangle_of_the_wanted_area():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        height, width = rng.integers(1, 34, 2)
+        areas, aspects = np.sort(rng.random(2)), np.sort(10 ** rng.uniform(-2, 2, 2))
+        mask = block_mask(height, width, 1, areas, aspects, rng)
+        rows, columns = mask.any(1), mask.any(0)
+        np.testing.assert_array_equal(mask, rows[:, None] & columns)
+        for inside in rows, columns:
+            assert (np.diff(np.flatnonzero(inside)) == 1).all()
+        h, w = rows.sum(), columns.sum()
+        # sides are rounded, by half a pixel at most, and up to one pixel where that is more
+        assert min(h, w) == 1 or (h - 0.5) * (w - 0.5) <= areas[1] * height * width
+        assert (h + 0.5) * (w + 0.5) >= areas[0] * height * width
 
 
 def expected_coverage(size, num_blocks, area_range, aspect_range):
@@ -69,9 +89,6 @@ def test_blank_share_of_random_small_and_large(options, share):
     masks = [block_mask(224, 224, *options.values(), rng) for _ in range(300)]
     assert np.mean(masks) == pytest.approx(expected_coverage(224, **options), abs=0.008)
     assert np.mean(masks) == pytest.approx(share, abs=0.01)
-
-
-# --- options
 
 
 @pytest.mark.parametrize('make', [GriddedMask, RandomBlockMask])

@@ -1,4 +1,4 @@
-"""Tiles against sums over whole arrays; that they cover every image: tests/test_properties.py."""
+"""Tiles against sums over whole arrays; that they cover every image: test_restorer.py."""
 
 import numpy as np
 

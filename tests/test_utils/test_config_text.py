@@ -1,6 +1,7 @@
-"""Texts that only a stranger writes; those of ours are in test_properties.py."""
+"""Configs as text: literals are read, code is refused."""
 
 import pytest
+from mmengine.config import Config
 
 from mmebm.utils.config_text import config_inside, parse_config_text
 
@@ -17,6 +18,8 @@ from mmebm.utils.config_text import config_inside, parse_config_text
         ('x = {([],): 2}', 'code, not run: .*'),
         ('x = open("y")', 'code, not run: .*open'),
         ('x = dict(type="os.system")', "type='os.system', an import"),
+        ('x = dict(y=[[].z])', r'code, not run: .*\[\]\.z'),
+        ('x = a + b', 'code, not run: .*a \\+ b'),
         ('x = (', 'not readable'),
         ('x = ' + '-' * 100_000 + '1', 'not readable'),
     ],
@@ -32,6 +35,11 @@ def test_literals_are_read():
         parse_config_text(text)
     expected = dict(a=dict(type='mmseg.X', b=[1, (2, None)], c={-1: -1.5}))
     assert parse_config_text(text.splitlines()[0]) == expected
+    ours = dict(
+        a='\'"\\ \n\t{}#ä山\0', b=[1e-300, -0.0, 10**20, None, True, (), [], ({},), ('x',)],
+        c=dict(d=dict(e=[dict(f='g = h()')], _i=False), in_=''), dict=dict(type='X'),
+    )  # fmt: skip
+    assert parse_config_text(Config(ours).pretty_text) == ours
 
 
 def test_the_file_is_named():
