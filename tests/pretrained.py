@@ -6,13 +6,11 @@ import torch
 from mmpretrain.registry import MODELS
 
 import mmebm  # noqa: F401  registers what the configs below name
+from tests.zero_head import CONVNEXT
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 METHODS = ('energy', 'mae', 'beit', 'bare')
-# networks other than ViT, each with 16 output channels, for images of 32²
-CONVNEXT = dict(
-    type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]), stem_patch_size=2
-)
+# like CONVNEXT with 16 output channels, for images of 32²
 SWIN = dict(
     type='SwinTransformer',
     arch=dict(embed_dims=4, depths=[2, 1, 2], num_heads=[1, 1, 1]),

@@ -10,23 +10,19 @@ import pytest
 import torch
 
 from mmebm import EnergyRestorationAlgorithm, EnergySortingAlgorithm
+from tests.zero_head import SIZE, VIT
 
 DEVICE = torch.device(os.environ.get('MMEBM_DEVICE', 'cpu'))
-SIZE, PATCH, BATCH = 16, 4, 4
+BATCH = 4
 
 pytestmark = pytest.mark.cuda
-
-
-def backbone(**options):
-    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
-    shape = dict(img_size=SIZE, patch_size=PATCH, out_type='avg_featmap', final_norm=False)
-    return dict(type='VisionTransformer', arch=arch, **shape, **options)
 
 
 def network(kind=EnergyRestorationAlgorithm, **options):
     torch.manual_seed(0)
     head = dict(type='EnergyHead', in_channels=16)
-    model = kind(backbone=backbone(), head=head, step_size=30.0, num_steps=2, **options)
+    backbone = VIT | dict(arch=VIT['arch'] | dict(num_layers=2))
+    model = kind(backbone=backbone, head=head, step_size=30.0, num_steps=2, **options)
     model.init_weights()
     return model.train()
 

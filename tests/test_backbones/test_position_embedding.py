@@ -10,22 +10,10 @@ from mmebm.backbones.position_embedding import (
     set_sincos_position_embedding,
     sincos_position_embedding,
 )
+from tests.backbones import BACKBONES
 
-VIT = dict(
-    type='mmpretrain.VisionTransformer',
-    arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
-    img_size=(24, 16),
-    patch_size=8,
-)
-TIMM = dict(
-    type='mmpretrain.TIMMBackbone',
-    model_name='vit_tiny_patch16_224',
-    img_size=(24, 16),
-    patch_size=8,
-    embed_dim=16,
-    depth=1,
-    num_heads=2,
-)
+SIZE = dict(img_size=(24, 16))
+VIT, TIMM = (BACKBONES[name][0] | SIZE for name in ('ViT', 'timm ViT'))
 
 
 def test_values_row_by_row_on_a_grid_that_is_not_square():
@@ -51,7 +39,7 @@ def test_found_and_written_in_mmpretrain_and_timm(config, name):
     set_sincos_position_embedding(backbone)
     value = backbone.get_parameter(name)
     assert not value[:, 0].any()
-    assert torch.equal(value[0, 1:], sincos_position_embedding((3, 2), 16))
+    assert torch.equal(value[0, 1:], sincos_position_embedding((3, 2), 32))
     assert value.requires_grad
 
 

@@ -49,6 +49,7 @@ def decoder():
             '',
         ),
         (lambda s: dict(state_dict=named('model.encoder.', s)), ''),
+        (lambda s: dict(state_dict=named('module.backbone.', s)), ''),
         (lambda s: dict(state_dict=named('teacher.', s) | named('student.', s)), 'student.'),
         (
             lambda s: dict(
@@ -102,8 +103,7 @@ def test_group_norms_need_no_statistics(tmp_path):
     torch.manual_seed(1)
     state = timm.create_model('test_resnet', num_classes=0).state_dict()
     torch.save(state, tmp_path / 'a.pth')
-    config = dict(type='TIMMBackbone', model_name='test_resnet')
-    backbone = GroupNormBackbone(config)
+    backbone = GroupNormBackbone(dict(type='TIMMBackbone', model_name='test_resnet'))
     fit = load_backbone(backbone, tmp_path / 'a.pth')
     assert fit.share == 1
     assert all(name.split('.')[-1].startswith(('running', 'num')) for name in fit.unused)

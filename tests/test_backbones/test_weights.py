@@ -40,17 +40,6 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
     assert sorted(filled.unused) == sorted(unused.get(method, []))
 
 
-def test_names_of_data_parallel_are_understood(tmp_path):
-    state = build_finetuning('bare').state_dict()
-    torch.save(
-        dict(state_dict={f'module.backbone.{k}': v + 1 for k, v in state.items()}),
-        tmp_path / 'a.pth',
-    )
-    backbone = build_finetuning('bare')
-    assert load_backbone(backbone, tmp_path / 'a.pth').share == 1
-    assert torch.equal(backbone.cls_token, state['cls_token'] + 1)
-
-
 def test_position_embeddings_are_resized_to_another_image_size(tmp_path):
     pretrained = save_pretrained('energy', tmp_path / 'a.pth')
     backbone = build_finetuning('energy', img_size=48)

@@ -1,5 +1,4 @@
 import copy
-import io
 import random
 import shutil
 
@@ -14,6 +13,8 @@ from mmebm.datasets import ImageFolder, derive_seeds, why_unreadable
 from mmebm.datasets.reader import FEW_BITS, SEVERAL
 from mmebm.utils import UserError
 
+from .conftest import encoded
+
 LOAD = [dict(type='LoadImageFromFile')]
 
 
@@ -21,12 +22,6 @@ def picture(seed: int = 0, height: int = 48, width: int = 64) -> Image.Image:
     """A smooth picture, so that lossy formats come close to it."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 class RecordDraws:
@@ -57,16 +52,10 @@ def folder(tmp_path):
     return root
 
 
-# Labels -----------------------------------------------------------------------------------------
-
-
 def test_sub_folders_are_classes_on_request(folder):
     dataset = ImageFolder(str(folder), with_label=True)
     assert dataset.metainfo['classes'] == ('a', 'b')
     assert dataset.get_gt_labels().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
-
-
-# Unreadable images ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('test_mode', [False, True])
@@ -114,9 +103,6 @@ def test_options_of_the_loading_transform(folder):
     assert ImageFolder(str(folder), pipeline=[load])[0]['img'].dtype == np.float32
     grey = dict(type='LoadImageFromFile', color_type='grayscale')  # MMCV's own
     assert ImageFolder(str(folder), pipeline=[grey])[0]['img'].ndim == 2
-
-
-# Randomness -----------------------------------------------------------------------------------
 
 
 def epochs(dataset, num_epochs=2, **options) -> list[dict]:
@@ -181,9 +167,6 @@ def test_repeats_deliver_each_image_with_draws_of_its_own(folder):
     assert dataset.unreadable_images() == [str(folder / '0.jpg')]
     with pytest.raises(IndexError, match='index 27 is out of range for 27 samples'):
         dataset[27]
-
-
-# Shared state ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

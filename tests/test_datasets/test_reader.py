@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 from mmebm.datasets import UnreadableImageError, read_picture, read_pixels
 from mmebm.datasets.reader import FEW_BITS, NO_ALPHA, SEVERAL
 
+from .conftest import encoded
+
 PHOTOGRAPH = Image.fromarray(np.ascontiguousarray(skimage.data.chelsea()[60:104:2, 90:150:2]))
-LOSSLESS = dict(WEBP=dict(lossless=True), JPEG2000=dict(irreversible=False))
 MODES = dict(
     JPEG='L RGB CMYK',
     PNG='1 L LA P RGB RGBA I;16',
@@ -38,12 +39,6 @@ def in_mode(mode: str) -> Image.Image:
         ramp = np.linspace(-40, 300, width).clip(0, 255).astype(np.uint8)
         image.putalpha(Image.fromarray(np.tile(ramp, (height, 1))))
     return image
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **LOSSLESS.get(kind, {}), **options)
-    return stream.getvalue()
 
 
 def as_pillow_shows(data: bytes) -> np.ndarray:
@@ -92,9 +87,10 @@ def test_what_is_under_alpha_is_not_seen(kind):
     assert hidden.any()
     options = dict(exact=True) if kind == 'WEBP' else {}
     files = [encoded(i, kind, **options) for i in (image, Image.fromarray(noise))]
-    first, second = (read_pixels(file)[0] for file in files)
-    assert np.array_equal(first, second)
-    assert (first[hidden] == 255).all()
+    for read in (lambda file: read_pixels(file)[0], lambda file: read_picture(file).pixels):
+        first, second = map(read, files)
+        assert np.array_equal(first, second)
+        assert (first[hidden] == 255).all()
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
@@ -176,19 +172,3 @@ def test_a_file_is_refused_before_it_fills_the_memory():
     assert len(big) < 100_000
     with pytest.raises(UnreadableImageError, match='exceeds limit'):
         read_pixels(big)
-
-
-def test_metadata_is_kept(tmp_path):
-    exif = Image.Exif()
-    exif[0x010E] = 'a cat'
-    exif[0x0112] = 6
-    data = encoded(PHOTOGRAPH, 'PNG', exif=exif, icc_profile=b'profile', dpi=(300, 300))
-    (tmp_path / 'a.png').write_bytes(data)
-    picture = read_picture(tmp_path / 'a.png')
-    assert picture.icc_profile == b'profile'
-    assert np.round(picture.dpi).tolist() == [300, 300]
-    kept = Image.Exif()
-    kept.load(picture.exif)
-    assert dict(kept) == {0x010E: 'a cat'}
-    with pytest.raises(FileNotFoundError):
-        read_picture(tmp_path / 'b.png')

@@ -46,14 +46,6 @@ def test_agrees_with_scikit_learn(data, k, temperature, chunk):
     np.testing.assert_allclose(shares.numpy(), reference.predict_proba(queries.numpy()), atol=1e-12)
 
 
-def test_votes_by_hand():
-    similarities = torch.tensor([[1.0, 0.5, 0.5]])
-    scores = vote(similarities, torch.tensor([[2, 0, 0]]), 0.5, 3)
-    torch.testing.assert_close(
-        scores, torch.tensor([[2 * np.exp(-1.0), 0, 1]], dtype=torch.float32)
-    )
-
-
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -11,17 +11,22 @@ from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS, VISBACKENDS
 from torch import nn
 
 from mmebm.autograd import differentiate
-from mmebm.models import EnergyRestorationAlgorithm
-from mmebm.pretraining import run, trial
+from mmebm.pretraining import run
 from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
 from mmebm.pretraining.options import CORRUPTIONS, TRACKERS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
 from mmebm.pretraining.plan import corruption_of, length_of
 from mmebm.pretraining.trial import Speed
+from tests.backbones import build_algorithm
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SCHEDULES = [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
+
+
+def options_of(backbone='b', **options):
+    given = dict(data=['a'], out='o', backbone=backbone, batch_size=4, learning_rate=1.0, workers=0)
+    return PretrainOptions(**given | dict(precision='float32', image_size=32) | options)
 
 
 class TestImages:
@@ -91,22 +96,6 @@ class TestLength:
         assert abs(prime.iterations - 4001) <= 0.03 * 4001
 
 
-def test_the_batch_is_halved_until_it_fits(monkeypatch):
-    tried = []
-
-    def measure(config, batch, seconds):
-        tried.append(batch)
-        if batch > 8:
-            raise MemoryError
-        return Speed(1.0, 1.0)
-
-    monkeypatch.setattr(trial, 'measure', measure)
-    assert trial.largest_batch(None, 32, 1.0, halve=True) == (8, Speed(1.0, 1.0))
-    assert tried == [32, 16, 8]
-    with pytest.raises(MemoryError):
-        trial.largest_batch(None, 32, 1.0, halve=False)
-
-
 class Greedy(nn.Module):
     """Asks for more memory than an address space has, while it trains on many images."""
 
@@ -139,10 +128,9 @@ def test_compiled_by_rule(monkeypatch, photos, vit, device, hours, asked, compil
     monkeypatch.setattr(run, 'get_device', lambda: device)
     monkeypatch.setattr(run, 'largest_batch', lambda config, batch, *_: (batch, Speed(1, 1)))
     monkeypatch.setattr(run, 'measure', lambda *_: Speed(0.5, 1))
-    options = PretrainOptions(
-        data=[str(photos)], backbone=vit, out='out', hours=hours, compile_step=asked, workers=0,
-        precision='bfloat16', image_size=32,
-    )  # fmt: skip
+    options = options_of(
+        vit, hours=hours, compile_step=asked, precision='bfloat16', batch_size=None
+    )
     images = split_images([photos], None, 0)
     chosen, speed = run.choose(options, images, find_network(options), 1)
     assert chosen.compile_step == compiled
@@ -173,10 +161,7 @@ def test_inpainting_is_that_of_the_configs(name, size):
         name, backbone, size, expected.model.head.in_channels, 'features', 0, '',
         sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
-    options = PretrainOptions(
-        data=['a'], backbone='b', out='o', energy='inpainting', batch_size=8, learning_rate=1e-3,
-        precision='float32', workers=0,
-    )  # fmt: skip
+    options = options_of(energy='inpainting', image_size=None)
     images = Images(Path('.'), ['a.png'], ['b.png'], [], [], [])
     expected.model.compile_step = None
     found = full_config(images, network, options, length_of(Speed(1, 0), 1))
@@ -197,8 +182,7 @@ def test_names_of_mmpretrain(vit):
         (vit, 'restoration', 'out_type', 'avg_featmap'),
         (vit, 'inpainting', 'out_type', 'raw'),
     ):
-        options = dict(data=['a'], out='o', image_size=32, backbone=backbone, energy=energy)
-        assert find_network(PretrainOptions(**options)).config[key] == value
+        assert find_network(options_of(backbone, energy=energy)).config[key] == value
 
 
 def greatest_rate(schedule, batches, iterations):
@@ -221,20 +205,15 @@ def greatest_rate(schedule, batches, iterations):
 
 
 def test_the_greatest_learning_rate_is_the_one_asked_for(photos, vit):
-    options = PretrainOptions(
-        data=[str(photos)], backbone=vit, out='o', batch_size=4, learning_rate=1.0, workers=0,
-        precision='float32', compile_step=False, image_size=32,
-    )  # fmt: skip
+    options = options_of(vit)
     images, network = split_images([photos], None, 0), find_network(options)
-    for iterations in range(1, 201):
+    for iterations in (*range(1, 31), 97, 200):
         length = length_of(Speed(0.2, 0.1), iterations)
         schedule = full_config(images, network, options, length).param_scheduler
         assert greatest_rate(schedule, 1, iterations) == pytest.approx(1.0), iterations
 
 
-@pytest.mark.parametrize(
-    'path', [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
-)
+@pytest.mark.parametrize('path', SCHEDULES)
 @pytest.mark.parametrize('batches', [1, 2, 7])
 def test_schedules_of_configs_reach_their_rate(path, batches):
     schedule = mmengine.Config.fromfile(path).get('param_scheduler') or []
@@ -244,23 +223,15 @@ def test_schedules_of_configs_reach_their_rate(path, batches):
     assert greatest_rate(schedule, batches, iterations) == pytest.approx(1.0)
 
 
-def test_full_size_configs_compile_on_a_gpu_only():
-    for name in ('energy_vit-small-p16', 'inpainting_vit-small-p16', 'energy_vit-large-p16'):
-        config = mmengine.Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
-        assert config.compile_step == 'gpu'
-    backbone = dict(type='TIMMBackbone', model_name='test_vit')
-    head = dict(type='EnergyHead', in_channels=64)
-    model = EnergyRestorationAlgorithm(backbone, head, compile_step='gpu')
-    model.loss([torch.rand(2, 3, 160, 160)] * 2)
+def test_compiled_on_a_gpu_only():
+    model = build_algorithm(compile_step='gpu')
+    model.loss([torch.rand(2, 3, 32, 32)] * 2)
     assert model._differentiate is differentiate
 
 
 @pytest.mark.parametrize('tracker', TRACKERS)
 def test_trackers_are_backends_of_mmengine(photos, vit, tracker):
-    options = PretrainOptions(
-        data=[str(photos)], backbone=vit, out='o', batch_size=4, learning_rate=1.0, workers=0,
-        precision='float32', compile_step=False, image_size=32, tracker=tracker,
-    )  # fmt: skip
+    options = options_of(vit, tracker=tracker)
     images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
     config = full_config(images, find_network(options), options, length)
     assert VISBACKENDS.get(config.visualizer.vis_backends[-1]['type']) is not None

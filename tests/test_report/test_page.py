@@ -8,8 +8,8 @@ import pytest
 
 from mmebm.models.chain import Chain
 from mmebm.report.history import Record
-from mmebm.report.page import Chart, histogram, line_chart, number, write_page
-from mmebm.report.run_page import chain_pictures, charts, report_page, tiles
+from mmebm.report.page import Chart, histogram, line_chart, write_page
+from mmebm.report.run_page import charts, report_page, tiles
 from tests.browser import assert_sound, look_at
 
 HOSTILE = '<script>alert(1)</script>"\'&\u202e\udce4.png'
@@ -67,8 +67,7 @@ def page():
 def test_in_a_browser(page, tmp_path):
     file = tmp_path / 'report.html'
     write_page(file, page)
-    assert_sound(seen := look_at(file))
-    assert seen.pictures == (4 + 6) + (1 + 5)
+    assert_sound(look_at(file))
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -78,6 +77,7 @@ def test_names_are_escaped_and_nothing_is_asked_for_outside(page):
     assert not re.search('src="(?!data:)|url\\((?!#)|href="(?!#|data:)', page)
     assert "default-src 'none'" in page
     assert 'and 10 more' in page
+    assert page.count('<img') == (4 + 6) + (1 + 5)  # of a long chain the start, few steps, the end
 
 
 def test_an_empty_report_is_a_page():
@@ -117,17 +117,6 @@ def test_headlines():
     assert not any('PSNR' in name for name, _ in tiles(HISTORY, 20, borrowed=True))
 
 
-def test_a_long_chain_is_shown_in_few_pictures():
-    names = [p['title'] for p in chain_pictures(chain(8, steps=12))]
-    assert names == ['original', 'corrupted', 'step 3', 'step 6', 'step 9', 'restored']
-    short = chain_pictures(chain(8, steps=1))
-    assert [p['title'] for p in short] == ['original', 'corrupted', 'restored']
-    assert short[1]['lines'][0].endswith(' dB')
-    sorting = Chain(np.zeros((2, 8, 8, 3)), np.arange(2.0), accuracy=np.array([0.25, 1]))
-    lines = [p['lines'][0] for p in chain_pictures(sorting)]
-    assert lines == ['25% right', '100% right']
-
-
 def text_of(div):
     """All text of a chart, which has to be sound XML."""
     return ' '.join(ElementTree.fromstring(div).itertext())
@@ -147,9 +136,3 @@ def test_histograms_leave_out_what_is_not_finite():
     for words in ('clean (3)', 'corrupted (1)', 'energy'):
         assert words in text
     assert histogram([('a', [float('nan')]), ('b', [])]) == ''
-
-
-def test_numbers_are_short():
-    values = (0.12345, -2, 1234.5, 0.00001234, 12_345_678)
-    assert [number(v) for v in values] == ['0.123', '−2', '1,234', '1.23e−05', '1.23e+07']
-    assert [number(v, ' dB') for v in (-9.55e-06, -1.234)] == ['0.00 dB', '−1.23 dB']

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmebm.report.verdict import contrast, duration, verdict
+from mmebm.report.verdict import contrast, verdict
 
 
 def test_contrast_of_features():
@@ -34,9 +34,3 @@ def test_whether_to_use_a_backbone(figures, end):
     assert 'too few' not in said[-1]
     assert 'too few to trust' in verdict(seconds=90, images=19, **figures)[-1]
     assert ('doing nothing' in ' '.join(said)) == ('gain' in figures)
-
-
-def test_durations():
-    assert [duration(s) for s in (51.7, 453.6, 3600, 8280)] == [
-        '52 seconds', '7.6 minutes', '60.0 minutes', '2.3 hours'
-    ]  # fmt: skip

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from mmebm.datasets import read_picture
-from mmebm.restorer import Restorer, overlay, save_picture
-from tests.zero_head import save_network
+from mmebm.restorer import overlay, save_picture
 
 EXIF_ORIENTATION, EXIF_MAKER = 0x0112, 0x010F
 
@@ -43,18 +42,6 @@ def test_modes_are_kept(tmp_path, mode):
     bits = np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)
     Image.fromarray(bits).save(tmp_path / 'b.png')
     np.testing.assert_array_equal(np.asarray(saved_again(tmp_path / 'b.png')), bits)
-
-
-def test_what_alpha_hides_changes_nothing(tmp_path):
-    """Two pictures that look alike, one black and one noise where alpha is 0."""
-    save_network(tmp_path / 'net.pth', zero=False, step_size=0.1)
-    restorer, results = Restorer(tmp_path / 'net.pth', device='cpu'), []
-    visible = np.arange(45)[None, :, None] >= 20 + np.zeros((37, 1, 1))
-    for hidden in (np.zeros((37, 45, 3), np.uint8), np.asarray(noise_image())):
-        pixels = np.where(visible, np.asarray(noise_image().rotate(180)), hidden)
-        Image.fromarray(np.dstack([pixels, 255 * visible]).astype('u1')).save(tmp_path / 'a.png')
-        results.append(restorer(tmp_path / 'a.png').images[-1])
-    np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize('orientation', [3, 6, 7])

@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -157,9 +156,6 @@ def test_memory_beside_the_image_does_not_grow_with_the_tiles(untrained):
     assert peak(1024) < 1.1 * peak(256) + 100_000  # its tiles take 1.2 MB for each copy
 
 
-# --- damage
-
-
 def test_mask_changes_only_masked_pixels(random, untrained):
     image, mask = noise(), np.zeros((37, 45), bool)
     mask[5:20, 30:44] = True
@@ -227,9 +223,6 @@ def test_what_a_person_means_by_a_mask(tmp_path):
         np.testing.assert_array_equal(mask_of(read_picture(tmp_path / 'mask.png')), hidden)
 
 
-# --- sorting, and networks that do neither
-
-
 def test_sorting_shuffles_and_moves_whole_patches(tmp_path):
     save_sorting(tmp_path / 'sorting.pth')
     sort = Restorer(tmp_path / 'sorting.pth', device='cpu')
@@ -263,13 +256,3 @@ def test_other_checkpoints_are_refused_and_not_executed(tmp_path, config, messag
     torch.save(dict(state_dict={}, **meta), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=message):
         Restorer(tmp_path / 'other.pth')
-
-
-def test_backbones_of_timm_do_not_tell_their_layers(tmp_path, caplog):
-    timm = dict(type='TIMMBackbone', model_name='test_resnet', features_only=True)
-    save_network(tmp_path / 'net.pth', backbone=timm)
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    Restorer(tmp_path / 'net.pth', device='cpu')
-    logger.removeHandler(caplog.handler)
-    assert 'INFO' not in {record.levelname for record in caplog.records}
