@@ -12,6 +12,8 @@ import safetensors.torch
 import timm
 from PIL import Image
 
+from tests.tools import FOREIGN
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,6 +28,7 @@ def test_pretrain_from_a_wheel(tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
 
     pip = ('pip', '--quiet', '--disable-pip-version-check', '--no-input')
     # a build leaves files in its folder
@@ -40,12 +43,13 @@ def test_pretrain_from_a_wheel(tmp_path):
     for i in range(12):
         pixels = rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f'photos/{i}.png')
-    run(
+    said = run(
         *('mmebm', 'pretrain', 'photos', '--backbone', 'timm/test_vit2', '--out', 'out'),
         *('--image-size', '32', '--iterations', '1', '--batch-size', '4', '--workers', '0'),
         *('--precision', 'float32'),
         PYTHONPATH='site',
     )
+    assert not [text for text in FOREIGN if text in said]
     network = timm.create_model('test_vit2', img_size=32, num_classes=0)
     tensors = safetensors.torch.load_file(tmp_path / 'out/backbone.safetensors')
     network.load_state_dict(tensors)  # strict
