@@ -105,15 +105,13 @@ def way(command, arguments: list[str]) -> list[str]:
     what imports and builds, what chooses options before the first iteration, and what ``engine``
     does around an iteration: hooks, precision, optimizer.
     """
-    files = set()
+    files, package, engine = set(), f'{PACKAGE}/', f'{PACKAGE}/engine/'
 
     def look(frame, event, arg):
         code = frame.f_code
-        inside = (
-            code.co_filename.startswith(f'{PACKAGE}/')
-            and f'{PACKAGE}/engine/' not in code.co_filename
-        )
-        if event not in ('call', 'return') or not inside:
+        if event not in ('call', 'return') or not code.co_filename.startswith(package):
+            return
+        if code.co_filename.startswith(engine):
             return
         stack, names = [], set()
         while frame is not None:
@@ -128,7 +126,7 @@ def way(command, arguments: list[str]) -> list[str]:
         if training or names & {'run_iter', '__getitem__'}:
             files.add(code.co_filename)
         if training:
-            files.update(name for name in stack if name.startswith(f'{PACKAGE}/'))
+            files.update(name for name in stack if name.startswith(package))
 
     before = sys.getprofile()
     sys.setprofile(look)
