@@ -7,7 +7,6 @@ from PIL import Image
 
 from mmebm.cli.main import main as mmebm
 from mmebm.evaluation.features import FeatureExtractor
-from tests.tools import exit_code
 from tests.zero_head import SIZE, save_network
 
 
@@ -44,20 +43,3 @@ def test_features_of_each_image(network, photos, tmp_path, capsys):
         expected = extractor(dict(inputs=torch.from_numpy(pixels)[None]))[0]
         torch.testing.assert_close(torch.from_numpy(row), expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['features.npz', 'net.pth', 'photos']
-
-
-@pytest.mark.parametrize(
-    ('argv', 'message'),
-    [
-        (['NET', 'PHOTOS', '--out', 'a.csv'], '--out must be a file .npz'),
-        (['NET', 'PHOTOS', '--out', 'none/a.npz'], '--out must be a file .npz'),
-        (['NET', 'nowhere', '--out', 'a.npz'], 'nowhere'),
-        (['nowhere', 'PHOTOS', '--out', 'a.npz'], 'does not exist'),
-    ],
-)
-def test_mistakes(argv, message, network, photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    argv = [dict(NET=str(network), PHOTOS=str(photos)).get(arg, arg) for arg in argv]
-    assert exit_code(mmebm, ['embed', *argv, '--workers', '0']) == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.glob('*.npz'))

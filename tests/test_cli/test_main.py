@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import mmebm
-from mmebm.cli.main import COMMANDS, main
+from mmebm.cli.main import COMMANDS
 from tests.tools import FOLDER
 
 QUICK = """
@@ -57,18 +57,3 @@ def test_a_path_that_is_not_there_is_told_at_once(arguments):
     assert 'exit code 2' in out
     assert error.count('\n') == 1
     assert 'no/such/folder' in error
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'near'),
-    [
-        (['pretrian'], 'pretrain'),
-        (['pretrain', 'x', '--out', 'y', '--precision', 'bfloat'], 'bfloat16'),
-        (['restore', 'x', 'y', '--out', 'z', '--stirp'], '--strip'),
-    ],
-)
-def test_the_nearest_name(capsys, arguments, near):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.endswith(f', the nearest is {near}\n')

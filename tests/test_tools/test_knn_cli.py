@@ -105,13 +105,10 @@ def test_a_config_gives_the_network_of_a_checkpoint_without_one(images, tmp_path
 @pytest.mark.parametrize(
     ('argv', 'message'),
     [
-        (['BARE', 'IMAGES'], 'holds no config'),
         ([FINETUNE, 'BARE', 'IMAGES'], 'another network than VisionTransformer'),
-        ([FINETUNE, 'nowhere.pth', 'IMAGES'], 'does not exist'),
         ([FINETUNE, 'IMAGES', '--k', 33], 'k must lie in 1..N = 32, got 33'),
         ([FINETUNE, 'IMAGES', '--temperature', 0], 'temperature must be > 0, got 0.0'),
         ([FINETUNE, 'OTHER', '--k', 1], 'has green, red'),
-        (['BARE', 'BARE', 'IMAGES'], 'give CONFIG|CHECKPOINT'),
     ],
 )
 def test_what_does_not_fit_is_refused(argv, message, images, tmp_path, capsys):
