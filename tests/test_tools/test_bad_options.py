@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # many cases, some seconds in all
 
 CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('*.py'))
 
-# {images}: a folder of two; {weights}: a checkpoint without config; {config}: the quickstart's;
+# {images}: a folder of three; {weights}: a checkpoint without config; {config}: the quickstart's;
 # {net}, {sorting}: networks; {plain}: a config without corruption; {file}: no image, no checkpoint;
 # {empty}: a folder; {gone}: nothing
 BAD = {
@@ -143,7 +143,7 @@ def networks(tmp_path_factory):
 def places(networks, tmp_path, monkeypatch):
     folder = tmp_path / 'images'
     folder.mkdir()
-    for name in 'ab':
+    for name in 'abc':
         Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(folder / f'{name}.png')
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('neither an image nor a checkpoint')
