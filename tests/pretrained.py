@@ -21,11 +21,11 @@ SWIN = dict(
 )
 
 
-def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: int = 8):
-    """A pretraining model with random weights, none of them zero."""
+def pretraining_config(method: str, arch=ARCH, img_size: int = 32, patch_size: int = 8) -> dict:
+    """A pretraining model."""
     size = dict(arch=arch, img_size=img_size, patch_size=patch_size)
     dims = arch['embed_dims']
-    config = {
+    configs = {
         'energy': dict(
             type='EnergyRestorationAlgorithm',
             backbone=dict(
@@ -72,8 +72,13 @@ def build_pretraining(method: str, arch=ARCH, img_size: int = 32, patch_size: in
             head=dict(type='EnergyHead', in_channels=16),
         ),
     }
+    return configs['energy' if method == 'bare' else method]
+
+
+def build_pretraining(method: str, **size):
+    """A pretraining model with random weights, none of them zero."""
     torch.manual_seed(1)
-    model = MODELS.build(config['energy' if method == 'bare' else method])
+    model = MODELS.build(pretraining_config(method, **size))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.5, 0.1)
@@ -91,18 +96,29 @@ def save_pretrained(method: str, path: Path, **size) -> dict[str, torch.Tensor]:
     return model.backbone.state_dict()
 
 
-def build_finetuning(method: str, img_size: int = 32, arch=ARCH) -> torch.nn.Module:
+def finetuning_config(method: str, img_size: int = 32, arch=ARCH) -> dict:
     """The backbone that a finetuning config has for a method."""
-    return MODELS.build(
-        dict(
-            type='BEiTViT' if method == 'beit' else 'VisionTransformer',
-            arch=arch,
-            img_size=img_size,
-            patch_size=8,
-            out_type='avg_featmap',
-            final_norm=False,
-        )
+    return dict(
+        type='BEiTViT' if method == 'beit' else 'VisionTransformer',
+        arch=arch,
+        img_size=img_size,
+        patch_size=8,
+        out_type='avg_featmap',
+        final_norm=False,
     )
+
+
+def build_finetuning(method: str, **size) -> torch.nn.Module:
+    """The backbone of :func:`finetuning_config`."""
+    return MODELS.build(finetuning_config(method, **size))
+
+
+# a classifier of two classes on that backbone
+CLASSIFIER = dict(
+    type='ImageClassifier',
+    backbone=finetuning_config('energy'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=ARCH['embed_dims']),
+)
 
 
 def expected_start(method: str, pretrained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

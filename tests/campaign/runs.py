@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmebm.cli.main import main as mmebm
 from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.backbones import NORMALISATION, VIT
 from tests.processes import CONTEXT
 from tests.tools import load_tool
 
@@ -27,16 +28,6 @@ ITERATIONS = 3  # per epoch
 LIMIT = 60  # seconds within which a run that was stopped has to be over
 PATIENCE = 300  # seconds for a run that nothing disturbs
 
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
-    img_size=32,
-    patch_size=8,
-    out_type='avg_featmap',
-    final_norm=False,
-    drop_path_rate=0.2,
-)
-NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 CORRUPTIONS = [
     dict(type='GriddedMask', patch_size=8, ratio=0.5),
     dict(type='SuperResolution', scale=4),
@@ -88,10 +79,10 @@ def mixed(folder: Path, held_out: Path, epochs: int = EPOCHS) -> dict:
     return dict(
         model=dict(
             type='EnergyRestorationAlgorithm',
-            backbone=VIT,
+            backbone=dict(VIT, drop_path_rate=0.2),
             head=dict(type='EnergyHead', in_channels=32),
             num_steps=2,
-            data_preprocessor=dict(type='SelfSupDataPreprocessor', **NORM),
+            data_preprocessor=dict(NORMALISATION, type='SelfSupDataPreprocessor'),
         ),
         train_dataloader=loader(folder, [*load, crop, corruption, PACK], train=True),
         val_dataloader=held_out,

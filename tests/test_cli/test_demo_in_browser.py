@@ -1,12 +1,12 @@
 """``mmebm demo`` as its user sees it, in Chromium; what others may not do over HTTP."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from mmebm.cli import demo_command
 from mmebm.cli.main import build_parser
 from tests.browser import FLAGS, find_chromium
+from tests.campaign.runs import write_images
 from tests.zero_head import save_network
 
 pytest.importorskip('gradio', reason='pip install gradio')
@@ -21,10 +21,7 @@ def folder(tmp_path_factory):
     """A network, photographs, and a picture of 182 million pixels in 23 kB."""
     folder = tmp_path_factory.mktemp('demo')
     save_network(folder / 'net.pth', zero=False, num_steps=1)
-    rng = np.random.default_rng(0)
-    (folder / 'photos').mkdir()
-    pixels = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / 'photos/a.png')
+    write_images(folder / 'photos', 1)
     Image.new('1', (13_500, 13_500)).save(folder / 'bomb.png')  # twice Pillow's limit: 179 million
     return folder
 
@@ -95,7 +92,7 @@ def test_steps_damages_and_mistakes(page):
 def test_an_upload_is_restored(page, folder):
     before = page.evaluate(RESTORED)
     page.locator('#image button[title="Remove Image"]').click()
-    page.locator('#image input[type=file]').set_input_files(folder / 'photos/a.png')
+    page.locator('#image input[type=file]').set_input_files(folder / 'photos/0000.png')
     changed(page, before, RESTORED)
     page.locator('#image button[title="Remove Image"]').click()
     page.locator('#image input[type=file]').set_input_files(folder / 'bomb.png')
@@ -136,14 +133,14 @@ def test_a_painted_mask_is_filled(page):
 def test_what_is_refused(url, folder):
     assert httpx.get(url).status_code == 200
     assert httpx.get(url, headers={'Host': 'evil.example'}).status_code == 400
-    for path in (folder / 'net.pth', folder / 'photos/a.png', __file__):
+    for path in (folder / 'net.pth', folder / 'photos/0000.png', __file__):
         assert httpx.get(f'{url}/gradio_api/file={path}').status_code == 403
     answer = httpx.post(f'{url}/gradio_api/upload', files=dict(files=('a.png', bytes(2**20 + 1))))
     assert answer.status_code == 413
     # nor is a file read that nobody uploaded
     dependencies = httpx.get(f'{url}/config').json()['dependencies']
     restore = max(dependencies, key=lambda d: len(d['inputs']))
-    file = dict(path=str(folder / 'photos/a.png'), meta=dict(_type='gradio.FileData'))
+    file = dict(path=str(folder / 'photos/0000.png'), meta=dict(_type='gradio.FileData'))
     data = [file, 'GriddedMask', '', None, 32, 1, 0]
     job = dict(data=data, fn_index=restore['id'], session_hash='x')
     assert len(data) == len(restore['inputs'])

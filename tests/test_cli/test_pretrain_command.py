@@ -28,28 +28,6 @@ def test_options_are_handed_on(monkeypatch):
     assert PretrainOptions(**got) == PretrainOptions(**plain, **given)
 
 
-@pytest.mark.parametrize(
-    ('options', 'expected'),
-    [
-        ('--gpus 0', '--gpus must be ≥ 1'),
-        ('--nnodes 2', '--nnodes'),
-        ('--hours 1 --epochs 1', 'give only one of hours, epochs'),
-        ('--hours -1', 'hours must be a finite number > 0, got -1.0'),
-        ('--image-size 4', 'image_size must be an integer ≥ 8, got 4'),
-        ('--energy inpainting --corruption mixed', "'mixed' is for energy restoration"),
-        ('--corruption blur', "invalid choice: 'blur'"),
-        ('--batchsize 3', 'the nearest is --batch-size'),
-    ],
-)
-def test_mistakes_are_one_line(capsys, options, expected):
-    with pytest.raises(SystemExit) as ended:
-        main([*COMMAND.split(), *options.split()])
-    assert ended.value.code == 2
-    line = capsys.readouterr().err.strip()
-    assert expected in line
-    assert len(line.splitlines()) == 1
-
-
 # What torchrun starts instead of Python: it tells what it was given, and behaves as a rank may.
 RANK = """#!/bin/sh
 echo "$RANK of $WORLD_SIZE: $*" >> {said}

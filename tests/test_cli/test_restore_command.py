@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mmebm.cli.main import main
 from mmebm.datasets import find_images
 from tests.tools import exit_code
-from tests.zero_head import SIZE, save_network, save_sorting
+from tests.zero_head import save_network
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +70,7 @@ def test_a_folder_with_a_damaged_file_then_again(checkpoint, photos, tmp_path, c
     assert Image.open(out / 'a.png.restored.png').size == (80, 60)
 
 
-def test_further_pictures(photos, tmp_path, capsys):
+def test_further_pictures(photos, tmp_path):
     save_network(tmp_path / 'random.pth', zero=False)
     for kind in ('webp', 'gif'):
         options = ['--steps', '3', '--strip', '--animation', kind]
@@ -79,10 +79,6 @@ def test_further_pictures(photos, tmp_path, capsys):
         assert (animation.n_frames, animation.size) == (4, (40, 30))
     strip = read(tmp_path / 'a.png.strip.png')
     assert strip.shape[1] > 3 * strip.shape[0]
-    # of several pictures in a file the first is restored
-    shutil.copy(tmp_path / 'a.png.animation.gif', tmp_path / 'moving.gif')
-    assert restore(tmp_path / 'random.pth', tmp_path / 'moving.gif', tmp_path, '--overwrite') == 0
-    assert '1 × several pictures in a file' in capsys.readouterr().err
 
 
 def test_masks_by_name(checkpoint, photos, tmp_path, capsys):
@@ -117,16 +113,6 @@ def test_corruption_with_figures(checkpoint, photos, tmp_path):
     corruption = ['--corruption', 'Colorization', '--overwrite']
     assert restore(checkpoint, photos / 'a.png', tmp_path, *corruption) == 0
     assert [row['corruption'] for row in rows_of(tmp_path).values()] == ['Colorization']
-
-
-def test_sorting(photos, tmp_path):
-    save_sorting(tmp_path / 'sorting.pth')
-    assert restore(tmp_path / 'sorting.pth', photos, tmp_path / 'out', '--strip') == 0
-    for name, row in rows_of(tmp_path / 'out').items():
-        assert 0 <= float(row['accuracy_shuffled']) < 1
-        assert 0 <= float(row['accuracy']) <= 1
-        assert Image.open(tmp_path / f'out/{name}.restored.png').size == (SIZE, SIZE)
-        assert (tmp_path / f'out/{name}.strip.png').is_file()
 
 
 def test_whatever_a_file_is_named_it_is_restored_and_no_result_is(checkpoint, photos):

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmpretrain.registry import MODELS
-from PIL import Image
 
+from tests.campaign.runs import write_images
 from tests.pretrained import ARCH, CONVNEXT, SWIN, expected_start, save_pretrained
 
 from .common import CLASSIFICATION, one_of_each, read, structure, train, without_memory
@@ -47,15 +46,11 @@ def kind_of(path):
 def folder(tmp_path_factory):
     """Two classes of four images, in class folders and in lists."""
     folder = tmp_path_factory.mktemp('images')
-    rng = np.random.default_rng(0)
     for part in ('train', 'val', 'test'):
         lines = []
         for label, name in enumerate(('cat', 'dog')):
-            (folder / part / name).mkdir(parents=True)
-            for i in range(2):
-                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f'{i}.png')
-                lines.append(f'{name}/{i}.png {label}')
+            files = write_images(folder / part / name, 2, side=32, seed=label)
+            lines += [f'{name}/{file.name} {label}' for file in files]
         (folder / f'{part}.txt').write_text('\n'.join(lines))
     return folder
 

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
-from PIL import Image
+
+from tests.campaign.runs import write_images
 
 from .common import PRETRAINING, one_of_each, read, structure, train, without_memory
 
@@ -43,12 +43,8 @@ MILLIONS = {
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
-    rng = np.random.default_rng(0)
     for part in ('train', 'val', 'test', 'held_out'):
-        (folder / part).mkdir()
-        for i in range(2):
-            pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / part / f'{i}.png')
+        write_images(folder / part, 2, side=80)
     return folder
 
 

@@ -12,8 +12,17 @@ from mmengine.runner import Runner
 from torch import nn
 
 import mmebm.datasets  # noqa: F401  registers ImageFolder
+from tests.backbones import NORMALISATION
+from tests.zero_head import VIT
 
 _numbers = itertools.count()
+
+MODEL = dict(
+    type='EnergyRestorationAlgorithm',
+    backbone=dict(VIT, img_size=8),
+    head=dict(type='EnergyHead', in_channels=16),
+    data_preprocessor=NORMALISATION,
+)
 
 
 class ToyModel(BaseModel):

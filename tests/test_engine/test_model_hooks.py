@@ -4,24 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmebm import RestorationVisualizationHook, SinCosPositionEmbeddingHook
 from mmebm.backbones.position_embedding import sincos_position_embedding
-from tests.backbones import NORMALISATION, VIT
+
+from .conftest import MODEL
 
 
 @pytest.fixture
 def train(make_runner, image_folder):
     def run(hooks, max_epochs=1, **options):
-        arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
-        model = dict(
-            type='EnergyRestorationAlgorithm',
-            backbone=VIT | dict(arch=arch, img_size=8, patch_size=4),
-            head=dict(type='EnergyHead', in_channels=16),
-            data_preprocessor=NORMALISATION,
-        )
         pipeline = [
             dict(type='LoadImageFromFile'),
             dict(type='GriddedMask', patch_size=4, ratio=0.5, seed=0),
@@ -30,7 +23,7 @@ def train(make_runner, image_folder):
         backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
         runner = make_runner(
             hooks,
-            model=MODELS.build(model),
+            model=MODEL,
             dataset=image_folder() | dict(pipeline=pipeline),
             loader=dict(collate_fn=dict(type='default_collate')),
             train_cfg=dict(by_epoch=True, max_epochs=max_epochs),

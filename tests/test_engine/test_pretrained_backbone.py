@@ -5,24 +5,12 @@ Resuming and work dirs: tests/test_tools/test_pretrained_start.py.
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mmebm.engine.hooks import PretrainedBackboneHook
 from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
-from tests.pretrained import ARCH, save_pretrained
-
-
-class Start(Hook):
-    """Remembers the weights before the first iteration."""
-
-    priority = 'LOWEST'
-    weights = None
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if self.weights is None:
-            self.weights = {k: v.clone() for k, v in runner.model.backbone.state_dict().items()}
+from tests.pretrained import ARCH, CLASSIFIER, save_pretrained
+from tests.test_configs.common import StartHook
 
 
 @pytest.fixture
@@ -33,13 +21,10 @@ def train(make_runner, tmp_path):
             Image.new('RGB', (32, 32), (40 * i,) * 3).save(tmp_path / 'classes' / name / f'{i}.png')
 
     def run(checkpoint, **options):
-        head = dict(type='LinearClsHead', num_classes=2, in_channels=ARCH['embed_dims'])
-        backbone = dict(type='VisionTransformer', out_type='avg_featmap', final_norm=False)
-        backbone |= dict(arch=ARCH, img_size=32, patch_size=8)
-        start = Start()
+        start = StartHook()
         runner = make_runner(
             [PretrainedBackboneHook(checkpoint), start],
-            model=MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head)),
+            model=CLASSIFIER,
             dataset=dict(
                 type='ImageFolder',
                 data_root=str(tmp_path / 'classes'),
@@ -61,7 +46,7 @@ def train(make_runner, tmp_path):
 def test_training_starts_from_the_checkpoint_and_says_so(train, tmp_path, log_of):
     pretrained = save_pretrained('energy', tmp_path / 'a.pth')
     runner = train(str(tmp_path / 'a.pth'))
-    assert all(torch.equal(train.start.weights[k], v) for k, v in pretrained.items())
+    assert all(torch.equal(train.start.state[f'backbone.{k}'], v) for k, v in pretrained.items())
     name = 'layers.0.attn.qkv.weight'  # and goes on from there
     assert not torch.equal(runner.model.backbone.state_dict()[name], pretrained[name])
     assert 'a.pth: filled 30 of 30 tensors (100.0 %)' in log_of(runner)
@@ -79,7 +64,7 @@ def test_what_it_does_not_start_from(train, tmp_path, checkpoint):
         options, match = dict(load_from=str(tmp_path / 'a.pth')), 'load_from is set'
     with pytest.raises(ValueError, match=match):
         train(checkpoint, **options)
-    assert train.start.weights is None
+    assert train.start.state is None
 
 
 def test_the_fingerprint_is_of_names_types_shapes_and_values(tmp_path):

@@ -1,21 +1,16 @@
 """``report.html`` of real runs: every method, resumed, and without a trace in the training."""
 
 import re
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from torch.nn.functional import normalize
 
 from mmebm import ReportHook, UnreadableImagesHook
-from mmebm.models.features import pooled_features
 from mmebm.report.history import read_history
-from mmebm.report.hook import evenly, features_of, find_neighbours
-from tests.backbones import NORMALISATION
-from tests.zero_head import VIT
+
+from .conftest import MODEL
 
 CORRUPTIONS = [
     dict(type='GriddedMask', patch_size=4, ratio=0.5),
@@ -26,12 +21,6 @@ PIPELINE = [
     dict(type='MixedCorruption', corruptions=CORRUPTIONS, seed=0),
     dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption')),
 ]
-MODEL = dict(
-    type='EnergyRestorationAlgorithm',
-    backbone=dict(VIT, img_size=8),
-    head=dict(type='EnergyHead', in_channels=16),
-    data_preprocessor=NORMALISATION,
-)
 
 
 @pytest.fixture
@@ -71,21 +60,16 @@ def page_of(runner):
     return Path(runner.work_dir, 'report.html').read_text()
 
 
-def headings(page):
-    return re.findall('<h3>([^<]*?)(?: <|<)', page)
-
-
 def test_page_of_a_run(run):
     runner = run(cfg=Config(dict(any_setting=12345)))
     page = page_of(runner)
-    assert 'Pretraining of VisionTransformer' in page
     assert 'Finished: 4 of 4 iterations' in page
-    for title in ('Training loss', 'PSNR gain', 'Step size α'):
-        assert title in headings(page)
+    assert {'Training loss', 'PSNR gain', 'Step size α'} <= set(
+        re.findall('<h3>([^<]*?)(?: <|<)', page)
+    )
     assert page.count('<img') == 3 * 4 + 6 * 3  # chains of two steps; queries and neighbours
     assert '<script' not in page
     assert '&lt;script&gt;&amp;.png' in page
-    assert 'EnergyRestorationAlgorithm' in page
     assert '<pre>any_setting' in page
     said = runner.message_hub.get_info('verdict').splitlines()
     assert all(f'>{sentence}<' in page for sentence in said)
@@ -93,17 +77,10 @@ def test_page_of_a_run(run):
     assert 'Judged by 8 held-out images: too few' in said[-1]
 
 
-def wait_for_the_next_second():
-    """MMEngine names the folder of each start by the second."""
-    second = int(time.time())
-    while int(time.time()) == second:
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_a_resumed_run_continues_curves_and_cost(run):
     first = run(epochs=1)
-    wait_for_the_next_second()
+    Path(first.log_dir).rename(Path(first.work_dir, '20200101_000000'))  # not the same second
     resumed = run(epochs=3, resume=True)
     history = read_history(resumed.work_dir, 2, resumed_at=2)
     assert [r.iteration for r in history if r.training] == [1, 2, 3, 4, 5, 6]
@@ -136,34 +113,5 @@ def test_a_page_that_cannot_be_written_ends_no_run(run, tmp_path, log_of):
     assert runner.iter == 2
     assert 'report.html could not be written' in log_of(runner)
     page = page_of(run(epochs=1, val=False, work_dir='other'))
-    assert 'Training loss' in headings(page)
+    assert 'Training loss' in page
     assert '<img' not in page
-
-
-def test_images_are_evenly_spread():
-    assert evenly('abcdefghi', 3) == ['a', 'd', 'g']
-    assert evenly('ab', 9) == ['a', 'b']
-    assert evenly([], 3) == evenly('ab', 0) == []
-
-
-def test_neighbours_are_the_nearest_others(run):
-    """Against all similarities by hand."""
-    runner = run(epochs=1)
-    model, dataset = runner.model.eval(), runner.val_dataloader.dataset
-    samples = [dataset[i] for i in range(5)]
-    features, pictures = features_of(model, samples, runner.val_dataloader.collate_fn)
-    clean = torch.stack([sample['inputs'][1] for sample in samples])
-    with torch.no_grad():
-        batch = dict(inputs=[clean, clean], data_samples=[s['data_samples'] for s in samples])
-        inputs = model.data_preprocessor(batch, False)['inputs'][1]
-        expected = normalize(pooled_features(model, inputs), dim=1)
-    torch.testing.assert_close(normalize(features, dim=1), expected)
-    similarity = (expected @ expected.T).fill_diagonal_(-2)
-    for i, row in enumerate(find_neighbours(features, pictures, list('abcde'), 2)):
-        order = similarity[i].argsort(descending=True)[:2].tolist()
-        assert [name for _, name, _ in row] == ['abcde'[i], *('abcde'[j] for j in order)]
-        np.testing.assert_allclose([s for *_, s in row[1:]], similarity[i, order], atol=1e-5)
-        rgb = clean[i].flip(0).movedim(0, -1)
-        np.testing.assert_allclose(row[0][0], rgb, atol=1)
-    assert find_neighbours(features[:1], pictures, ['a'], 2) == []
-    assert find_neighbours(features * torch.nan, pictures, list('abcde'), 2) == []

@@ -9,87 +9,119 @@ from PIL import Image
 
 from mmebm.cli.main import main as mmebm
 from tests.tools import exit_code, load_tool
+from tests.zero_head import save_network, save_sorting
 
 pytestmark = pytest.mark.slow  # many cases, some seconds in all
 
 
 CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('*.py'))
 
-# {images}: a folder of two; {weights}: a checkpoint without config; {config}: the quickstart's;
-# {file}: no image, no checkpoint; {empty}: a folder; {gone}: nothing
+# {images}: a folder of three; {weights}: a checkpoint without config; {config}: the quickstart's;
+# {net}, {sorting}: networks; {plain}: a config without corruption; {file}: no image, no checkpoint;
+# {empty}: a folder; {gone}: nothing
 BAD = {
-    'train': [
-        '{gone}',
-        '{config} --cfg-options novel',
-        '{config} --resume {gone}',
-        '{config} --amp --cfg-options optim_wrapper.type=ApexOptimWrapper',
-        '{config} --cfg-options log_level.x=2',
-        '{config} --resume {file}',
-        '{config} --work-dir {file}/below',
-    ],
-    'test': [
-        '{config} {gone}',
-        '{config} {file}',
-    ],
-    'mmebm': [
-        '',
-        'restore {gone} {images} --out {out}',
-        'restore {weights} {gone} --out {out}',
-        'restore {weights} {empty} --out {out}',
-        'restore {file} {images} --out {out}',
-        'restore {weights} {images} --out {out}',
-        'restore {weights} {images} --out {out} --steps -1',
-        'restore {weights} {images} --out {out} --upscale 0',
-        'restore {weights} {images} --out {out} --mask {gone}',
-        'restore {weights} {images} --out {file}/below',
-        'restore {weights} {images} --out {out} --config {gone}',
-        'restore {weights} {images} --out {out} --config {config} --device tpu',
-        'score {gone} {images} --out {out}',
-        'score {weights} {images} --out {out} --threshold 2',
-        'score {weights} {images} --out {out} --reference {gone}',
-        'score {weights} {images} --out {file}/below',
-        'pretrain {gone} --out {out}',
-        'pretrain {empty} --out {out}',
-        'pretrain {images} --out {out} --backbone resnet-9000',
-        'pretrain {images} --out {out} --epochs 0',
-        'pretrain {images} --out {out} --hours -1',
-        'pretrain {images} --out {out} --start {file}',
-        'pretrain {images} --out {file}/below',
-        'benchmark {gone} --out {out}',
-        'benchmark {images} --out {out} --val-share 1',
-        'benchmark {images} --out {out} --methods dream',
-        'demo {weights} --port 70000',
-        'demo {weights} --max-upload nan',
-    ],
-    'visualization/figures': [
-        'tabel1',
-        '1 {weights}',
-        'A {empty}',
-        'table1 --output {file}/below/x.png',
-    ],
-    'visualization/browse_corruptions': [
-        '{gone}',
-        '{config} --num 0',
-        '{config} --split test',
-        '{config} --output {out}',
-    ],
-    'model_converters/convert_checkpoint': [
-        '{gone} {out}.pth',
-        '{weights} {out}.onnx',
-        '{weights} {out}.pth --from timm --to timm',
-        '{file} {out}.pth',
-    ],
-    'benchmarks/knn': [
-        '{weights}',
-        '{config} {weights} {gone}',
-        '{config} {weights} {images} --k 0',
-        '{config} {weights} {images}',
-    ],
-    'benchmarks/check_backbones': ['--only nothing-like-it --out {out}', '--device tpu'],
-    'benchmarks/benchmark_corruptions': ['{empty}', '{images} --repeats 0'],
-    'benchmarks/benchmark_speed': ['--models resnet-9000', '--batch-size 0 --out {out}'],
+    'train': {
+        '{gone}': 'gone',
+        '{config} --cfg-options novel': 'novel',
+        '{config} --resume {gone}': 'gone does not exist',
+        '{config} --amp --cfg-options optim_wrapper.type=ApexOptimWrapper': 'ApexOptimWrapper',
+        '{config} --cfg-options log_level.x=2': 'log_level',
+        '{config} --resume {file}': 'file',
+        '{config} --work-dir {file}/below': 'file',
+    },
+    'test': {'{config} {gone}': 'gone does not exist', '{config} {file}': 'file'},
+    'mmebm': {
+        '': 'COMMAND',
+        'pretrian': 'the nearest is pretrain',
+        'restore {gone} {images} --out {out}': 'gone',
+        'restore {net} {gone} --out {out}': 'gone',
+        'restore {net} {empty} --out {out}': 'empty',
+        'restore {file} {images} --out {out}': 'file',
+        'restore {weights} {images} --out {out}': 'holds no config',
+        'restore {net} {images} --out {out} --steps -1': '--steps',
+        'restore {net} {images} --out {out} --upscale 0': '--upscale',
+        'restore {net} {images} --out {out} --mask {gone}': 'gone',
+        'restore {net} {images} --out {file}/below': 'file',
+        'restore {net} {images} --out {out} --config {gone}': 'gone',
+        'restore {net} {images} --out {out} --device tpu': 'tpu',
+        'restore {net} {images} --out {out} --stirp': 'the nearest is --strip',
+        'score {gone} {images} --out {out}': 'gone',
+        'score {net} {images} --out {out} --threshold 2': '--threshold',
+        'score {net} {images} --out {out} --reference {gone}': 'gone',
+        'embed {net} {images} --out a.csv': '--out must be a file .npz',
+        'embed {net} {images} --out {gone}/a.npz': '--out must be a file .npz',
+        'embed {net} {gone} --out a.npz': 'gone',
+        'embed {gone} {images} --out a.npz': 'does not exist',
+        'pretrain {gone} --out {out} --backbone vit': 'gone',
+        'pretrain {empty} --out {out} --backbone vit': 'empty',
+        'pretrain {images} --out {out} --backbone resnet-9000': 'resnet-9000',
+        '{pretrain} --epochs 0': 'epochs',
+        '{pretrain} --hours -1': 'hours must be a finite number > 0, got -1.0',
+        '{pretrain} --hours 1 --epochs 1': 'give only one of hours, epochs',
+        '{pretrain} --start {file}': 'file',
+        '{pretrain} --epochs 1 --out {file}/below': 'file',
+        '{pretrain} --gpus 0': '--gpus must be ≥ 1',
+        '{pretrain} --nnodes 2': '--nnodes',
+        '{pretrain} --image-size 4': 'image_size must be an integer ≥ 8, got 4',
+        '{pretrain} --energy inpainting --corruption mixed': "'mixed' is for",
+        '{pretrain} --corruption blur': "invalid choice: 'blur'",
+        '{pretrain} --batchsize 3': 'the nearest is --batch-size',
+        '{pretrain} --precision bfloat': 'the nearest is bfloat16',
+        'benchmark {gone} --out {out}': 'gone',
+        'benchmark {images} --out {out} --val-share 1': 'val',
+        'benchmark {images} --out {out} --methods dream': 'dream',
+        'demo {net} --port 70000': '--port must be at most 65535, got 70000',
+        'demo {net} --max-upload nan': '--max-upload must be a finite number > 0, got nan',
+        'demo {net} --host 192.0.2.1': 'cannot listen at 192.0.2.1: ',
+        'demo {net} --host nowhere.invalid': 'cannot listen at nowhere.invalid: ',
+        'demo {sorting}': 'this network sorts patches',
+    },
+    'visualization/figures': {
+        'tabel1': 'tabel1',
+        '1 {weights}': 'figure 1 needs CHECKPOINT IMAGES',
+        '1 {net} {gone}': 'gone',
+        '3 {net} {images} --scale 0': '--scale must be > 0, got 0.0',
+        'A {images}': 'no sub-folder with results',
+        'B {images}': 'no TIME/vis_data/scalars.json',
+        '1 {net} {images} --output {file}/below/x.png': 'file',
+    },
+    'visualization/browse_corruptions': {
+        '{gone}': 'gone',
+        '{config} --num 0': '--num must be >= 1, got 0',
+        '{plain} --split val': 'has no val_dataloader',
+        '{plain} --output {out}.png': 'the pipeline has no corruption',
+    },
+    'model_converters/convert_checkpoint': {
+        '{gone} {out}.pth': 'gone does not exist',
+        '{weights} {out}.onnx': 'must end in .pth',
+        '{weights} {gone}/a.pth': 'gone',
+        '{weights} {out}.pth': 'no config',
+        '{weights} {out}.pth --config {gone}': 'gone: No such file',
+        '{weights} {out}.pth --from timm': '--from timm needs --config',
+        '{weights} {out}.pth --from timm --to timm': 'converts nothing',
+        '{weights} {out}.pth --model resnet18': '--to timm',
+        '{file} {out}.pth': 'file',
+    },
+    'benchmarks/knn': {
+        '{weights}': 'CHECKPOINT',
+        '{weights} {images}': 'holds no config',
+        '{weights} {weights} {images}': 'give CONFIG|CHECKPOINT',
+        '{config} {gone} {images}': 'gone does not exist',
+        '{net} {gone}': 'gone',
+        '{config} {weights} {images}': 'weights.pth',
+    },
+    'benchmarks/check_backbones': {
+        '--only nothing-like-it --out {out}': 'nothing-like-it',
+        '--device tpu': 'tpu',
+    },
+    'benchmarks/benchmark_corruptions': {'{empty}': 'empty', '{images} --repeats 0': '--repeats'},
+    'benchmarks/benchmark_speed': {
+        '--models resnet-9000': 'resnet-9000',
+        '--batch-size 0 --out {out}': '--batch-size',
+        '--repeats 0': '--repeats must be ≥ 1',
+    },
 }
-CASES = [(tool, arguments) for tool, cases in BAD.items() for arguments in cases]
+CASES = [(tool, *case) for tool, cases in BAD.items() for case in cases.items()]
 
 
 @pytest.fixture(scope='module')
@@ -99,11 +131,19 @@ def tools():
         return {name: mmebm if name == 'mmebm' else load_tool(name).main for name in BAD}
 
 
+@pytest.fixture(scope='module')
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('networks')
+    save_network(folder / 'net.pth')
+    save_sorting(folder / 'sorting.pth')
+    return {name: str(folder / f'{name}.pth') for name in ('net', 'sorting')}
+
+
 @pytest.fixture
-def places(tmp_path, monkeypatch):
+def places(networks, tmp_path, monkeypatch):
     folder = tmp_path / 'images'
     folder.mkdir()
-    for name in 'ab':
+    for name in 'abc':
         Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(folder / f'{name}.png')
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('neither an image nor a checkpoint')
@@ -111,19 +151,28 @@ def places(tmp_path, monkeypatch):
     (tmp_path / 'here').mkdir()
     monkeypatch.chdir(tmp_path / 'here')
     places = {name: str(tmp_path / name) for name in ('images', 'empty', 'file', 'gone', 'out')}
-    return dict(places, weights=str(tmp_path / 'weights.pth'), config=str(CONFIG))
+    data = dict(type='ImageFolder', data_root=places['images'])
+    data['pipeline'] = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    text = f"default_scope = 'mmpretrain'\ntrain_dataloader = dict(dataset={data})"
+    (tmp_path / 'plain.py').write_text(text)
+    files = dict(weights=tmp_path / 'weights.pth', config=CONFIG, plain=tmp_path / 'plain.py')
+    files['pretrain'] = 'pretrain {images} --out {out} --backbone timm/test_vit'.format(**places)
+    return places | networks | {name: str(path) for name, path in files.items()}
 
 
 def contents(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
 
 
-@pytest.mark.parametrize(('tool', 'arguments'), CASES, ids=[' '.join(case) for case in CASES])
-def test_bad_option(tools, places, tmp_path, capsys, tool_process, tool, arguments):
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'message'), CASES, ids=[' '.join(case[:2]) for case in CASES]
+)
+def test_bad_option(tools, places, tmp_path, capsys, tool_process, tool, arguments, message):
     before = contents(tmp_path)
-    code = exit_code(tools[tool], [part.format(**places) for part in arguments.split()])
+    code = exit_code(tools[tool], arguments.format(**places).split())
     error = capsys.readouterr().err
     assert code == 2, error
     assert 'error: ' in error.splitlines()[-1], error
+    assert message in error.splitlines()[-1]
     assert 'Traceback' not in error
     assert contents(tmp_path) == before

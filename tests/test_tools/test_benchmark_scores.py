@@ -11,22 +11,6 @@ from tests.zero_head import SIZE, save_network
 TOOL = load_tool('benchmarks/benchmark_scores')
 
 
-def test_damages_keep_the_size_and_change_the_image():
-    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    for name, damage in TOOL.DAMAGES.items():
-        changed = damage(image)
-        assert (changed.shape, changed.dtype) == (image.shape, np.uint8), name
-        assert not np.array_equal(changed, image), name
-
-
-def test_a_square_of_a_file(tmp_path):
-    pixels = np.zeros((10, 30, 3), np.uint8)
-    pixels[:, 20:] = 90, 0, 200
-    Image.fromarray(pixels).save(tmp_path / 'a.png')
-    assert (TOOL.square(tmp_path / 'a.png', 5, 1.0, (0, 1)) == (200, 0, 90)).all()
-    assert not TOOL.square(tmp_path / 'a.png', 20, 0.5, (0, 0)).any()
-
-
 def test_a_small_run(tmp_path, capsys):
     rng = np.random.default_rng(0)
     (tmp_path / 'photos').mkdir()

@@ -8,13 +8,7 @@ import mmpretrain
 import pytest
 from mmpretrain.registry import MODELS
 
-from mmebm.backbones.probe import (
-    constructor_arguments,
-    own_image_size,
-    probe,
-    registered_backbones,
-    smallest_config,
-)
+from mmebm.backbones.probe import own_image_size, probe, registered_backbones
 from tests.backbones import BACKBONES
 from tests.tools import load_tool
 
@@ -74,20 +68,6 @@ def test_the_probe_takes_sides_and_channels():
         probe(dict(type='VisionTransformer', arch=dict(TINY)), 64)
 
 
-def test_arguments_are_found_in_the_classes():
-    registered_backbones()
-    assert smallest_config(MODELS.get('VisionTransformer')) == dict(
-        type='VisionTransformer', arch='deit-t'
-    )
-    assert smallest_config(MODELS.get('ResNeXt')) == dict(type='ResNeXt', depth=50)
-    assert smallest_config(MODELS.get('AlexNet')) == dict(type='AlexNet')
-    arguments, open_ended = constructor_arguments(MODELS.get('MoCoV3ViT'))
-    assert arguments['patch_size'].default == 16  # VisionTransformer's
-    assert open_ended
-    assert not constructor_arguments(MODELS.get('VisionTransformer'))[1]
-    assert constructor_arguments(lambda size=3: None)[0]['size'].default == 3
-
-
 @pytest.mark.parametrize(
     ('name', 'stage', 'words'),
     [
@@ -102,20 +82,6 @@ def test_what_does_not_work_says_why(tool, name, stage, words, monkeypatch):
     error = tool.check(name)['error']
     assert error['stage'] == stage
     assert words in error['words']
-
-
-def test_a_second_run_updates_its_rows_and_keeps_text_and_other_rows(tool, tmp_path, monkeypatch):
-    error = dict(stage='energy', type='E', words='a|b')
-    monkeypatch.setattr(tool, 'check_in_process', lambda name: dict(error=error))
-    out = tmp_path / 'page.md'
-    out.write_text(f'before\n{tool.BEGIN}\nold\n{tool.END}\nafter\n')
-    tool.main(['--only', ' (VGG|alexnet)$', '--out', str(out)])
-    tool.main(['--only', ' LeNet5$', '--out', str(out)])
-    text = out.read_text()
-    assert text.startswith('before\n')
-    assert text.endswith('after\n')
-    assert 'old' not in text
-    assert re.findall(r'^\| `(\w+)`', text, re.MULTILINE) == ['AlexNet', 'LeNet5', 'VGG']
 
 
 def test_the_page_is_complete_and_made_from_its_file(tool):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tools import exit_code, load_tool
+from tests.campaign.runs import write_images
+from tests.tools import load_tool
 from tests.zero_head import SIZE, save_network
 
 figures = load_tool('visualization/figures')
@@ -73,10 +74,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    (tmp_path / 'photos').mkdir()
-    for i in range(3):
-        pixels = np.random.default_rng(i).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f'photos/{i}.png')
+    write_images(tmp_path / 'photos', 3)
     return tmp_path / 'photos'
 
 
@@ -100,20 +98,3 @@ def test_figure_3_shows_every_corruption_of_the_paper(network, photos, tmp_path)
         assert np.array_equal(chain.clean, chains[0].clean)
         corrupted, restored = chain.images
         assert np.array_equal(corrupted, restored) == (chain.title != 'colorization')
-
-
-@pytest.mark.parametrize(
-    ('argv', 'message'),
-    [
-        (['3', 'NET', 'PHOTOS', '--scale', '0'], '--scale must be > 0, got 0.0'),
-        (['1', 'NET', 'nowhere'], 'nowhere'),
-        (['A', 'PHOTOS'], 'no sub-folder with results'),
-        (['B', 'PHOTOS'], 'no TIME/vis_data/scalars.json'),
-    ],
-)
-def test_mistakes_are_named(argv, message, network, photos, tmp_path, capsys):
-    output = tmp_path / 'out.png'
-    argv = [a.replace('NET', str(network)).replace('PHOTOS', str(photos)) for a in argv]
-    assert exit_code(figures.main, [*argv, '--output', str(output)]) == 2
-    assert message in capsys.readouterr().err
-    assert not output.exists()

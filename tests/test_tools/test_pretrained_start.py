@@ -5,21 +5,13 @@ import torch
 
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.campaign.runs import write_images
-from tests.pretrained import ARCH, save_pretrained
+from tests.pretrained import CLASSIFIER, save_pretrained
 from tests.tools import load_tool
 
 CONFIG = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmebm'], allow_failed_imports=False)
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='VisionTransformer', arch={arch}, img_size=32, patch_size=8,
-        out_type='avg_featmap', final_norm=False,
-    ),
-    head=dict(
-        type='LinearClsHead', num_classes=2, in_channels=16, loss=dict(type='CrossEntropyLoss')),
-)
+model = {model}
 train_dataloader = dict(
     batch_size=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -47,7 +39,7 @@ def run(tmp_path, monkeypatch, request, tool_process):
     save_pretrained('mae', tmp_path / 'b.pth')
     for name in ('cat', 'dog'):
         write_images(tmp_path / 'images' / name, 1, side=32)
-    text = CONFIG.format(arch=ARCH, images=str(tmp_path / 'images'))
+    text = CONFIG.format(model=CLASSIFIER, images=str(tmp_path / 'images'))
     monkeypatch.chdir(tmp_path)
     number = 0
 

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.campaign.runs import write_images
 from tests.tools import load_tool
 
 
 @pytest.mark.slow
 def test_quickstart_draws_and_measures_every_task(tmp_path, capsys, tool_process):
     folder, work_dir = tmp_path / 'my photos', tmp_path / 'work'
-    (folder / 'nested').mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(14):
-        small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-        small.resize((90 + i, 60)).save(folder / f'{"nested/" * (i % 2)}{i}.png')
+    write_images(folder, 7, side=60)
+    write_images(folder / 'nested', 7, side=90, seed=1)
     (folder / 'broken.jpg').write_text('not an image')
     argv = ['--data', str(folder), '--work-dir', str(work_dir), '--hours', '0.0001']
     load_tool('quickstart').main(argv)
