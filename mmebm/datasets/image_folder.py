@@ -44,6 +44,8 @@ class ImageFolder(CustomDataset):
 
     Args:
         data_root: The folder. ``~`` is expanded.
+        data_prefix: A folder in it, the only one to be searched.
+        ann_file: A text with one path a line, in place of a search.
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
         repeats: How often each image is delivered in an epoch, each time with its own draws
@@ -51,8 +53,7 @@ class ImageFolder(CustomDataset):
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
         **kwargs: Further options of :class:`mmpretrain.datasets.CustomDataset`, such as
-            ``pipeline``, ``test_mode``, ``data_prefix`` (a sub-folder) and ``ann_file`` (a text
-            with one path a line, in place of a search).
+            ``pipeline`` and ``test_mode``.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
@@ -62,8 +63,11 @@ class ImageFolder(CustomDataset):
     def __init__(
         self,
         data_root: str = '',
+        data_prefix: str | dict = '',
+        ann_file: str = '',
         with_label: bool = False,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        *,
         repeats: int = 1,
         seed: int = 0,
         max_refetch: int = 100,
@@ -74,9 +78,11 @@ class ImageFolder(CustomDataset):
         self.repeats = checked_int('repeats', repeats, minimum=1)
         self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
-            data_root=os.path.expanduser(data_root),
-            with_label=with_label,
-            extensions=extensions,
+            os.path.expanduser(data_root),
+            data_prefix,
+            ann_file,
+            with_label,
+            extensions,
             max_refetch=checked_int('max_refetch', max_refetch, minimum=0),
             **kwargs,
         )
