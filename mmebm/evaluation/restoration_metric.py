@@ -1,20 +1,18 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
-from .samples import by_corruption, required
+from .samples import by_corruption, required, summaries
 
 DATA_RANGE = 255.0
 GAIN_CEILING = 100.0
 
 
-@dataclass(frozen=True)
-class ImageFigures:
+class ImageFigures(NamedTuple):
     """Results of one image; the errors are summed squares over its ``size`` values."""
 
     corruption: str | None
@@ -45,19 +43,12 @@ class RestorationMetric(BaseMetric):
 
     All are NaN if a pixel is NaN or infinite. Images that their corruption has not changed, as a
     grey one by colorization, are left out, unless all are such.
-
-    Args:
-        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the errors and SSIMs of each image.
-
-        Raises:
-            ValueError: If a sample lacks a tensor or its three shapes differ.
-        """
+        """Keep the errors and SSIMs of each image; ValueError if its three shapes differ."""
         for sample in data_samples:
             clean, corrupted, restored = (
                 # Contiguous: cuDNN convolves channels-last images in TF32, too coarse for SSIM.
@@ -79,16 +70,10 @@ class RestorationMetric(BaseMetric):
         results = [image for image in results if image.error_corrupted != 0] or results
         if not results:
             return {}
-        metrics = _summary(results)
-        gains = []
-        for corruption, images in by_corruption(results).items():
-            summary = _summary(images)
-            capped = np.minimum([summary['psnr'], summary['psnr_corrupted']], GAIN_CEILING)
-            gains.append(capped[0] - capped[1])
-            if corruption is not None:
-                metrics |= {f'{corruption}/{name}': value for name, value in summary.items()}
-        metrics['psnr_gain'] = float(np.mean(gains))
-        return metrics
+        each = map(_summary, by_corruption(results).values())
+        pairs = [(summary['psnr'], summary['psnr_corrupted']) for summary in each]
+        after, before = np.minimum(pairs, GAIN_CEILING).mean(0)
+        return summaries(results, _summary) | dict(psnr_gain=float(after - before))
 
 
 def psnr(squared_error: float, size: int) -> float:
