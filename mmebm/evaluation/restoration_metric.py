@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -10,17 +10,6 @@ from .samples import by_corruption, required, summaries
 
 DATA_RANGE = 255.0
 GAIN_CEILING = 100.0
-
-
-class ImageFigures(NamedTuple):
-    """Results of one image; the errors are summed squares over its ``size`` values."""
-
-    corruption: str | None
-    size: int
-    error: float
-    error_corrupted: float
-    ssim: float
-    ssim_corrupted: float
 
 
 @METRICS.register_module()
@@ -63,11 +52,11 @@ class RestorationMetric(BaseMetric):
             errors = [(image - clean).square().sum().item() for image in (restored, corrupted)]
             similarities = [ssim(image, clean) for image in (restored, corrupted)]
             figures = (sample.get('corruption'), clean.numel(), *errors, *similarities)
-            self.results.append(ImageFigures(*figures))
+            self.results.append(figures)
 
-    def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """PSNR and SSIM of all images, and per corruption; empty without images."""
-        results = [image for image in results if image.error_corrupted != 0] or results
+        results = [r for r in results if r[3] != 0] or results  # that were corrupted
         if not results:
             return {}
         each = map(_summary, by_corruption(results).values())
@@ -113,11 +102,11 @@ def ssim(image: Tensor, clean: Tensor, rows: int = 256) -> float:
     return total / clean.numel()
 
 
-def _summary(images: Sequence[ImageFigures]) -> dict[str, float]:
-    size = sum(image.size for image in images)
+def _summary(images: Sequence[tuple]) -> dict[str, float]:
+    _, sizes, errors, errors_corrupted, *similarities = zip(*images, strict=True)
     return {
-        'psnr': psnr(sum(image.error for image in images), size),
-        'psnr_corrupted': psnr(sum(image.error_corrupted for image in images), size),
-        'ssim': float(np.mean([image.ssim for image in images])),
-        'ssim_corrupted': float(np.mean([image.ssim_corrupted for image in images])),
+        'psnr': psnr(sum(errors), sum(sizes)),
+        'psnr_corrupted': psnr(sum(errors_corrupted), sum(sizes)),
+        'ssim': float(np.mean(similarities[0])),
+        'ssim_corrupted': float(np.mean(similarities[1])),
     }
