@@ -89,9 +89,9 @@ register_models()
 
 def __getattr__(name: str):
     if name in ('PretrainingRun', 'pretrain'):  # import timm, which is slow
-        from . import pretraining
+        from .pretraining import run
 
-        return getattr(pretraining, name)
+        return getattr(run, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     options = given_options(PretrainOptions, args)
     import torch
 
-    from ..pretraining import pretrain
+    from ..pretraining.run import pretrain
 
     if not 1 <= args.gpus <= (torch.cuda.device_count() or args.gpus):
         raise ValueError(f'--gpus must be ≥ 1, and not more than there are, got {args.gpus}')

@@ -4,21 +4,3 @@ from .files import IMAGE_EXTENSIONS, class_folders, find_images, read_list
 from .image_folder import ImageFolder, derive_seeds, why_unreadable
 from .reader import Picture, UnreadableImageError, read_picture, read_pixels
 from .rounds import RoundSampler, inner_datasets, leaf_datasets, passes_in_round
-
-__all__ = [
-    'IMAGE_EXTENSIONS',
-    'ImageFolder',
-    'Picture',
-    'RoundSampler',
-    'UnreadableImageError',
-    'class_folders',
-    'derive_seeds',
-    'find_images',
-    'inner_datasets',
-    'leaf_datasets',
-    'passes_in_round',
-    'read_list',
-    'read_picture',
-    'read_pixels',
-    'why_unreadable',
-]

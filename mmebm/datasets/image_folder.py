@@ -5,7 +5,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class ImageFolder(CustomDataset):
 
     Args:
         data_root: The folder. ``~`` is expanded.
+        data_prefix: A folder in it, the only one to be searched.
+        ann_file: A text with one path a line, in place of a search.
         with_label: Whether the first level of sub-folders names classes.
         extensions: The file name endings taken for images, in any case of letters.
         repeats: How often each image is delivered in an epoch, each time with its own draws
@@ -51,8 +53,7 @@ class ImageFolder(CustomDataset):
         seed: The seed of the draws, unless :meth:`set_epoch` is given another.
         max_refetch: How many replacements may be unreadable in a row before the run is stopped.
         **kwargs: Further options of :class:`mmpretrain.datasets.CustomDataset`, such as
-            ``pipeline``, ``test_mode``, ``data_prefix`` (a sub-folder) and ``ann_file`` (a text
-            with one path a line, in place of a search).
+            ``pipeline`` and ``test_mode``.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
@@ -62,8 +63,11 @@ class ImageFolder(CustomDataset):
     def __init__(
         self,
         data_root: str = '',
+        data_prefix: str | dict = '',
+        ann_file: str = '',
         with_label: bool = False,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        *,
         repeats: int = 1,
         seed: int = 0,
         max_refetch: int = 100,
@@ -74,9 +78,11 @@ class ImageFolder(CustomDataset):
         self.repeats = checked_int('repeats', repeats, minimum=1)
         self.seed = checked_int('seed', seed, minimum=0)
         super().__init__(
-            data_root=os.path.expanduser(data_root),
-            with_label=with_label,
-            extensions=extensions,
+            os.path.expanduser(data_root),
+            data_prefix,
+            ann_file,
+            with_label,
+            extensions,
             max_refetch=checked_int('max_refetch', max_refetch, minimum=0),
             **kwargs,
         )
@@ -193,11 +199,25 @@ class ImageFolder(CustomDataset):
             f'{self.max_refetch}), of {self.num_images} images below {self.img_prefix!r}: {kinds}'
         )
 
-    def _random_state(self, idx: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def _random_state(self, idx: int) -> Iterator[None]:
+        """Seed NumPy's, Python's and torch's CPU generators; restore them unless in a worker."""
         seed, epoch = self._clock.tolist()
-        if self.test_mode:
-            return fixed_random_state(seed, idx)
-        return fixed_random_state(seed, epoch, idx) if epoch >= 0 else nullcontext()
+        if epoch < 0 and not self.test_mode:
+            yield
+            return
+        seeds = derive_seeds(seed, idx) if self.test_mode else derive_seeds(seed, epoch, idx)
+        saved = np.random.get_state(), random.getstate()
+        with torch.random.fork_rng(devices=(), enabled=get_worker_info() is None):
+            np.random.seed(seeds[0])
+            random.seed(seeds[1])
+            torch.default_generator.manual_seed(seeds[2])
+            try:
+                yield
+            finally:
+                if get_worker_info() is None:
+                    np.random.set_state(saved[0])
+                    random.setstate(saved[1])
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline on one image; None if the image is unreadable or was rejected."""
@@ -242,22 +262,3 @@ def derive_seeds(*entropy: int) -> tuple[int, int, int]:
     From integers ≥ 0 such as seed, epoch and sample index; neighbouring ones give unrelated seeds.
     """
     return tuple(np.random.SeedSequence(entropy).generate_state(3).tolist())
-
-
-@contextmanager
-def fixed_random_state(*entropy: int) -> Iterator[None]:
-    """Seed NumPy's, Python's and torch's CPU generators, and restore them unless in a worker."""
-    saved = None
-    if get_worker_info() is None:
-        saved = np.random.get_state(), random.getstate(), torch.get_rng_state()
-    numpy_seed, python_seed, torch_seed = derive_seeds(*entropy)
-    np.random.seed(numpy_seed)
-    random.seed(python_seed)
-    torch.default_generator.manual_seed(torch_seed)
-    try:
-        yield
-    finally:
-        if saved is not None:
-            np.random.set_state(saved[0])
-            random.setstate(saved[1])
-            torch.set_rng_state(saved[2])

@@ -81,11 +81,8 @@ def own_process_group(worker_id: int) -> None:
 
 def inner_datasets(dataset: Any) -> list[Any]:
     """The datasets that a wrapper holds, an empty list for a dataset that wraps none."""
-    if getattr(dataset, 'datasets', None) is not None:
-        return list(dataset.datasets)
-    if getattr(dataset, 'dataset', None) is not None:
-        return [dataset.dataset]
-    return []
+    inner = getattr(dataset, 'dataset', None)
+    return list(getattr(dataset, 'datasets', None) or ([] if inner is None else [inner]))
 
 
 def leaf_datasets(dataset: Any) -> list[Any]:

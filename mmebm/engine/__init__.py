@@ -3,5 +3,3 @@
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim_wrapper import MixedPrecisionOptimWrapper
 from .runner import runner_of
-
-__all__ = ['LayerDecayOptimWrapperConstructor', 'MixedPrecisionOptimWrapper', 'runner_of']

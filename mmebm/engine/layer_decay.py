@@ -56,7 +56,6 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs,
     ) -> None:
-        """Add the parameters of a model; calls itself for its parts, with their prefix."""
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
             timm_model = getattr(backbone, 'timm_model', None)

@@ -4,12 +4,3 @@ from .energy_metric import EnergyMetric
 from .knn import knn_predict, nearest, vote
 from .restoration_metric import RestorationMetric
 from .sorting_metric import SortingMetric
-
-__all__ = [
-    'EnergyMetric',
-    'RestorationMetric',
-    'SortingMetric',
-    'knn_predict',
-    'nearest',
-    'vote',
-]

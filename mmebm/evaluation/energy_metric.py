@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,16 +6,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
-from .samples import by_corruption, required
-
-
-@dataclass(frozen=True)
-class ImageEnergies:
-    """The energies of one image, clean and corrupted, and the name of its corruption or None."""
-
-    corruption: str | None
-    clean: float
-    corrupted: float
+from .samples import required, summaries
 
 
 @METRICS.register_module()
@@ -31,35 +21,22 @@ class EnergyMetric(BaseMetric):
     - ``auroc``: the probability that a corrupted image has a higher energy than a clean one, ties
       counting half; 0.5 is chance, 1 is perfect, NaN if an energy is NaN or infinite;
     - ``clean``, ``corrupted``: the mean energies.
-
-    Args:
-        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'energy'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the energies of each image.
-
-        Raises:
-            ValueError: If a sample lacks an energy.
-        """
+        """Keep the energies of each image; ValueError if a sample lacks one."""
         for sample in data_samples:
             clean, corrupted = (
                 torch.as_tensor(required(sample, key, type(self).__name__)).detach().item()
                 for key in ('energy_clean', 'energy_corrupted')
             )
-            self.results.append(ImageEnergies(sample.get('corruption'), clean, corrupted))
+            self.results.append((sample.get('corruption'), clean, corrupted))
 
-    def compute_metrics(self, results: list[ImageEnergies]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """AUROC and mean energies of all images, and per corruption; empty without images."""
-        if not results:
-            return {}
-        metrics = _summary(results)
-        for corruption, images in by_corruption(results).items():
-            if corruption is not None:
-                metrics |= {f'{corruption}/{name}': v for name, v in _summary(images).items()}
-        return metrics
+        return summaries(results, _summary) if results else {}
 
 
 def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
@@ -77,7 +54,7 @@ def auroc(negative: Sequence[float], positive: Sequence[float]) -> float:
     return float(roc_auc_score(labels, scores))
 
 
-def _summary(images: Sequence[ImageEnergies]) -> dict[str, float]:
-    clean, corrupted = np.array([(image.clean, image.corrupted) for image in images]).T
+def _summary(images: Sequence[tuple[str | None, float, float]]) -> dict[str, float]:
+    clean, corrupted = np.array([energies for _, *energies in images]).T
     means = dict(clean=float(clean.mean()), corrupted=float(corrupted.mean()))
     return dict(auroc=auroc(clean, corrupted)) | means

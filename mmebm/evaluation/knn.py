@@ -84,16 +84,9 @@ def _nearest_of_chunk(features: Tensor, queries: Tensor, k: int, chunk: int):
 def vote(similarities: Tensor, labels: Tensor, temperature: float, num_classes: int) -> Tensor:
     """Sum of the neighbours' weights per class.
 
-    Args:
-        similarities, labels: of the neighbours, ``(M, k)``; labels in 0..C − 1.
-        temperature: T > 0.
-        num_classes: C.
-
-    Returns:
-        ``(M, C)``: ``Σ exp((s − s_max) / T)`` over the neighbours of each class.
-
-    Raises:
-        ValueError: T ≤ 0, or a label out of range.
+    Of neighbours ``(M, k)`` with labels in 0..C − 1, temperature T > 0 and C classes, ``(M, C)``:
+    ``Σ exp((s − s_max) / T)`` over the neighbours of each class. ValueError if T or a label is out
+    of range.
     """
     if not temperature > 0:
         raise ValueError(f'temperature must be > 0, got {temperature}')

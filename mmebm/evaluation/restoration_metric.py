@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,22 +6,10 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
-from .samples import by_corruption, required
+from .samples import by_corruption, required, summaries
 
 DATA_RANGE = 255.0
 GAIN_CEILING = 100.0
-
-
-@dataclass(frozen=True)
-class ImageFigures:
-    """Results of one image; the errors are summed squares over its ``size`` values."""
-
-    corruption: str | None
-    size: int
-    error: float
-    error_corrupted: float
-    ssim: float
-    ssim_corrupted: float
 
 
 @METRICS.register_module()
@@ -45,19 +32,12 @@ class RestorationMetric(BaseMetric):
 
     All are NaN if a pixel is NaN or infinite. Images that their corruption has not changed, as a
     grey one by colorization, are left out, unless all are such.
-
-    Args:
-        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'restoration'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the errors and SSIMs of each image.
-
-        Raises:
-            ValueError: If a sample lacks a tensor or its three shapes differ.
-        """
+        """Keep the errors and SSIMs of each image; ValueError if its three shapes differ."""
         for sample in data_samples:
             clean, corrupted, restored = (
                 # Contiguous: cuDNN convolves channels-last images in TF32, too coarse for SSIM.
@@ -72,23 +52,17 @@ class RestorationMetric(BaseMetric):
             errors = [(image - clean).square().sum().item() for image in (restored, corrupted)]
             similarities = [ssim(image, clean) for image in (restored, corrupted)]
             figures = (sample.get('corruption'), clean.numel(), *errors, *similarities)
-            self.results.append(ImageFigures(*figures))
+            self.results.append(figures)
 
-    def compute_metrics(self, results: list[ImageFigures]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """PSNR and SSIM of all images, and per corruption; empty without images."""
-        results = [image for image in results if image.error_corrupted != 0] or results
+        results = [r for r in results if r[3] != 0] or results  # that were corrupted
         if not results:
             return {}
-        metrics = _summary(results)
-        gains = []
-        for corruption, images in by_corruption(results).items():
-            summary = _summary(images)
-            capped = np.minimum([summary['psnr'], summary['psnr_corrupted']], GAIN_CEILING)
-            gains.append(capped[0] - capped[1])
-            if corruption is not None:
-                metrics |= {f'{corruption}/{name}': value for name, value in summary.items()}
-        metrics['psnr_gain'] = float(np.mean(gains))
-        return metrics
+        each = map(_summary, by_corruption(results).values())
+        pairs = [(summary['psnr'], summary['psnr_corrupted']) for summary in each]
+        after, before = np.minimum(pairs, GAIN_CEILING).mean(0)
+        return summaries(results, _summary) | dict(psnr_gain=float(after - before))
 
 
 def psnr(squared_error: float, size: int) -> float:
@@ -128,11 +102,11 @@ def ssim(image: Tensor, clean: Tensor, rows: int = 256) -> float:
     return total / clean.numel()
 
 
-def _summary(images: Sequence[ImageFigures]) -> dict[str, float]:
-    size = sum(image.size for image in images)
+def _summary(images: Sequence[tuple]) -> dict[str, float]:
+    _, sizes, errors, errors_corrupted, *similarities = zip(*images, strict=True)
     return {
-        'psnr': psnr(sum(image.error for image in images), size),
-        'psnr_corrupted': psnr(sum(image.error_corrupted for image in images), size),
-        'ssim': float(np.mean([image.ssim for image in images])),
-        'ssim_corrupted': float(np.mean([image.ssim_corrupted for image in images])),
+        'psnr': psnr(sum(errors), sum(sizes)),
+        'psnr_corrupted': psnr(sum(errors_corrupted), sum(sizes)),
+        'ssim': float(np.mean(similarities[0])),
+        'ssim_corrupted': float(np.mean(similarities[1])),
     }

@@ -24,19 +24,12 @@ class SortingMetric(BaseMetric):
       ``save_best``. NaN if an embedding is not finite;
     - ``accuracy_shuffled``: the same before the descent, close to chance; absent without a descent;
     - ``chance``: the accuracy of guessing, 1 / L.
-
-    Args:
-        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'sorting'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count the patches of each image that are at their own position.
-
-        Raises:
-            ValueError: If a sample lacks its positions, or they do not have one shape (L,).
-        """
+        """Count the patches of each image that are at their own position."""
         for sample in data_samples:
             restored = torch.as_tensor(required(sample, 'restored_positions', type(self).__name__))
             shuffled = torch.as_tensor(sample.get('shuffled_positions', restored))

@@ -114,10 +114,8 @@ def config_of(
     size, batch, out = network.image_size, options.batch_size, Path(options.out)
     augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
     augmentation[1].scale = preparation[2].crop_size = size
-    preparation[1].scale, pack = (
-        round(size * 256 / 224) if size >= 128 else size,
-        config.pop('pack'),
-    )
+    preparation[1].scale = round(size * 256 / 224) if size >= 128 else size
+    pack = config.pop('pack')
     is_random = options.start is None and not network.name.startswith(GIVEN)
     steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
     if options.energy == 'inpainting':

@@ -4,17 +4,3 @@ from ..models.chain import Chain, draw_chains, to_uint8
 from .damage import Damage, mask_of, parse_corruption
 from .pictures import overlay, save_picture, save_whole, ssim_of
 from .restorer import Restorer
-
-__all__ = [
-    'Chain',
-    'Damage',
-    'Restorer',
-    'draw_chains',
-    'mask_of',
-    'overlay',
-    'parse_corruption',
-    'save_picture',
-    'save_whole',
-    'ssim_of',
-    'to_uint8',
-]

@@ -66,11 +66,6 @@ class Restorer:
         FileNotFoundError: a file is missing.
         TypeError, ValueError: an option is wrong; no config is given and the checkpoint holds none;
             it belongs to another network, or to one that neither restores nor sorts.
-
-    Example:
-        >>> restorer = Restorer('work_dirs/quickstart/epoch_10.pth')
-        >>> chain = restorer('photo.jpg', Damage(corruption=dict(type='GaussianNoise')))
-        >>> chain.images[-1].shape, chain.psnr, chain.energies
     """
 
     def __init__(
@@ -91,11 +86,13 @@ class Restorer:
         self.size = _output_size(self._prepare) or named
         if self.size is None:
             raise ValueError("the config's validation pipeline must end in a crop to a fixed size")
-        self._align = ANY_SIZE_ALIGN if self.any_size else _first_stride(self.model.backbone)
+        self._align = ANY_SIZE_ALIGN
+        if not self.any_size:  # the first stride of more than 1 is a vision transformer's patch
+            convolutions = (m for m in self.model.backbone.modules() if isinstance(m, nn.Conv2d))
+            strides = (max(convolution.stride) for convolution in convolutions)
+            self._align = next((stride for stride in strides if stride > 1), 1)
         self._batch_size = batch_size
-        preprocessor = self.model.data_preprocessor
-        self.to_rgb = bool(preprocessor._channel_conversion)
-        self._normalize = bool(preprocessor._enable_normalize)
+        self.to_rgb = bool(self.model.data_preprocessor._channel_conversion)
         self.device = self.model.log_step_size.device
 
     def __call__(
@@ -181,7 +178,7 @@ class Restorer:
         """Energies ``(B,)`` of tiles ``(B, h, w, 3)`` BGR; ``−scale · ∇(αE)`` in pixel units."""
         step_size = self.model.step_size.detach() * scale
         energy, gradient = energy_gradient(self.model.energy, self.to_network(tiles), step_size)
-        if self._normalize:
+        if self.model.data_preprocessor._enable_normalize:
             gradient = gradient * self.model.data_preprocessor.std
         if self.to_rgb:
             gradient = gradient.flip(1)
@@ -207,14 +204,10 @@ class Restorer:
             yield np.stack(every[first : first + batch])
 
     def to_network(self, tiles: np.ndarray) -> Tensor:
-        """Pixels ``(B, h, w, 3)`` BGR → normalised ``(B, C, h, w)``, as the data preprocessor."""
-        x = torch.from_numpy(np.ascontiguousarray(tiles, dtype=np.float32)).to(self.device)
-        x = x.permute(0, 3, 1, 2)  # (B, C, h, w)
-        if self.to_rgb:
-            x = x.flip(1)
-        preprocessor = self.model.data_preprocessor
-        x = (x - preprocessor.mean) / preprocessor.std if self._normalize else x
-        return x.contiguous()
+        """Pixels ``(B, h, w, 3)`` BGR → ``(B, C, h, w)``, by the model's data preprocessor."""
+        x = torch.from_numpy(np.ascontiguousarray(tiles, np.float32)).permute(0, 3, 1, 2)
+        data = self.model.data_preprocessor(dict(inputs=[x], data_samples=None))
+        return data['inputs'][0].contiguous()
 
     def crop(self, image: str | Path | Picture | np.ndarray) -> np.ndarray:
         """Resize and crop an image like the validation set: ``(h, w, 3)`` uint8 BGR."""
@@ -306,12 +299,6 @@ def _named_size(backbone: nn.Module) -> tuple[int, int] | None:
             if isinstance(size, Sequence) and [type(side) for side in size] == [int, int]:
                 return tuple(size)
     return None
-
-
-def _first_stride(backbone: nn.Module) -> int:
-    """The stride of the first strided convolution: a vision transformer's patch size."""
-    strides = (max(m.stride) for m in backbone.modules() if isinstance(m, nn.Conv2d))
-    return next((stride for stride in strides if stride > 1), 1)
 
 
 def _output_size(prepare: Compose) -> tuple[int, int] | None:

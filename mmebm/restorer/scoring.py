@@ -30,25 +30,15 @@ FOLDS = 20
 
 @dataclass
 class ImageScore:
-    """How strange one image is.
-
-    Attributes:
-        path: the file.
-        features: see :func:`level_features`, ``(3 L,)``.
-        heat: :func:`mmebm.models.chain.heat_map` of the step α∇E, at most 160 pixels long.
-        thumbnail: uint8 RGB, 160 pixels long.
-        bytes_per_pixel: of the scored image as a PNG file: a baseline without network.
-        score: Mahalanobis distance from the reference images; higher is stranger.
-        p_value: the share of reference images that are at least as strange, in (0, 1].
-    """
+    """How strange one image is."""
 
     path: Path
-    features: np.ndarray
-    heat: np.ndarray
-    thumbnail: np.ndarray
-    bytes_per_pixel: float
-    score: float = float('nan')
-    p_value: float = float('nan')
+    features: np.ndarray  # (3 L,), see level_features
+    heat: np.ndarray  # heat_map of the step α∇E, at most 160 pixels long
+    thumbnail: np.ndarray  # uint8 RGB, 160 pixels long
+    bytes_per_pixel: float  # of the scored image as a PNG file: a baseline without network
+    score: float = float('nan')  # Mahalanobis distance from the reference; higher is stranger
+    p_value: float = float('nan')  # share of the reference at least as strange, in (0, 1]
 
 
 def score_images(

@@ -9,13 +9,3 @@ from .checks import (
     checked_range,
     nearest_name,
 )
-
-__all__ = [
-    'UserError',
-    'checked_bool',
-    'checked_int',
-    'checked_number',
-    'checked_numbers',
-    'checked_range',
-    'nearest_name',
-]

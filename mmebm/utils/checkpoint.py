@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -73,15 +73,8 @@ def load_checkpoint_safely(
     return checkpoint
 
 
-class Found(NamedTuple):
-    """A checkpoint to go on from, None if there is none; why newer ones are not taken."""
-
-    path: str | None
-    passed_over: list[str]
-
-
-def newest_sound_checkpoint(work_dir: str | Path) -> Found:
-    """The newest checkpoint of a run that can be read: the last one, or one before it.
+def newest_sound_checkpoint(work_dir: str | Path) -> tuple[str | None, list[str]]:
+    """The newest checkpoint of a run that can be read, if any, and why newer ones cannot.
 
     Raises:
         FileNotFoundError, DamagedCheckpointError: there is none, of those named or found.
@@ -90,7 +83,7 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
     pointer = Path(work_dir, 'last_checkpoint')  # MMEngine's
     last = (pointer.read_text('utf-8').strip() or None) if pointer.is_file() else None
     if last is not None and '://' in last:
-        return Found(last, [])
+        return last, []
     folder = Path(last).parent if last else Path(work_dir)
     numbered = [f for f in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', f.stem)]
     numbered.sort(key=lambda file: int(file.stem.split('_')[1]), reverse=True)
@@ -101,10 +94,10 @@ def newest_sound_checkpoint(work_dir: str | Path) -> Found:
         except (FileNotFoundError, DamagedCheckpointError) as error:
             errors.append(error)
         else:
-            return Found(path, [str(error) for error in errors])
+            return path, [str(error) for error in errors]
     if errors:
         raise errors[0]
-    return Found(None, [])
+    return None, []
 
 
 def register_safe_loader() -> None:
@@ -113,7 +106,7 @@ def register_safe_loader() -> None:
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_url, force=True)
 
 
-# MMEngine derives the backend's name in its log line from this function's name
+# MMEngine takes the backend's name in its log line from this function's
 def load_from_local(filename: str, map_location: str | torch.device | None) -> dict[str, Any]:
     return load_checkpoint_safely(filename, map_location)
 

@@ -17,9 +17,6 @@ def parse_config_text(text: str) -> ConfigDict:
     MMEngine's own ``Config.fromstring`` executes the text, and a registry imports whatever a dotted
     ``type`` names; neither is safe for a file from somebody else.
 
-    Args:
-        text: assignments of literals, as in ``Config.pretty_text``.
-
     Raises:
         ValueError: the text holds anything else, or a ``type`` that names a module to import.
     """
@@ -43,11 +40,7 @@ def parse_config_text(text: str) -> ConfigDict:
 
 
 def config_inside(checkpoint: dict, name: str | Path) -> ConfigDict:
-    """The config inside a loaded checkpoint, parsed, never executed.
-
-    Args:
-        checkpoint: what the file holds.
-        name: of the file, for the message.
+    """The config inside a loaded checkpoint, parsed, never executed; ``name`` is its file's.
 
     Raises:
         ValueError: there is none, or it holds more than literals.

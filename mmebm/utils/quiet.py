@@ -12,10 +12,6 @@ NOT_FOR_THE_TERMINAL = (
     '"HardDiskBackend" is the alias of "LocalBackend"',
     'paramwise_options -- ',
 )
-# PyTorch's if there is a CUDA compiler but no GPU; it then compiles for the CPU
-NO_GPU = 'No CUDA runtime is found, using CUDA_HOME='
-# PyTorch's about a call in MMPretrain's BEiT and Swin
-MESHGRID = 'torch.meshgrid: in an upcoming release'
 
 
 def without(*prefixes: str) -> Callable[[logging.LogRecord], bool]:
@@ -31,6 +27,7 @@ def quiet_terminal(logger: MMLogger) -> None:
 
 
 def quiet_torch() -> None:
-    """Drop :data:`NO_GPU`, logged when PyTorch first compiles for a CPU, and :data:`MESHGRID`."""
-    logging.getLogger('torch.utils.cpp_extension').addFilter(without(NO_GPU))
-    warnings.filterwarnings('ignore', MESHGRID, UserWarning)
+    """Drop PyTorch's messages on a missing GPU, and on a call in MMPretrain's BEiT and Swin."""
+    no_gpu = 'No CUDA runtime is found, using CUDA_HOME='  # it then compiles for the CPU
+    logging.getLogger('torch.utils.cpp_extension').addFilter(without(no_gpu))
+    warnings.filterwarnings('ignore', 'torch.meshgrid: in an upcoming release', UserWarning)

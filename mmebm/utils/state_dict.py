@@ -38,29 +38,21 @@ class Fit(NamedTuple):
         return '; '.join(filter(None, [text, self.differences]))
 
 
-def fit_of(network: nn.Module, tensors: Mapping[str, Any]) -> Fit:
-    """Compare names and shapes with those of a network's state dict; nothing is loaded."""
-    own = {name: _shape(value) for name, value in network.state_dict().items()}
-    file = {name: _shape(value) for name, value in tensors.items()}
-    return Fit(
-        total=len(own),
-        missing=[name for name in own if name not in file],
-        unused=[name for name in file if name not in own],
-        unfit=[
-            f'{name} is {shape} in the file, {own[name]} in the network'
-            for name, shape in file.items()
-            if name in own and own[name] != shape
-        ],
-    )
-
-
 def check_fit(network: nn.Module, tensors: Mapping[str, Any], path: str | Path, what: str) -> None:
     """Refuse tensors whose names and shapes are not exactly those of the network.
 
     Raises:
         ValueError: names the first of each kind, the file (``path``) and the network (``what``).
     """
-    differences = fit_of(network, tensors).differences
+    own = {name: _shape(value) for name, value in network.state_dict().items()}
+    file = {name: _shape(value) for name, value in tensors.items()}
+    unfit = [
+        f'{name} is {shape} in the file, {own[name]} in the network'
+        for name, shape in file.items()
+        if name in own and own[name] != shape
+    ]
+    missing, unused = [n for n in own if n not in file], [n for n in file if n not in own]
+    differences = Fit(len(own), missing, unused, unfit).differences
     if differences:
         raise ValueError(f'{path} belongs to another network than {what}: {differences}')
 

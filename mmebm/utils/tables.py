@@ -12,8 +12,6 @@ from rich.text import Text
 
 from .whole_files import WholeFilesBackend
 
-GAP = 2  # columns of the terminal between two columns of a table
-
 
 def write_csv(rows: Sequence[dict], path: Path) -> None:
     """Write a header, the keys of the first row, and one line per row; UTF-8, all or nothing."""

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from mmebm import pretraining
 from mmebm.cli.main import main
+from mmebm.pretraining import run
 from mmebm.pretraining.options import PretrainOptions
 from tests.processes import CONTEXT
 
@@ -17,7 +17,7 @@ COMMAND = 'pretrain a b --backbone timm/test_vit --out out'
 
 def test_options_are_handed_on(monkeypatch):
     got = {}
-    monkeypatch.setattr(pretraining, 'pretrain', lambda **options: got.update(options))
+    monkeypatch.setattr(run, 'pretrain', lambda **options: got.update(options))
     assert main(COMMAND.split()) == 0
     assert callable(got.pop('say'))
     plain = dict(data=('a', 'b'), backbone='timm/test_vit', out='out')

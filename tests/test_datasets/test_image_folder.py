@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 
 def test_sub_folders_are_classes_on_request(folder):
-    dataset = ImageFolder(str(folder), with_label=True)
+    dataset = ImageFolder(str(folder.parent), 'images', with_label=True)  # as CustomDataset's
     assert dataset.metainfo['classes'] == ('a', 'b')
     assert dataset.get_gt_labels().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 

@@ -9,18 +9,3 @@ from .reproducible_epochs import ReproducibleEpochsHook
 from .restoration_visualization import RestorationVisualizationHook
 from .sincos_position_embedding import SinCosPositionEmbeddingHook
 from .unreadable_images import UnreadableImagesHook
-
-__all__ = [
-    'BoundedHistoryHook',
-    'FiniteLossHook',
-    'GracefulStopHook',
-    'MissedValidationHook',
-    'NeighbourAccuracyHook',
-    'PretrainedBackboneHook',
-    'ProgressHook',
-    'ReproducibleEpochsHook',
-    'RestorationVisualizationHook',
-    'SinCosPositionEmbeddingHook',
-    'UnreadableImagesHook',
-    'check_pretrained_backbone',
-]

@@ -30,44 +30,28 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Check the figures of the iteration.
-
-        Raises:
-            FloatingPointError: one is NaN or infinite. Names iteration, figures and step size.
-        """
-        figures = _fetched(outputs or {})
+        """Check the figures of the iteration; FloatingPointError names the bad ones."""
+        figures = dict(outputs or {})  # tensors of one element, or numbers
+        tensors = {k: v.detach().reshape(1) for k, v in figures.items() if torch.is_tensor(v)}
+        if tensors:  # all at once: the device is waited for only once
+            figures.update(zip(tensors, torch.cat(list(tensors.values())).tolist(), strict=True))
         bad = [f'{name}={v}' for name, v in figures.items() if not math.isfinite(v)]
         if bad:
             raise FloatingPointError(
                 f'Not finite at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
                 f'{", ".join(bad)}; step_size={figures.get("step_size", "not reported")}. {_ADVICE}'
             )
-        if self._checkpoint_due(runner):
-            _check_weights(runner, iteration=runner.iter + 1)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Check the weights.
-
-        Raises:
-            FloatingPointError: one is NaN or infinite. Names the parameter.
-        """
-        _check_weights(runner, iteration=runner.iter)  # the loop has counted the last one already
-
-    def _checkpoint_due(self, runner: Runner) -> bool:
-        """Whether a CheckpointHook that counts iterations saves after this one."""
         hooks = (h for h in runner.hooks if isinstance(h, CheckpointHook) and not h.by_epoch)
-        return any(
+        if any(
             self.every_n_train_iters(runner, hook.interval, hook.save_begin)
             or (hook.save_last and self.is_last_train_iter(runner))
             for hook in hooks
-        )
+        ):
+            _check_weights(runner, iteration=runner.iter + 1)
 
-
-def _fetched(figures: dict[str, Any]) -> dict[str, float]:
-    """The figures, tensors of one element or numbers, as numbers: the device is waited for once."""
-    tensors = {k: v.detach().reshape(1) for k, v in figures.items() if isinstance(v, torch.Tensor)}
-    fetched = torch.cat(list(tensors.values())).tolist() if tensors else []
-    return figures | dict(zip(tensors, fetched, strict=True))
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check the weights; FloatingPointError names the bad ones."""
+        _check_weights(runner, iteration=runner.iter)  # the loop has counted the last one already
 
 
 def _check_weights(runner: Runner, iteration: int) -> None:

@@ -26,7 +26,6 @@ class BoundedHistoryHook(Hook):
     least = 1000  # values that are kept in any case; the bound is renewed as often
 
     def before_train(self, runner: Runner) -> None:
-        """Find the longest window."""
         processor = runner.log_processor
         windows = [processor.window_size, *(c.get('window_size') for c in processor.custom_cfg)]
         loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
@@ -37,7 +36,6 @@ class BoundedHistoryHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Set the bound of new figures."""
         if self.active and self.every_n_train_iters(runner, self.least):
             for history in runner.message_hub.log_scalars.values():
                 history.max_length = self.length
@@ -55,7 +53,6 @@ class MissedValidationHook(Hook):
     priority = 'LOWEST'  # after CheckpointHook has read which checkpoint is the best
 
     def before_train(self, runner: Runner) -> None:
-        """Validate, if it is due."""
         loop = runner.train_loop
         by_iteration = isinstance(loop, IterBasedTrainLoop)
         done, last = (loop.iter, loop.max_iters) if by_iteration else (loop.epoch, loop.max_epochs)

@@ -45,7 +45,6 @@ class NeighbourAccuracyHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[DataSample] | None = None,
     ) -> None:
-        """Keep the features of the batch."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         inputs = model.data_preprocessor(data_batch, False)['inputs']
         clean = inputs[1] if isinstance(inputs, list | tuple) else inputs

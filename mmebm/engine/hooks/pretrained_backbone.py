@@ -58,7 +58,7 @@ class PretrainedBackboneHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0:
             if self._start is not None:  # older checkpoints do not record it
-                _check_resumed(self._start, self.checkpoint, runner.work_dir)
+                self._check_resumed(runner.work_dir)
             return
         if self._loaded:
             raise ValueError(
@@ -71,6 +71,20 @@ class PretrainedBackboneHook(Hook):
         filled = load_backbone(model.backbone, self.checkpoint)
         self._start = start
         runner.logger.info(f'{self.checkpoint}: {filled}')
+
+    def _check_resumed(self, work_dir: str) -> None:
+        """Check that a resumed run began from the given checkpoint, if one is given."""
+        start, given = self._start, self.checkpoint
+        _check_work_dir(work_dir, start)
+        # the file may be gone by now: it is not needed any more
+        if given in _NOT_GIVEN or (given == start['checkpoint'] and not isfile(given)):
+            return
+        given = _start(given)
+        if given['sha256'] != start['sha256']:
+            raise ValueError(
+                f'the resumed run began from {_described(start)}, but {_described(given)} is given:'
+                ' resume without PRETRAINED, or start another run with a --work-dir of its own'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._start is not None:
@@ -98,30 +112,12 @@ def _start(checkpoint: str | None) -> dict[str, str]:
 
 
 def backbone_fingerprint(path: str) -> str:
-    """The SHA-256 of a checkpoint's backbone: the names, types, shapes and values of its tensors.
-
-    The file's path and format make no difference. Raises as
-    :func:`mmebm.backbones.weights.read_backbone_tensors`.
-    """
+    """The SHA-256 of a backbone's tensors, of whatever format: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(read_backbone_tensors(path).items()):
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _check_resumed(start: dict[str, str], checkpoint: str | None, work_dir: str) -> None:
-    """Check that a resumed run began from the given checkpoint, if one is given."""
-    _check_work_dir(work_dir, start)
-    # the file may be gone by now: it is not needed any more
-    if checkpoint in _NOT_GIVEN or (checkpoint == start['checkpoint'] and not isfile(checkpoint)):
-        return
-    given = _start(checkpoint)
-    if given['sha256'] != start['sha256']:
-        raise ValueError(
-            f'the resumed run began from {_described(start)}, but {_described(given)} is given: '
-            'resume without PRETRAINED, or start another run with a --work-dir of its own'
-        )
 
 
 def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
@@ -140,7 +136,7 @@ def _check_work_dir(work_dir: str, start: dict[str, str]) -> None:
 
 def _newest(work_dir: str) -> str | None:
     with suppress(FileNotFoundError):
-        return newest_sound_checkpoint(work_dir).path
+        return newest_sound_checkpoint(work_dir)[0]
 
 
 def _recorded_start(checkpoint: dict[str, Any]) -> dict[str, str] | None:

@@ -69,19 +69,11 @@ class ReproducibleEpochsHook(Hook):
             random.seed(seeds[1])
             torch.manual_seed(seeds[2])
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Make every validation draw the same."""
-        _set_first_epoch(runner.val_dataloader.dataset)
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Make every test draw the same."""
-        _set_first_epoch(runner.test_dataloader.dataset)
-
-
-def _set_first_epoch(dataset: Any) -> None:
-    for leaf in leaf_datasets(dataset):
-        if hasattr(leaf, 'set_epoch'):
-            leaf.set_epoch(0)
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """Make every validation and test draw the same."""
+        for leaf in leaf_datasets(getattr(runner, f'{mode}_dataloader').dataset):
+            if hasattr(leaf, 'set_epoch'):
+                leaf.set_epoch(0)
 
 
 def _repeats(dataset: Any) -> bool:

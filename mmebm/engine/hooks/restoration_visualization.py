@@ -22,9 +22,6 @@ class RestorationVisualizationHook(Hook):
     Args:
         num_images: rows of the picture, ≥ 1.
         interval: epochs between two pictures, ≥ 1. The last epoch is always drawn.
-
-    Raises:
-        TypeError, ValueError: an option is no integer ≥ 1.
     """
 
     priority = 'LOW'

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from typing import Any
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
@@ -27,9 +26,6 @@ class UnreadableImagesHook(Hook):
     Args:
         max_share: The run is stopped at the end of an epoch (after its checkpoint was written) if
             more than this share of the images, and more than one image, is unreadable. In [0, 1].
-
-    Raises:
-        UserError: at the end of an epoch, see ``max_share``.
     """
 
     priority = 'LOWEST'  # after CheckpointHook: a run stopped here can be resumed
@@ -40,16 +36,9 @@ class UnreadableImagesHook(Hook):
         self._paths: set[str] = set()
         self._reported: dict[str, set[str]] = {}  # by part of the data
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        self._report(runner, 'training', runner.train_dataloader.dataset)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._report(runner, 'validation', runner.val_dataloader.dataset)
-
-    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._report(runner, 'test', runner.test_dataloader.dataset)
-
-    def _report(self, runner: Runner, name: str, dataset: Any) -> None:
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        name = dict(train='training', val='validation', test='test')[mode]
+        dataset = getattr(runner, f'{mode}_dataloader').dataset
         leaves = [leaf for leaf in leaf_datasets(dataset) if hasattr(leaf, 'unreadable_images')]
         total = sum(leaf.num_images for leaf in leaves)
         if not total:
