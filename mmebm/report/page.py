@@ -53,7 +53,7 @@ def write_page(path: str | Path, page: str) -> None:
     WholeFilesBackend().put(page.encode(), path)
 
 
-def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] = ()) -> dict:
+def picture(pixels: np.ndarray, alt: str, title: str, lines: Sequence[str]) -> dict:
     """A picture for a page: ``(H, W, 3)`` uint8 RGB, what it shows, and figures below its title."""
     small, (height, width) = max(pixels.shape[:2]) <= SMALL, pixels.shape[:2]
     size = dict(small=small, height=height, width=width)

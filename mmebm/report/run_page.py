@@ -1,4 +1,4 @@
-"""The page of a pretraining run: what was learnt, curves, images, energies, neighbours."""
+"""The page of a pretraining run: what was learnt, curves, restored images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,6 @@ from .page import Chart, number, picture, render
 from .verdict import FEW_IMAGES
 
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
-Neighbour = tuple[np.ndarray, str, float]  # (H, W, 3) uint8 RGB, file, cosine similarity
 
 
 def report_page(
@@ -21,7 +20,6 @@ def report_page(
     borrowed: bool = False,
     contrast: tuple[float | None, float] | None = None,
     chains: Sequence[tuple[Chain, str]] = (),
-    neighbours: Sequence[Sequence[Neighbour]] = (),
     skipped: Sequence[str] = (),
     facts: Mapping[str, str] = {},
     settings: str = '',
@@ -34,7 +32,6 @@ def report_page(
         borrowed: whether a restored patch takes its mean and variance from the original.
         contrast: of the features, at the start and now.
         chains: of a few held-out images, titled by corruption; and their files.
-        neighbours: a held-out image and those with the nearest features, in that order.
         skipped, facts, settings: unreadable files, facts by name, the config as text.
     """
     return render(
@@ -45,10 +42,6 @@ def report_page(
         tiles=tiles(history, images, borrowed, contrast),
         charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
-        neighbours=[
-            (row[0][1], [picture(x, f'neighbour: {n}', '', [f'{s:.2f}']) for x, n, s in row])
-            for row in neighbours
-        ],
         skipped=skipped,
         facts=facts,
         settings=settings,

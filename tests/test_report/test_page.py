@@ -56,7 +56,6 @@ def page():
         images=40,
         contrast=(1.07, 0.36),
         chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
-        neighbours=[[(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]],
         skipped=[f'/data/{n}/{HOSTILE}' for n in range(60)],
         facts=dict(folder=f'/out/{HOSTILE}'),
         settings=f'model = {HOSTILE!r}\n' + 'x' * 500,
@@ -68,7 +67,7 @@ def test_in_a_browser(page, tmp_path):
     file = tmp_path / 'report.html'
     write_page(file, page)
     assert_sound(seen := look_at(file))
-    assert seen.pictures == (4 + 6) + (1 + 5)
+    assert seen.pictures == 4 + 6
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -83,7 +82,7 @@ def test_names_are_escaped_and_nothing_is_asked_for_outside(page):
 def test_an_empty_report_is_a_page():
     page = report_page('Nothing')
     assert 'Nothing has been logged yet' in page
-    for part in ('Held-out', 'Nearest', '<img'):
+    for part in ('Held-out', '<img'):
         assert part not in page
 
 
