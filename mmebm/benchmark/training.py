@@ -50,9 +50,8 @@ class Stage:
     def seconds(self) -> list[float]:
         """CPU time and wall time until its last epoch; 0 before the first."""
         file = self.folder / 'seconds.txt'
-        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][
-            ::-1
-        ]
+        text = file.read_text('utf-8') if file.exists() else '0 0'
+        return [float(x) for x in reversed(text.split())]
 
 
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:

@@ -139,11 +139,11 @@ class ReportHook(Hook):
         skipped, name = Path(runner.work_dir, UnreadableImagesHook.filename), backbone_name(runner)
         skipped = skipped.read_text('utf-8', errors='surrogateescape') if skipped.exists() else ''
         page = report_page(
-            f'Pretraining of {name}',
-            [state, *said],
             history,
             images,
             borrowed,
+            title=f'Pretraining of {name}',
+            said=[state, *said],
             skipped=skipped.splitlines(),
             facts=self._facts(runner, name, seconds),
             settings=self._settings,

@@ -103,26 +103,19 @@ def line_chart(chart: Chart) -> Markup:
     return _svg(draw, description) if shown else Markup('')
 
 
-def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:
-    """The finite values of one or several groups, (name, values) each, as SVG.
-
-    The outermost half percent at either end counts for the outermost bars.
-    """
-    values = [np.asarray(v, float)[np.isfinite(np.asarray(v, float))] for _, v in groups]
-    together = np.concatenate(values)
-    if not len(together):
+def histogram(values: Sequence[float], name: str) -> Markup:
+    """The finite values as SVG; half a percent at either end counts for the outermost bars."""
+    finite = np.array(values)[np.isfinite(values)]
+    if not len(finite):
         return Markup('')
-    low, high = np.percentile(together, [0.5, 99.5])
-    bins = np.histogram_bin_edges(np.clip(together, low, high), 'auto')
-    names = [f'{name} ({len(v)})' for (name, _), v in zip(groups, values, strict=True)]
 
     def draw(axes: 'Axes') -> None:
-        for n, (name, v) in enumerate(zip(names, values, strict=True)):
-            axes.hist(np.clip(v, low, high), bins, alpha=0.6, color=COLOURS[n], label=name)
-        axes.set_xlabel(label)
+        clipped = np.clip(finite, *np.percentile(finite, [0.5, 99.5]))
+        axes.hist(clipped, 'auto', alpha=0.6, color=COLOURS[0], label=f'{name} ({len(finite)})')
+        axes.set_xlabel(name)
         axes.yaxis.get_major_locator().set_params(integer=True)
 
-    return _svg(draw, f'histogram of {label or "values"}: {" and ".join(names)}')
+    return _svg(draw, f'histogram of {len(finite)} values of {name}')
 
 
 def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:

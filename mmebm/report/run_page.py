@@ -1,6 +1,6 @@
 """The page of a pretraining run: what was learnt, curves, restored images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,38 +13,29 @@ CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
 
 
 def report_page(
-    title: str,
-    said: Sequence[str] = (),
-    history: Sequence[Record] = (),
-    images: int = 0,
+    history: Sequence[Record],
+    images: int,
     borrowed: bool = False,
     contrast: tuple[float | None, float] | None = None,
     chains: Sequence[tuple[Chain, str]] = (),
-    skipped: Sequence[str] = (),
-    facts: Mapping[str, str] = {},
-    settings: str = '',
+    **words: object,
 ) -> str:
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
     Args:
-        title, said: its heading, and sentences on how far the run is and what it has learnt.
         history, images: what was logged, and the number of held-out images.
         borrowed: whether a restored patch takes its mean and variance from the original.
         contrast: of the features, at the start and now.
         chains: of a few held-out images, titled by corruption; and their files.
-        skipped, facts, settings: unreadable files, facts by name, the config as text.
+        words: ``title``; ``said``, sentences; ``skipped`` files; ``facts`` by name; ``settings``.
     """
     return render(
         'report.html',
-        title=title,
-        said=said,
         borrowed=borrowed,
         tiles=tiles(history, images, borrowed, contrast),
         charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
         chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
-        skipped=skipped,
-        facts=facts,
-        settings=settings,
+        **words,
     )
 
 
