@@ -24,10 +24,7 @@ from .training import Stage, train
 class Benchmark:
     """The training runs and measurements of a comparison, of which it writes the results.
 
-    All methods get the same images, initial weights, finetuning and probes. Learning rates and
-    layer decay are chosen for each from the same grid, on a validation split of the training
-    images; test images are used once, with the chosen values. Finished runs are not repeated, an
-    interrupted one continues, and one that fails is a row of the results.
+    See :mod:`mmebm.cli.benchmark_command` for how it compares.
 
     Raises:
         FileNotFoundError: a folder, or its images, are missing.

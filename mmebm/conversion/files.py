@@ -314,10 +314,9 @@ def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pixels: dict) -> float:
-    """Largest absolute difference between the outputs for two random images ``(C, H, W)``.
+    """Largest absolute difference of the outputs for two random images of a shape ``(C, H, W)``.
 
-    Each network normalises them as ``pixels`` says, in their order. Raises ValueError if the
-    difference is larger than ``TOLERANCE``, or not a number.
+    Each network normalises them as its ``pixels`` say. ValueError above ``TOLERANCE``, or for NaN.
     """
     images = torch.randint(256, (2, *shape), generator=torch.Generator().manual_seed(0))
     one, other = (_outputs(*pair, images) for pair in zip((ours, theirs), pixels, strict=True))

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ..datasets import leaf_datasets
 from ..engine.hooks import UnreadableImagesHook
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
+from ..models.chain import Chain
 from ..models.features import pooled_features
 from ..utils import checked_int, checked_number
 from ..utils.device import device_name
@@ -51,19 +51,16 @@ class ReportHook(Hook):
     priority = 'LOWEST'  # after LoggerHook, which writes the figures, and UnreadableImagesHook
     filename = 'report.html'
 
-    def __init__(
-        self,
-        num_chains: int = 8,
-        seconds_before: float = 0.0,
-        hours: float | None = None,
-    ):
+    def __init__(self, num_chains: int = 8, seconds_before: float = 0, hours: float | None = None):
         self.hours = hours if hours is None else checked_number('hours', hours, above=0)
         self.num_chains = checked_int('num_chains', num_chains, minimum=0)
-        self.seconds_before = checked_number('seconds_before', seconds_before, low=0)
-        self._loaded_seconds = self.seconds_before
-        self._begin: float | None = None  # until training begins
+        self._loaded_seconds = self.seconds_before = checked_number(
+            'seconds_before', seconds_before, low=0
+        )
+        self._begin: float | None = None  # until training begins; earlier by what was spent before
         self._start: float | None = None  # contrast of the features then
-        self._seen: dict[str, Any] = {}  # of the last validation, for report_page
+        self._seen: tuple[float | None, float] | None = None  # contrast then and now
+        self._chains: list[tuple[Chain, str]] = []  # and their files, of the last validation
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -71,14 +68,15 @@ class ReportHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._begin is not None:
-            seconds = self._loaded_seconds + time.perf_counter() - self._begin
+            seconds = time.perf_counter() - self._begin
             checkpoint['meta'] |= {_SECONDS: seconds, _CONTRAST: self._start}
 
     def before_train(self, runner: Runner) -> None:
-        self._begin, self._resumed_at = time.perf_counter(), runner.iter
+        self._resumed_at = runner.iter  # load_from is no start of this run
+        before = self._loaded_seconds if self._resumed_at else self.seconds_before
+        self._begin = time.perf_counter() - before
         self._settings = runner.cfg.pretty_text  # slow
-        if not self._resumed_at:  # load_from is no start of this run
-            self._loaded_seconds = self.seconds_before
+        if not self._resumed_at:
             model = _unwrapped(runner.model)
             judged = runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor)
             if judged and is_main_process():
@@ -93,13 +91,12 @@ class ReportHook(Hook):
         if isinstance(model, PredictingSelfSupervisor):
             samples, now = self._look(runner)
             samples.sort(key=lambda sample: sample['data_samples'].get('corruption', ''))
-            shown, chains = evenly(samples, self.num_chains), []
+            shown, self._seen = evenly(samples, self.num_chains), (self._start, now)
             if shown and isinstance(model, BaseEnergyAlgorithm):
                 data = model.data_preprocessor(runner.val_dataloader.collate_fn(shown), False)
                 chains = model.validation_chains(data['inputs'], data['data_samples'])
-            names = [Path(sample['data_samples'].get('img_path', '')).name for sample in shown]
-            chains = list(zip(chains, names, strict=False))
-            self._seen = dict(chains=chains, contrast=(self._start, now))
+                files = (Path(sample['data_samples'].get('img_path', '')) for sample in shown)
+                self._chains = [(chain, f.name) for chain, f in zip(chains, files, strict=False)]
         self._write(runner)
 
     @torch.no_grad()
@@ -130,9 +127,9 @@ class ReportHook(Hook):
         borrowed = getattr(_unwrapped(runner.model), 'norm_pix', False)
         gain = None if borrowed else last(history, 'restoration/psnr_gain')
         knn = [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures]
-        images, seen = _count(runner.val_loop), self._seen.get('contrast')
-        seconds = self._loaded_seconds + time.perf_counter() - self._begin
-        said = verdict(runner.iter, seconds, self.hours, gain, images, seen, knn) if images else []
+        images, seconds = _count(runner.val_loop), time.perf_counter() - self._begin
+        said = runner.iter, seconds, self.hours, gain, images, self._seen, knn
+        said = verdict(*said) if images else []
         runner.message_hub.update_info('verdict', '\n'.join(said) or None)
         state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
         state = f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations.'
@@ -142,12 +139,12 @@ class ReportHook(Hook):
             history,
             images,
             borrowed,
+            self._chains,
             title=f'Pretraining of {name}',
             said=[state, *said],
             skipped=skipped.splitlines(),
             facts=self._facts(runner, name, seconds),
             settings=self._settings,
-            **self._seen,
         )
         try:
             write_page(Path(runner.work_dir, self.filename), page)
