@@ -24,10 +24,7 @@ from .training import Stage, train
 class Benchmark:
     """The training runs and measurements of a comparison, of which it writes the results.
 
-    All methods get the same images, initial weights, finetuning and probes. Learning rates and
-    layer decay are chosen for each from the same grid, on a validation split of the training
-    images; test images are used once, with the chosen values. Finished runs are not repeated, an
-    interrupted one continues, and one that fails is a row of the results.
+    See :mod:`mmebm.cli.benchmark_command` for how it compares.
 
     Raises:
         FileNotFoundError: a folder, or its images, are missing.
@@ -37,15 +34,9 @@ class Benchmark:
     def __init__(self, options: BenchmarkOptions):
         self.options, self.rows, self.out = options, [], Path(options.out).resolve()
         self.methods, finetuning = find_configs(options)
-        train_images, test_images = (
-            ImageFolder(
-                str(Path(options.data_root).resolve()),
-                data_prefix=part,
-                with_label=True,
-                pipeline=[],
-            )
-            for part in ('train', 'test')
-        )
+        root = str(Path(options.data_root).resolve())
+        read = partial(ImageFolder, root, with_label=True, pipeline=[])
+        train_images, test_images = read(data_prefix='train'), read(data_prefix='test')
         classes = train_images.CLASSES
         if classes != test_images.CLASSES or len(classes) < 2:
             found = f'got {classes} and {test_images.CLASSES}'
@@ -63,9 +54,6 @@ class Benchmark:
 
     def run(self, say: Callable[[str], object] = print) -> str:
         """Train and measure all that is left; return the table of the test images as Markdown.
-
-        Args:
-            say: called with a line for each training run, choice and failure.
 
         Raises:
             UserError: no method could be tested, or a run was ended from outside.
@@ -182,8 +170,7 @@ class Benchmark:
         last, failed = stage or start, 'features not finite' if isnan(value) else ''
         if last.failure:
             failed = f'{last.failure}, see {last.folder.relative_to(self.out)}/output.txt'
-        cost = [*start.seconds, *(stage.seconds if stage else (0.0, 0.0))]
-        names = 'pretraining_cpu_s', 'pretraining_s', 'evaluation_cpu_s', 'evaluation_s'
+        cost, spent = start.seconds, stage.seconds if stage else (0.0, 0.0)
         return dict(
             method=start.method,
             seed=start.seed,
@@ -193,7 +180,10 @@ class Benchmark:
             pretraining_epochs=start.epochs,
             pretraining_lr=start.lr,
             **(dict.fromkeys(('epochs', 'lr', 'layer_decay', 'layer'), '') | options),
-            **dict(zip(names, cost, strict=True)),
+            pretraining_cpu_s=cost[0],
+            pretraining_s=cost[1],
+            evaluation_cpu_s=spent[0],
+            evaluation_s=spent[1],
             device=self.device,
             failed=failed,
         )

@@ -50,9 +50,8 @@ class Stage:
     def seconds(self) -> list[float]:
         """CPU time and wall time until its last epoch; 0 before the first."""
         file = self.folder / 'seconds.txt'
-        return [float(x) for x in (file.read_text('utf-8') if file.exists() else '0 0').split()][
-            ::-1
-        ]
+        text = file.read_text('utf-8') if file.exists() else '0 0'
+        return [float(x) for x in reversed(text.split())]
 
 
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
@@ -100,10 +99,9 @@ def run_training(file: Path, folder: Path) -> int:
 
 @HOOKS.register_module()
 class SecondsHook(Hook):
-    """Write wall time and CPU time of a run into ``seconds.txt`` of its work dir, after each epoch.
+    """Write wall and CPU time in seconds into ``seconds.txt`` after each epoch.
 
-    A resumed run goes on from the numbers in its checkpoint, so that what it repeats counts once.
-    CPU time is that of this process and of those that have ended, as workers do with an epoch.
+    A resumed run goes on from the numbers in its checkpoint: what it repeats counts once.
     """
 
     priority = 'NORMAL'  # before CheckpointHook
@@ -121,5 +119,5 @@ class SecondsHook(Hook):
 
 
 def _clocks() -> np.ndarray:
-    """Wall time since the import of this module, and CPU time of the process, in seconds."""
+    """Wall time since this import, and CPU time of this process and of workers that have ended."""
     return np.array([time.monotonic() - _imported, sum(os.times()[:4])])

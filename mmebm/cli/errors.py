@@ -42,12 +42,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def one_line_errors(prog: str, go_on: str = '') -> Iterator[None]:
-    """End the process as the rule above says, with SystemExit where that is one line.
-
-    Args:
-        prog: name of the tool, at the start of the line.
-        go_on: how to continue an interrupted run; part of the line.
-    """
+    """End the process as the rule above says; ``go_on`` tells how to continue what was stopped."""
     try:
         with _handled('SIGTERM', _terminate):
             yield

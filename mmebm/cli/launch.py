@@ -31,31 +31,18 @@ class ConfigOptions(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help="override entries of the config: key=value, key='[a,b]', outer.inner=value",
-    )
+    add = parser.add_argument
+    add('--work-dir', help='folder for logs and checkpoints')
+    help = 'what started the processes of a distributed run'
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help=help)
+    help = "override entries of the config: key=value, key='[a,b]', outer.inner=value"
+    add('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help=help)
     # torch.distributed.launch, which mim calls, passes it, and sets the variable that is read
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
 def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
-    """A config file with ``--cfg-options`` merged in.
-
-    Raises:
-        FileNotFoundError: the config, or one that it inherits from, does not exist.
-        ValueError: the file cannot be parsed, has a misspelt key, or an option does not fit it.
-    """
+    """A config file with ``--cfg-options`` merged in; FileNotFoundError, or ValueError if wrong."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'config {path} does not exist')
     try:
@@ -71,14 +58,9 @@ def read_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
 
 
 def check_keys(cfg: Config, options: Iterable[str] = ()) -> None:
-    """Refuse keys that the runner does not read; constructors refuse those below the top.
+    """Refuse ``--cfg-options`` that the runner does not read, by a ValueError with the nearest one.
 
-    Args:
-        cfg: may have variables of its own, so only a name close to one that is read is refused.
-        options: keys of ``--cfg-options``, which change nothing there.
-
-    Raises:
-        ValueError: names the key and the nearest that is read.
+    ``cfg`` may have variables of its own: only a name close to one that is read is refused.
     """
     for option in options:
         if (name := option.split('.')[0]) not in RUNNER_KEYS:

@@ -30,12 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, module in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=module.__doc__.splitlines()[0],
-            description=module.__doc__,
-            formatter_class=HelpFormatter,
-        )
+        texts = dict(help=module.__doc__.splitlines()[0], description=module.__doc__)
+        command = commands.add_parser(name, formatter_class=HelpFormatter, **texts)
         module.add_arguments(command)
         command.set_defaults(run=module.run, parser=command)
     return parser

@@ -52,13 +52,10 @@ def to_mmpretrain_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for MMPretrain.
 
-    The format is that of MMPretrain's ``tools/model_converters``, with the parts' config.
-
     Args:
         checkpoint: of a pretraining or finetuning run of any method, or of a bare backbone.
         out: file to write, ends in ``.pth``.
         config: of the run. None takes the one in the checkpoint, which is never executed.
-        overwrite: replace ``out`` if it exists.
 
     Raises:
         OSError: a file cannot be read or written.
@@ -88,10 +85,7 @@ def to_timm_file(
         model: name in timm's registry, such as ``vit_small_patch16_224``; None for a
             ``TIMMBackbone``, which knows it.
         model_kwargs: arguments of ``timm.create_model`` that make it a network of this size.
-        config, overwrite: as for :func:`to_mmpretrain_file`.
-
-    Raises:
-        As :func:`to_mmpretrain_file`.
+        config: as for :func:`to_mmpretrain_file`, as the errors are.
     """
     with _proven(out, '.safetensors', overwrite) as file:
         config, source, tensors, left = _read_ours(checkpoint, config)
@@ -108,8 +102,8 @@ def to_timm_file(
                 tensors |= _folded_batch_norm(source)
             converted, unnamed = rename(tensors, source.backbone, to_timm=True)
             left += unnamed
-            num_classes = len(tensors.get('head.fc.weight', ()))
-            kwargs = arguments_of(source.backbone) | kwargs | dict(num_classes=num_classes)
+            kwargs = arguments_of(source.backbone) | kwargs
+            kwargs['num_classes'] = len(tensors.get('head.fc.weight', ()))
             if backbone.get('in_channels', 3) != 3:
                 kwargs['in_chans'] = backbone.in_channels
         pixels = config.get('data_preprocessor') or {}
@@ -130,18 +124,15 @@ def to_timm_file(
         target.load_state_dict(load_file(file))
         shape, timms = _image_shape(backbone), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
-        lines = ['import timm, torch', '']
-        if group_norm:
-            lines = ['import mmebm, safetensors.torch, timm, torch', '']
-            lines.append(f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))')
-        else:
+        if not group_norm:
             overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
             kwargs |= dict(pretrained=True, pretrained_cfg_overlay=overlay)
         text = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
-        call = f'timm.create_model({text})'
-        lines[1] = (
-            f'network = mmebm.GroupNormBackbone({call})' if group_norm else f'network = {call}'
-        )
+        lines = ['import timm, torch', f'network = timm.create_model({text})']
+        if group_norm:
+            lines[0] += ', mmebm, safetensors.torch'
+            lines.append('network = mmebm.GroupNormBackbone(network)')
+            lines.append(f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))')
         usage = _usage(lines, target, shape)
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
@@ -163,7 +154,7 @@ def from_timm_file(
     with _proven(out, '.pth', overwrite) as file:
         places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
         tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        backbone = _clean(_read_config(config)).model.backbone
+        backbone = _clean(config).model.backbone
         kwargs = dict(num_classes=0) | {k: v for k, v in backbone.items() if k == 'img_size'}
         source = _create(model, kwargs | (model_kwargs or {}))
         if family_of(source) == 'VisionTransformer':
@@ -189,18 +180,13 @@ def from_timm_file(
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     """Name and arguments of ``timm.create_model`` for the network in a ``TIMMBackbone``.
 
-    Some networks that are built without pooling have a last norm of tokens instead of one after it.
-
-    Args:
-        backbone: config of the ``TIMMBackbone``.
-        names: of the tensors in its ``timm_model``, which has no classifier and pooling.
-
-    Raises:
-        ValueError: timm builds no such network.
+    ``backbone`` is its config, ``names`` those of the tensors in its ``timm_model``. Some networks
+    that are built without pooling have a last norm of tokens instead of one after it.
     """
-    options = {k: v for k, v in backbone.items() if k not in _OURS}
+    ours = 'type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'in_channels'
+    options = {key: value for key, value in backbone.items() if key not in ours}
     options |= dict(num_classes=0, global_pool='')
-    if backbone.get('in_channels', 3) != 3:
+    if backbone.get('in_channels', 3) != 3:  # else MMSegmentation's would pass it twice
         options['in_chans'] = backbone['in_channels']
     for norm in {}, dict(fc_norm=True), dict(use_fc_norm=True):
         with contextlib.suppress(AssertionError, TypeError), torch.device('meta'):
@@ -208,9 +194,6 @@ def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
             if network.state_dict().keys() == set(names):
                 return backbone['model_name'], options | norm
     raise ValueError(f'timm.create_model builds no {backbone["model_name"]} without pooling')
-
-
-_OURS = {'type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'in_channels'}
 
 
 def _write_mmpretrain(
@@ -242,9 +225,7 @@ def _read_ours(
 ) -> tuple[Config, ImageClassifier, dict[str, Tensor], list[str]]:
     """A checkpoint's config, its network with weights, their tensors, and the other names."""
     saved = load_checkpoint_safely(checkpoint, mmap=True)
-    if config is None:
-        config = config_inside(saved, checkpoint)
-    config = _clean(_read_config(config))
+    config = _clean(config_inside(saved, checkpoint) if config is None else config)
     network = _build(config)
     tensors = _tensors(saved, ('state_dict',))
     if not any(name.startswith('backbone.') for name in tensors):
@@ -254,13 +235,6 @@ def _read_ours(
     check_fit(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
     network.load_state_dict(kept)
     return config, network, kept, [name for name in tensors if name not in kept]
-
-
-def _read_config(config: str | Path | Mapping | Config) -> Mapping | Config:
-    if isinstance(config, Mapping | Config):
-        return config
-    with open(config, encoding='utf-8'):  # a missing file is named
-        return Config.fromfile(config)
 
 
 def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Tensor]:
@@ -273,8 +247,11 @@ def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Ten
     }
 
 
-def _clean(config: Mapping[str, Any]) -> Config:
+def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:
     """The parts of a run's config that describe the tensors: no paths, no schedule."""
+    if not isinstance(config, Mapping | Config):
+        with open(config, encoding='utf-8'):  # a missing file is named
+            config = Config.fromfile(config)
     model = config['model']
     parts = dict(type='ImageClassifier', backbone=dict(model['backbone']))
     parts['backbone'].pop('init_cfg', None)
@@ -337,10 +314,9 @@ def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pixels: dict) -> float:
-    """Largest absolute difference between the outputs for two random images ``(C, H, W)``.
+    """Largest absolute difference of the outputs for two random images of a shape ``(C, H, W)``.
 
-    Each network normalises them as ``pixels`` says, in their order. Raises ValueError if the
-    difference is larger than ``TOLERANCE``, or not a number.
+    Each network normalises them as its ``pixels`` say. ValueError above ``TOLERANCE``, or for NaN.
     """
     images = torch.randint(256, (2, *shape), generator=torch.Generator().manual_seed(0))
     one, other = (_outputs(*pair, images) for pair in zip((ours, theirs), pixels, strict=True))
@@ -348,8 +324,7 @@ def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pix
     if not difference <= TOLERANCE * max(1.0, one.abs().max().item()):
         raise ValueError(
             f'the outputs of both networks differ by {difference:.2g} on random images, '
-            f'{TOLERANCE:g} is allowed: they have parts that compute differently under the same '
-            'names. No file is written'
+            f'{TOLERANCE:g} is allowed. No file is written'
         )
     return difference
 

@@ -57,7 +57,6 @@ _NAMES = {
         norm{last}                        norm
     """,
 }
-_VARIANTS = {'MAEViT': 'VisionTransformer', 'SimMIMSwinTransformer': 'SwinTransformer'}
 # MMPretrain's out_type and final_norm ↔ timm's global_pool and whether it has fc_norm
 _VIT_OUTPUTS = {
     ('avg_featmap', False): ('avg', True),
@@ -68,15 +67,12 @@ _VIT_OUTPUTS = {
 
 
 def family_of(network: nn.Module) -> str:
-    """The name of MMPretrain's class, which is timm's too; ValueError if it is not supported."""
-    name = type(network).__name__
-    name = _VARIANTS.get(name, name)
-    if name not in _NAMES:
-        raise ValueError(
-            f'{name} is not supported: only {", ".join(_NAMES)} can be converted between '
-            'MMPretrain and timm'
-        )
-    return name
+    """The name of MMPretrain's class, which is timm's too, also of MAE's and SimMIM's variants."""
+    classes = [cls.__name__ for cls in type(network).__mro__]
+    for name in _NAMES:
+        if name in classes:
+            return name
+    raise ValueError(f'{classes[0]} is none of {", ".join(_NAMES)}, which timm has, too')
 
 
 def rename(
@@ -91,15 +87,12 @@ def rename(
     norm = 'head.norm' if getattr(backbone, 'gap_before_final_norm', True) else 'norm_pre'
     last, bias = len(getattr(backbone, 'depths', ())) - 1, 'relative_position_bias_table'
     table = _NAMES[family].format(last=last, norm=norm, bias=bias)
-    pairs = [
-        (f'backbone.{ours}', theirs) for ours, theirs in map(str.split, table.strip().splitlines())
-    ]
+    pairs = [f'backbone.{line.strip()}'.split() for line in table.strip().splitlines()]
     patterns = []
-    for pair in [*pairs, ('head.fc', 'head' if family == 'VisionTransformer' else 'head.fc')]:
+    for pair in [*pairs, ['head.fc', 'head' if family == 'VisionTransformer' else 'head.fc']]:
         old, new = pair if to_timm else pair[::-1]
         pattern = re.escape(old).replace(r'\#', r'(\d+)') + r'(|\..+)'
         patterns.append((pattern, new.replace('#', '{}') + '{}'))
-    reorder = merge_order_to_timm if to_timm else merge_order_from_timm
     renamed, left = {}, []
     for name, tensor in tensors.items():
         found = ((re.fullmatch(pattern, name), new) for pattern, new in patterns)
@@ -108,22 +101,17 @@ def rename(
             left.append(name)
         else:
             merges = family == 'SwinTransformer' and '.downsample.' in name
-            renamed[new.format(*match.groups())] = reorder(tensor) if merges else tensor
+            renamed[new.format(*match.groups())] = (
+                merge_order(tensor, to_timm) if merges else tensor
+            )
     return renamed, left
 
 
-def merge_order_to_timm(tensor: Tensor) -> Tensor:
-    """Reorder the input axis of Swin's 2 × 2 patch merging.
-
-    From MMCV's order, that of ``Unfold``, ``(..., C·kh·kw)``, to timm's ``(..., kw·kh·C)``.
-    """
+def merge_order(tensor: Tensor, to_timm: bool) -> Tensor:
+    """MMCV's order of Swin's 2 × 2 patch merging ``(..., C·kh·kw)`` ↔ timm's ``(..., kw·kh·C)``."""
     channels = tensor.shape[-1] // 4
-    return tensor.unflatten(-1, (channels, 2, 2)).transpose(-1, -3).flatten(-3)
-
-
-def merge_order_from_timm(tensor: Tensor) -> Tensor:
-    """The inverse of :func:`merge_order_to_timm`: ``(..., kw·kh·C)`` → ``(..., C·kh·kw)``."""
-    return tensor.unflatten(-1, (2, 2, tensor.shape[-1] // 4)).transpose(-1, -3).flatten(-3)
+    sizes = (channels, 2, 2) if to_timm else (2, 2, channels)
+    return tensor.unflatten(-1, sizes).transpose(-1, -3).flatten(-3)
 
 
 def arguments_of(backbone: nn.Module) -> Options:
@@ -133,12 +121,12 @@ def arguments_of(backbone: nn.Module) -> Options:
         convolutions = not backbone.stages[0][0].linear_pw_conv
         return dict(conv_mlp=convolutions, head_norm_first=not backbone.gap_before_final_norm)
     if family == 'SwinTransformer':
-        return dict(img_size=_side(backbone.patch_embed.init_input_size))
+        return dict(img_size=tuple(backbone.patch_embed.init_input_size))
     output = backbone.out_type, backbone.final_norm
     if output not in _VIT_OUTPUTS:
         raise ValueError('timm has no ViT with out_type={!r}, final_norm={}'.format(*output))
     pool, fc_norm = _VIT_OUTPUTS[output]
-    return dict(img_size=_side(backbone.img_size), global_pool=pool, fc_norm=fc_norm)
+    return dict(img_size=tuple(backbone.img_size), global_pool=pool, fc_norm=fc_norm)
 
 
 def output_of(vit: nn.Module) -> Options:
@@ -148,9 +136,3 @@ def output_of(vit: nn.Module) -> Options:
     if output not in outputs:
         raise ValueError('MMPretrain has no ViT with global_pool={!r}, fc_norm={}'.format(*output))
     return dict(zip(('out_type', 'final_norm'), outputs[output], strict=True))
-
-
-def _side(size: int | list | tuple) -> int | list:
-    """The side of a square, or both sides of a rectangle."""
-    sides = list(size) if isinstance(size, list | tuple) else [size]
-    return sides[0] if len(set(sides)) == 1 else sides

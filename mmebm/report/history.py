@@ -26,10 +26,8 @@ def read_history(
     checkpoint on, replaces what was logged before.
 
     Args:
-        work_dir: of the run.
         iterations_per_epoch: of a run that counts epochs; None if it counts iterations.
-        resumed_at: iterations that were done when the last start began: 0 if it began anew, which
-            drops all before. None if that is not known.
+        resumed_at: iterations done when the last start began, 0 drops all before; None: not known.
     """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     history: list[Record] = []

@@ -4,9 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
@@ -17,19 +15,17 @@ from torch import Tensor, nn
 
 from ..datasets import leaf_datasets
 from ..engine.hooks import UnreadableImagesHook
-from ..evaluation.knn import nearest
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
-from ..models.chain import to_uint8
+from ..models.chain import Chain
 from ..models.features import pooled_features
 from ..utils import checked_int, checked_number
 from ..utils.device import device_name
 from .history import read_history
 from .page import write_page
-from .run_page import Neighbour, last, report_page
+from .run_page import last, report_page
 from .verdict import contrast, duration, verdict
 
 GALLERY = 128  # held-out images whose features are compared, evenly spread
-QUERIES = 6  # of them, whose neighbours are shown
 BATCH = 32
 PACKAGES = 'mmebm', 'torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'numpy'
 _SECONDS, _CONTRAST = 'report_seconds', 'report_contrast'  # in a checkpoint's meta
@@ -41,14 +37,13 @@ class ReportHook(Hook):
 
     One file that needs no other and no network: what was learnt (see
     :func:`mmebm.report.verdict.verdict`; the message hub has it as ``verdict``), curves from the
-    ``scalars.json`` of MMEngine's ``LocalVisBackend``, restored held-out images, nearest
-    neighbours, unreadable files, cost and settings. What a method does not have is left out;
-    without validation it is written after every epoch. The features of 128 held-out images cost a
-    forward pass each, the chains a descent each.
+    ``scalars.json`` of MMEngine's ``LocalVisBackend``, restored held-out images, unreadable files,
+    cost and settings. What a method does not have is left out; without validation it is written
+    after every epoch. The features of 128 held-out images cost a forward pass each, the chains a
+    descent each.
 
     Args:
         num_chains: held-out images that are restored on the page, ≥ 0.
-        num_neighbours: of each of 6 images, ≥ 0.
         seconds_before: that were spent before the run and belong to its cost, ≥ 0.
         hours: that the run was given, > 0, for the page.
     """
@@ -56,21 +51,16 @@ class ReportHook(Hook):
     priority = 'LOWEST'  # after LoggerHook, which writes the figures, and UnreadableImagesHook
     filename = 'report.html'
 
-    def __init__(
-        self,
-        num_chains: int = 8,
-        num_neighbours: int = 5,
-        seconds_before: float = 0.0,
-        hours: float | None = None,
-    ):
+    def __init__(self, num_chains: int = 8, seconds_before: float = 0, hours: float | None = None):
         self.hours = hours if hours is None else checked_number('hours', hours, above=0)
         self.num_chains = checked_int('num_chains', num_chains, minimum=0)
-        self.num_neighbours = checked_int('num_neighbours', num_neighbours, minimum=0)
-        self.seconds_before = checked_number('seconds_before', seconds_before, low=0)
-        self._loaded_seconds = self.seconds_before
-        self._begin: float | None = None  # until training begins
+        self._loaded_seconds = self.seconds_before = checked_number(
+            'seconds_before', seconds_before, low=0
+        )
+        self._begin: float | None = None  # until training begins; earlier by what was spent before
         self._start: float | None = None  # contrast of the features then
-        self._seen: dict[str, Any] = {}  # of the last validation, for report_page
+        self._seen: tuple[float | None, float] | None = None  # contrast then and now
+        self._chains: list[tuple[Chain, str]] = []  # and their files, of the last validation
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -78,19 +68,20 @@ class ReportHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._begin is not None:
-            seconds = self._loaded_seconds + time.perf_counter() - self._begin
+            seconds = time.perf_counter() - self._begin
             checkpoint['meta'] |= {_SECONDS: seconds, _CONTRAST: self._start}
 
     def before_train(self, runner: Runner) -> None:
-        self._begin, self._resumed_at = time.perf_counter(), runner.iter
+        self._resumed_at = runner.iter  # load_from is no start of this run
+        before = self._loaded_seconds if self._resumed_at else self.seconds_before
+        self._begin = time.perf_counter() - before
         self._settings = runner.cfg.pretty_text  # slow
-        if not self._resumed_at:  # load_from is no start of this run
-            self._loaded_seconds = self.seconds_before
+        if not self._resumed_at:
             model = _unwrapped(runner.model)
             judged = runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor)
             if judged and is_main_process():
                 model.eval()
-                self._start = contrast(self._look(runner)[1])
+                self._start = self._look(runner)[1]
                 model.train()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -98,27 +89,27 @@ class ReportHook(Hook):
             return
         model = _unwrapped(runner.model)
         if isinstance(model, PredictingSelfSupervisor):
-            samples, features, pictures = self._look(runner)
-            infos, chains = [sample['data_samples'] for sample in samples], []
-            names = [Path(info.get('img_path', '')).name for info in infos]
-            chosen = sorted(range(len(infos)), key=lambda i: infos[i].get('corruption', ''))
-            chosen = evenly(chosen, self.num_chains)
-            if chosen and isinstance(model, BaseEnergyAlgorithm):
-                batch = runner.val_dataloader.collate_fn([samples[i] for i in chosen])
-                data = model.data_preprocessor(batch, False)
+            samples, now = self._look(runner)
+            samples.sort(key=lambda sample: sample['data_samples'].get('corruption', ''))
+            shown, self._seen = evenly(samples, self.num_chains), (self._start, now)
+            if shown and isinstance(model, BaseEnergyAlgorithm):
+                data = model.data_preprocessor(runner.val_dataloader.collate_fn(shown), False)
                 chains = model.validation_chains(data['inputs'], data['data_samples'])
-            self._seen = dict(
-                chains=list(zip(chains, (names[i] for i in chosen), strict=False)),
-                neighbours=find_neighbours(features, pictures, names, self.num_neighbours),
-                contrast=(self._start, contrast(features)),
-            )
+                files = (Path(sample['data_samples'].get('img_path', '')) for sample in shown)
+                self._chains = [(chain, f.name) for chain, f in zip(chains, files, strict=False)]
         self._write(runner)
 
-    def _look(self, runner: Runner) -> tuple[list[dict], Tensor, list[np.ndarray]]:
-        """Some held-out samples, evenly spread, and :func:`features_of` them."""
-        dataset, collate = runner.val_dataloader.dataset, runner.val_dataloader.collate_fn
+    @torch.no_grad()
+    def _look(self, runner: Runner) -> tuple[list[dict], float]:
+        """Some held-out samples, evenly spread, and the contrast of their clean features."""
+        dataset, model, features = runner.val_dataloader.dataset, _unwrapped(runner.model), []
         samples = [dataset[i] for i in evenly(range(len(dataset)), GALLERY)]
-        return samples, *features_of(_unwrapped(runner.model), samples, collate)
+        for start in range(0, len(samples), BATCH):
+            batch = runner.val_dataloader.collate_fn(samples[start : start + BATCH])
+            inputs = model.data_preprocessor(batch, False)['inputs']
+            clean = inputs if isinstance(inputs, Tensor) else inputs[1]
+            features.append(pooled_features(model, clean))
+        return samples, contrast(torch.cat(features))
 
     def after_train_epoch(self, runner: Runner) -> None:
         if runner.val_loop is None:
@@ -136,24 +127,24 @@ class ReportHook(Hook):
         borrowed = getattr(_unwrapped(runner.model), 'norm_pix', False)
         gain = None if borrowed else last(history, 'restoration/psnr_gain')
         knn = [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures]
-        images, seen = _count(runner.val_loop), self._seen.get('contrast')
-        seconds = self._loaded_seconds + time.perf_counter() - self._begin
-        said = verdict(runner.iter, seconds, self.hours, gain, images, seen, knn) if images else []
+        images, seconds = _count(runner.val_loop), time.perf_counter() - self._begin
+        said = runner.iter, seconds, self.hours, gain, images, self._seen, knn
+        said = verdict(*said) if images else []
         runner.message_hub.update_info('verdict', '\n'.join(said) or None)
         state = 'Finished' if runner.iter >= runner.max_iters else 'So far'
         state = f'{state}: {runner.iter:,} of {runner.max_iters:,} iterations.'
         skipped, name = Path(runner.work_dir, UnreadableImagesHook.filename), backbone_name(runner)
         skipped = skipped.read_text('utf-8', errors='surrogateescape') if skipped.exists() else ''
         page = report_page(
-            f'Pretraining of {name}',
-            [state, *said],
             history,
             images,
             borrowed,
+            self._chains,
+            title=f'Pretraining of {name}',
+            said=[state, *said],
             skipped=skipped.splitlines(),
             facts=self._facts(runner, name, seconds),
             settings=self._settings,
-            **self._seen,
         )
         try:
             write_page(Path(runner.work_dir, self.filename), page)
@@ -182,37 +173,6 @@ def evenly(items: Sequence, count: int) -> list:
     """At most ``count`` items, evenly spread."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
-
-
-@torch.no_grad()
-def features_of(
-    model: nn.Module, samples: Sequence[dict], collate: Any
-) -> tuple[Tensor, list[np.ndarray]]:
-    """Pooled features ``(M, D)`` of clean images, and these as uint8 RGB ``(H, W, 3)``."""
-    features, pictures = [], []
-    for start in range(0, len(samples), BATCH):
-        batch = model.data_preprocessor(collate(samples[start : start + BATCH]), False)
-        inputs = batch['inputs']
-        clean = inputs if isinstance(inputs, Tensor) else inputs[1]
-        features.append(pooled_features(model, clean))
-        pictures += list(to_uint8(model.to_pixels(clean).movedim(1, -1).cpu().numpy()))
-    return torch.cat(features), pictures
-
-
-def find_neighbours(
-    features: Tensor, pictures: Sequence[np.ndarray], names: Sequence[str], count: int
-) -> list[list[Neighbour]]:
-    """A few evenly spread images, each followed by the nearest ``count`` of the others, if any."""
-    count = min(count, len(features) - 1)
-    if count < 1 or not torch.isfinite(features).all():
-        return []
-    queries = evenly(range(len(features)), QUERIES)
-    similarities, indices = nearest(features, features[queries], count + 1)
-    rows = []
-    for query, row, found in zip(queries, similarities.tolist(), indices.tolist(), strict=True):
-        others = [(pictures[i], names[i], s) for i, s in zip(found, row, strict=True) if i != query]
-        rows.append([(pictures[query], names[query], 1.0), *others[:count]])
-    return rows
 
 
 def backbone_name(runner: Runner) -> str:

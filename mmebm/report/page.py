@@ -1,7 +1,6 @@
 """What the pages share: one file each, with its style, charts and pictures inside, no network."""
 
 import base64
-import functools
 import io
 from collections.abc import Callable, Sequence
 from html import escape
@@ -18,7 +17,7 @@ from ..utils.whole_files import WholeFilesBackend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMALL = 64  # pixels; images up to this side are kept lossless and enlarged without blur
+SMALL = 64  # pixels; images up to this side are kept lossless
 MOST_POINTS = 200  # of a curve
 MARKED = 30  # a curve of at most so many points shows each of them
 INK = '#010203'  # becomes the colour of the page's text, dark or light
@@ -26,17 +25,13 @@ COLOURS = '#1f77b4', '#d95f02', '#1b9e77', '#cc5fa8', '#8c7a00', '#1699b1', '#80
 DASHES = '-', '--', ':', '-.'  # so that curves differ without their colours too
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('mmebm', 'report/templates'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= dict(line_chart=line_chart, histogram=histogram)
-    return environment
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name('templates')),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def render(template: str, **content: object) -> str:
@@ -44,20 +39,14 @@ def render(template: str, **content: object) -> str:
 
     What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
     """
-    page = _environment().get_template(template).render(**content)
+    content |= dict(line_chart=line_chart, histogram=histogram)
+    page = _ENVIRONMENT.get_template(template).render(content)
     return page.encode('utf-8', errors='backslashreplace').decode()
 
 
 def write_page(path: str | Path, page: str) -> None:
     """Write a page so that a reader sees the old one or the new one, never half of it."""
     WholeFilesBackend().put(page.encode(), path)
-
-
-def picture(pixels: np.ndarray, alt: str, title: str = '', lines: Sequence[str] = ()) -> dict:
-    """A picture for a page: ``(H, W, 3)`` uint8 RGB, what it shows, and figures below its title."""
-    small, (height, width) = max(pixels.shape[:2]) <= SMALL, pixels.shape[:2]
-    size = dict(small=small, height=height, width=width)
-    return dict(uri=data_uri(pixels), alt=alt, title=title, lines=lines, **size)
 
 
 def data_uri(image: np.ndarray, most: int = 224) -> str:
@@ -103,26 +92,19 @@ def line_chart(chart: Chart) -> Markup:
     return _svg(draw, description) if shown else Markup('')
 
 
-def histogram(groups: Sequence[tuple[str, Sequence[float]]], label: str = '') -> Markup:
-    """The finite values of one or several groups, (name, values) each, as SVG.
-
-    The outermost half percent at either end counts for the outermost bars.
-    """
-    values = [np.asarray(v, float)[np.isfinite(np.asarray(v, float))] for _, v in groups]
-    together = np.concatenate(values)
-    if not len(together):
+def histogram(values: Sequence[float], name: str) -> Markup:
+    """The finite values as SVG; half a percent at either end counts for the outermost bars."""
+    finite = np.array(values)[np.isfinite(values)]
+    if not len(finite):
         return Markup('')
-    low, high = np.percentile(together, [0.5, 99.5])
-    bins = np.histogram_bin_edges(np.clip(together, low, high), 'auto')
-    names = [f'{name} ({len(v)})' for (name, _), v in zip(groups, values, strict=True)]
 
     def draw(axes: 'Axes') -> None:
-        for n, (name, v) in enumerate(zip(names, values, strict=True)):
-            axes.hist(np.clip(v, low, high), bins, alpha=0.6, color=COLOURS[n], label=name)
-        axes.set_xlabel(label)
+        clipped = np.clip(finite, *np.percentile(finite, [0.5, 99.5]))
+        axes.hist(clipped, 'auto', alpha=0.6, color=COLOURS[0], label=f'{name} ({len(finite)})')
+        axes.set_xlabel(name)
         axes.yaxis.get_major_locator().set_params(integer=True)
 
-    return _svg(draw, f'histogram of {label or "values"}: {" and ".join(names)}')
+    return _svg(draw, f'histogram of {len(finite)} values of {name}')
 
 
 def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:

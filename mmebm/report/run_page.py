@@ -1,57 +1,42 @@
-"""The page of a pretraining run: what was learnt, curves, images, energies, neighbours."""
+"""The page of a pretraining run: what was learnt, curves, restored images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..models.chain import Chain, to_uint8
+from ..models.chain import Chain, draw_chains
 from .history import Record
-from .page import Chart, number, picture, render
+from .page import Chart, data_uri, render
 from .verdict import FEW_IMAGES
 
+WIDEST = 1200  # pixels of a drawn chain
 CEILING = 100.0  # dB: PSNR of a perfect restoration, as in RestorationMetric
-Neighbour = tuple[np.ndarray, str, float]  # (H, W, 3) uint8 RGB, file, cosine similarity
 
 
 def report_page(
-    title: str,
-    said: Sequence[str] = (),
-    history: Sequence[Record] = (),
-    images: int = 0,
+    history: Sequence[Record],
+    images: int,
     borrowed: bool = False,
-    contrast: tuple[float | None, float] | None = None,
     chains: Sequence[tuple[Chain, str]] = (),
-    neighbours: Sequence[Sequence[Neighbour]] = (),
-    skipped: Sequence[str] = (),
-    facts: Mapping[str, str] = {},
-    settings: str = '',
+    **words: object,
 ) -> str:
     """Make the page: HTML in one file, which asks nothing of a network. All names are escaped.
 
-    Args:
-        title, said: its heading, and sentences on how far the run is and what it has learnt.
-        history, images: what was logged, and the number of held-out images.
-        borrowed: whether a restored patch takes its mean and variance from the original.
-        contrast: of the features, at the start and now.
-        chains: of a few held-out images, titled by corruption; and their files.
-        neighbours: a held-out image and those with the nearest features, in that order.
-        skipped, facts, settings: unreadable files, facts by name, the config as text.
+    ``images`` and ``chains`` are held out, the latter titled by corruption, with their files. Of a
+    ``borrowed`` patch, mean and variance are the original's. ``words``: ``title``; ``said``,
+    sentences; ``skipped`` files; ``facts`` by name; ``settings``.
     """
     return render(
         'report.html',
-        title=title,
-        said=said,
         borrowed=borrowed,
-        tiles=tiles(history, images, borrowed, contrast),
+        tiles=tiles(history, images, borrowed),
         charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
-        chains=[(chain.title, name, chain_pictures(chain)) for chain, name in chains],
-        neighbours=[
-            (row[0][1], [picture(x, f'neighbour: {n}', '', [f'{s:.2f}']) for x, n, s in row])
-            for row in neighbours
+        chains=[
+            (chain.title, name, data_uri(draw_chains([replace(chain, title='')]), WIDEST))
+            for chain, name in chains
         ],
-        skipped=skipped,
-        facts=facts,
-        settings=settings,
+        **words,
     )
 
 
@@ -61,12 +46,7 @@ def last(history: Sequence[Record], name: str) -> float | None:
     return values[-1] if values else None
 
 
-def tiles(
-    history: Sequence[Record],
-    images: int,
-    borrowed: bool = False,
-    contrast: tuple[float | None, float] | None = None,
-) -> list[tuple[str, str]]:
+def tiles(history: Sequence[Record], images: int, borrowed: bool) -> list[tuple[str, str]]:
     """Headlines, name and value. Neither of fewer than 20 held-out images, nor a borrowed PSNR."""
     found, names = [], {'loss': ('loss', '{:.3g}')}
     if images >= FEW_IMAGES:
@@ -76,9 +56,6 @@ def tiles(
         }
         if not borrowed:
             names['restoration/psnr_gain'] = f'PSNR gain, {images} held-out images', '{:+.2f} dB'
-        if contrast is not None:
-            start = '' if contrast[0] is None else f', {contrast[0]:.2f} at the start'
-            found.append((f'contrast of the features{start}', f'{contrast[1]:.2f}'))
     for name, (label, form) in names.items():
         value = last(history, name)
         if value is not None:
@@ -128,21 +105,4 @@ def charts(history: Sequence[Record], images: int) -> list[Chart]:
         Chart('Distance to the original', distances, '', 'Step 0 is the corrupted image.'),
         Chart('Step size α', {'α': curve('step_size', True)}),
         Chart('Learning rate', {'learning rate': rate}),
-    ]
-
-
-def chain_pictures(chain: Chain) -> list[dict]:
-    """The original, the corrupted image, at most three steps, and the restored image."""
-    last = len(chain.images) - 1
-    ends = ('corrupted', 'restored') if chain.accuracy is None else ('shuffled', 'sorted')
-    shown = [] if chain.clean is None else [(chain.clean, 'original', chain.clean_energy, [])]
-    for n in np.unique(np.linspace(0, last, 5).round().astype(int)):
-        name = ends[0] if n == 0 else ends[1] if n == last else f'step {n}'
-        figures = [f'{chain.psnr[n]:.1f} dB'] if np.isfinite(chain.psnr[n]) else []
-        if chain.accuracy is not None:
-            figures = [f'{chain.accuracy[n]:.0%} right']
-        shown.append((chain.images[n], name, chain.energies[n], figures))
-    return [
-        picture(to_uint8(image), f'{chain.title}, {name}', name, [*figures, f'E {number(energy)}'])
-        for image, name, energy, figures in shown
     ]

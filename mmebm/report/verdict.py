@@ -39,12 +39,8 @@ def verdict(
 ) -> list[str]:
     """Sentences: the cost, what was gained and against what, and whether to use the backbone.
 
-    Args:
-        updates, seconds, hours: weight updates, the time taken, and the time asked for, if any.
-        gain: PSNR of restored minus PSNR of corrupted held-out images, in dB.
-        images: held-out images.
-        features: contrast at the start and now, see :func:`contrast`.
-        knn: accuracies of nearest neighbours, 0..1, of all validations.
+    ``hours`` were asked for; ``gain`` is PSNR of restored minus PSNR of corrupted held-out
+    ``images`` in dB; ``features`` their contrast at the start and now; ``knn`` accuracies in 0..1.
     """
     asked = '' if hours is None else f' of {duration(hours * 3600)} asked for'
     said = [f'{updates:,} weight updates in {duration(seconds)}{asked}.']

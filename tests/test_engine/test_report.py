@@ -8,7 +8,9 @@ import torch
 from mmengine.config import Config
 
 from mmebm import ReportHook, UnreadableImagesHook
+from mmebm.models.features import pooled_features
 from mmebm.report.history import read_history
+from mmebm.report.verdict import contrast
 
 from .conftest import MODEL
 
@@ -39,7 +41,7 @@ def run(make_runner, image_folder, folder):
                 val_evaluator=[dict(type='RestorationMetric'), dict(type='EnergyMetric')],
             )
         runner = make_runner(
-            [ReportHook(num_chains=3, num_neighbours=2)] if hooks is None else hooks,
+            [ReportHook()] if hooks is None else hooks,
             model=MODEL,
             dataset=dataset,
             loader=loader,
@@ -67,7 +69,7 @@ def test_page_of_a_run(run):
     assert {'Training loss', 'PSNR gain', 'Step size α'} <= set(
         re.findall('<h3>([^<]*?)(?: <|<)', page)
     )
-    assert page.count('<img') == 3 * 4 + 6 * 3  # chains of two steps; queries and neighbours
+    assert page.count('<img') == 8  # chains
     assert '<script' not in page
     assert '&lt;script&gt;&amp;.png' in page
     assert '<pre>any_setting' in page
@@ -101,7 +103,7 @@ def test_training_is_the_same_with_and_without(run):
 
 def test_unreadable_files_are_listed(run, folder):
     (folder / '3.png').write_text('no image')
-    hooks = [UnreadableImagesHook(max_share=1.0), ReportHook(0, 0)]
+    hooks = [UnreadableImagesHook(max_share=1.0), ReportHook(0)]
     page = page_of(run(epochs=1, hooks=hooks))
     assert '1 could not be read' in page
     assert str(folder / '3.png') in page
@@ -115,3 +117,14 @@ def test_a_page_that_cannot_be_written_ends_no_run(run, tmp_path, log_of):
     page = page_of(run(epochs=1, val=False, work_dir='other'))
     assert 'Training loss' in page
     assert '<img' not in page
+
+
+def test_contrast_is_that_of_the_clean_held_out_images(run):
+    runner = run(epochs=1)
+    model, samples = runner.model.eval(), list(runner.val_dataloader.dataset)
+    clean = torch.stack([sample['inputs'][1] for sample in samples])
+    with torch.no_grad():
+        batch = dict(inputs=[clean, clean], data_samples=[s['data_samples'] for s in samples])
+        inputs = model.data_preprocessor(batch, False)['inputs'][1]
+        expected = contrast(pooled_features(model, inputs))
+    assert f'features: {expected:.2f},' in runner.message_hub.get_info('verdict')

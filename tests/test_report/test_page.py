@@ -50,13 +50,11 @@ HISTORY = [
 @pytest.fixture
 def page():
     return report_page(
-        f'Pretraining of {HOSTILE}',
-        ['So far', 'Worth trying.'],
         HISTORY,
+        title=f'Pretraining of {HOSTILE}',
+        said=['So far', 'Worth trying.'],
         images=40,
-        contrast=(1.07, 0.36),
         chains=[(chain(32), 'a.png'), (chain(300, steps=12, title=HOSTILE), HOSTILE)],
-        neighbours=[[(picture(300, n), f'{n}/{HOSTILE}', 0.9 - n / 10) for n in range(6)]],
         skipped=[f'/data/{n}/{HOSTILE}' for n in range(60)],
         facts=dict(folder=f'/out/{HOSTILE}'),
         settings=f'model = {HOSTILE!r}\n' + 'x' * 500,
@@ -67,23 +65,23 @@ def page():
 def test_in_a_browser(page, tmp_path):
     file = tmp_path / 'report.html'
     write_page(file, page)
-    assert_sound(look_at(file))
+    assert_sound(seen := look_at(file))
+    assert seen.pictures == 2
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_names_are_escaped_and_nothing_is_asked_for_outside(page):
     assert '<script' not in page
-    assert page.count('&lt;script&gt;alert(1)') > 60
+    assert page.count('&lt;script&gt;alert(1)') > 50
     assert not re.search('src="(?!data:)|url\\((?!#)|href="(?!#|data:)', page)
     assert "default-src 'none'" in page
     assert 'and 10 more' in page
-    assert page.count('<img') == (4 + 6) + (1 + 5)  # of a long chain the start, few steps, the end
 
 
 def test_an_empty_report_is_a_page():
-    page = report_page('Nothing')
+    page = report_page([], 0, title='', said=[], skipped=[], facts={}, settings='')
     assert 'Nothing has been logged yet' in page
-    for part in ('Held-out', 'Nearest', '<img'):
+    for part in ('Held-out', '<img'):
         assert part not in page
 
 
@@ -108,12 +106,12 @@ def test_curves_of_what_was_logged():
 
 def test_headlines():
     """The last values; none of few images, no borrowed PSNR, no step size."""
-    names = {name.split(',')[0]: value for name, value in tiles(HISTORY, 20, False, (1.07, 0.364))}
+    names = {name.split(',')[0]: value for name, value in tiles(HISTORY, 20, False)}
     assert names == {
-        'contrast of the features': '0.36', 'PSNR gain': '+6.25 dB', 'kNN accuracy': '62.5%',
+        'PSNR gain': '+6.25 dB', 'kNN accuracy': '62.5%',
         'AUROC of the energy': '0.75', 'loss': '1.5',
     }  # fmt: skip
-    assert dict(tiles(HISTORY, 19, False, (1.07, 0.364))) == {'loss': '1.5'}
+    assert dict(tiles(HISTORY, 19, False)) == {'loss': '1.5'}
     assert not any('PSNR' in name for name, _ in tiles(HISTORY, 20, borrowed=True))
 
 
@@ -132,7 +130,5 @@ def test_charts_name_their_curves_and_last_values():
 
 
 def test_histograms_leave_out_what_is_not_finite():
-    text = text_of(histogram([('clean', [0.0] * 3), ('corrupted', [1.0, float('nan')])], 'energy'))
-    for words in ('clean (3)', 'corrupted (1)', 'energy'):
-        assert words in text
-    assert histogram([('a', [float('nan')]), ('b', [])]) == ''
+    assert 'energy (4)' in text_of(histogram([0.0, 0.0, 0.0, 1.0, float('nan')], 'energy'))
+    assert histogram([float('nan')], 'energy') == histogram([], 'energy') == ''
