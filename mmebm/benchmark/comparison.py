@@ -55,9 +55,7 @@ class Benchmark:
     def run(self, say: Callable[[str], object] = print) -> str:
         """Train and measure all that is left; return the table of the test images as Markdown.
 
-        Raises:
-            UserError: no method could be tested, or a run was ended from outside.
-            ValueError: ``out`` holds runs with other options.
+        UserError if no method could be tested, or a run was ended from outside.
         """
         self.say, options, chosen = say, self.options, {}
         lengths = options.pretraining_epochs

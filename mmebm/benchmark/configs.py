@@ -20,11 +20,7 @@ NO_METHODS = 'finetune', 'linear', SCRATCH, 'beit'
 
 
 def find_configs(options: BenchmarkOptions) -> tuple[dict[str, Path | None], Path]:
-    """The pretraining config of each method (scratch has none), and the finetuning config.
-
-    Raises:
-        ValueError: there is no such backbone or method.
-    """
+    """The pretraining config of each method (scratch has none), and the finetuning config."""
     files = {tuple(path.stem.split('_')[:2]): path for path in shipped(SMALL).glob('*.py')}
     backbone, own = options.backbone, options.backbone.endswith('.py')
     if not own and ('finetune', backbone) not in files:

@@ -32,9 +32,6 @@ Files = dict[str, Path]  # lists of images, see write_split
 def write_split(train: ImageFolder, options: BenchmarkOptions) -> Files:
     """Split the training images of each class at random, and write the lists into ``out/split``:
     ``unlabelled`` (``CLASS/IMAGE``, all but validation), ``labelled`` and ``val`` (and the label).
-
-    Raises:
-        ValueError: a class has too few images, or ``out`` has other lists.
     """
     images, lines = defaultdict(list), defaultdict(list)
     for info in map(train.get_data_info, range(len(train))):

@@ -57,9 +57,7 @@ class Stage:
 def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
     """Train a config in a process of its own, unless it is done or failed; continue if interrupted.
 
-    Raises:
-        UserError: it was ended from outside.
-        ValueError: the folder holds a run with other options. Names them.
+    UserError if it is ended from outside, ValueError if the folder holds a run with other options.
     """
     folder = stage.folder
     config.work_dir = str(folder)

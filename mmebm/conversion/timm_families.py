@@ -85,8 +85,8 @@ def rename(
     """
     family = family_of(backbone)
     norm = 'head.norm' if getattr(backbone, 'gap_before_final_norm', True) else 'norm_pre'
-    last, bias = len(getattr(backbone, 'depths', ())) - 1, 'relative_position_bias_table'
-    table = _NAMES[family].format(last=last, norm=norm, bias=bias)
+    last = len(getattr(backbone, 'depths', ())) - 1
+    table = _NAMES[family].format(last=last, norm=norm, bias='relative_position_bias_table')
     pairs = [f'backbone.{line.strip()}'.split() for line in table.strip().splitlines()]
     patterns = []
     for pair in [*pairs, ['head.fc', 'head' if family == 'VisionTransformer' else 'head.fc']]:

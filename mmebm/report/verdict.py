@@ -46,11 +46,8 @@ def verdict(
     said = [f'{updates:,} weight updates in {duration(seconds)}{asked}.']
     few = f' Judged by {images} held-out images: too few to trust.' if images < FEW_IMAGES else ''
     if gain is not None:
-        said.append(
-            f'Restoring held-out images gains {gain:+.2f} dB over doing nothing.'
-            if gain >= LITTLE_GAIN
-            else 'Restoring held-out images gains nothing over doing nothing.'
-        )
+        gained = f'{gain:+.2f} dB' if gain >= LITTLE_GAIN else 'nothing'
+        said.append(f'Restoring held-out images gains {gained} over doing nothing.')
     if features is not None:
         start = '' if features[0] is None else f', at the start {features[0]:.2f}'
         said.append(f'Contrast of the features: {features[1]:.2f}{start}.')
