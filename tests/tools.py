@@ -1,9 +1,12 @@
-"""The command-line tools as modules."""
+"""The command-line tools as modules, and pictures for them."""
 
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
+from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / 'tools'
 # messages of other libraries that a user cannot act on
@@ -24,3 +27,14 @@ def exit_code(main: Callable[[list[str]], int], argv: list[str]) -> int:
         return main(argv)
     except SystemExit as stop:
         return stop.code
+
+
+def write_images(folder: Path, number: int, side: int = 40, seed: int = 0) -> list[Path]:
+    """Smooth random pictures, ``0000.png`` to ..."""
+    folder.mkdir(parents=True)
+    rng, paths = np.random.default_rng(seed), []
+    for index in range(number):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        paths.append(folder / f'{index:04d}.png')
+        coarse.resize((side, side), Image.Resampling.BICUBIC).save(paths[-1])
+    return paths

@@ -9,10 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import yapf.yapflib.yapf_api
-from PIL import Image
 
 from mmebm.cli.main import main as mmebm
 from mmebm.utils.checkpoint import load_checkpoint_safely
@@ -39,17 +37,6 @@ HOOKS = [
     dict(type=f'{name}Hook') for name in ('ReproducibleEpochs', 'UnreadableImages', 'FiniteLoss')
 ]
 PACK = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption'))
-
-
-def write_images(folder: Path, number: int, side: int = 40, seed: int = 0) -> list[Path]:
-    """Smooth random pictures, ``0000.png`` to ..."""
-    folder.mkdir(parents=True)
-    rng, paths = np.random.default_rng(seed), []
-    for index in range(number):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        paths.append(folder / f'{index:04d}.png')
-        coarse.resize((side, side), Image.Resampling.BICUBIC).save(paths[-1])
-    return paths
 
 
 def loader(folder: Path, pipeline: list, train: bool) -> dict:

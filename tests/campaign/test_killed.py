@@ -5,8 +5,10 @@ import signal
 
 import pytest
 
+from tests.tools import write_images
+
 from . import SHARE, count, long
-from .runs import EPOCHS, ITERATIONS, LIMIT, Runs, mixed, write_config, write_images
+from .runs import EPOCHS, ITERATIONS, LIMIT, Runs, mixed, write_config
 from .sabotage import MOMENTS
 
 # How often each moment comes in a run; a validation has one batch, an epoch one or two saves.

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from mmebm.utils.checkpoint import load_checkpoint_safely
+from tests.tools import write_images
 
 from . import count, long
-from .runs import EPOCHS, LIMIT, Command, mixed, write_config, write_images
+from .runs import EPOCHS, LIMIT, Command, mixed, write_config
 
 pytestmark = long
 

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from tests.tools import write_images
+
 from . import count, long
-from .runs import LIMIT, PATIENCE, ROOT, write_images
+from .runs import LIMIT, PATIENCE, ROOT
 
 
 def ranks(parent):

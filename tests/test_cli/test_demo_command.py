@@ -29,9 +29,6 @@ def test_without_gradio_one_line_says_what_to_install(folder, capsys, monkeypatc
     assert error.count('\n') == 1
 
 
-# --- the page
-
-
 @pytest.fixture(scope='module')
 def demo(folder):
     pytest.importorskip('gradio', reason='pip install gradio')

@@ -6,7 +6,7 @@ from PIL import Image
 from mmebm.cli import demo_command
 from mmebm.cli.main import build_parser
 from tests.browser import FLAGS, find_chromium
-from tests.campaign.runs import write_images
+from tests.tools import write_images
 from tests.zero_head import save_network
 
 pytest.importorskip('gradio', reason='pip install gradio')
@@ -119,15 +119,6 @@ def test_a_painted_mask_is_filled(page):
     page.locator('#restore').click()
     page.get_by_text('the mask hides nothing').wait_for(state='detached')
     assert 'PSNR' in figures(page)
-    # nothing is wider than a telephone
-    page.locator('#damage input').click()
-    page.get_by_role('option', name='Blur').click()
-    page.locator('#editor').wait_for(state='hidden')
-    page.set_viewport_size(dict(width=400, height=800))
-    assert page.evaluate('document.documentElement.scrollWidth') <= 400
-
-
-# --- over HTTP
 
 
 def test_what_is_refused(url, folder):

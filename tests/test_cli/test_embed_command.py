@@ -6,7 +6,7 @@ from PIL import Image
 
 from mmebm.cli.main import main as mmebm
 from mmebm.evaluation.features import FeatureExtractor
-from tests.campaign.runs import write_images
+from tests.tools import write_images
 from tests.zero_head import SIZE, save_network
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from tests.campaign.runs import write_images
 from tests.pretrained import ARCH, CONVNEXT, SWIN, expected_start, save_pretrained
+from tests.tools import write_images
 
 from .common import CLASSIFICATION, one_of_each, read, structure, train, without_memory
 

@@ -17,7 +17,7 @@ from mmebm.backbones.weights import load_backbone
 from mmebm.benchmark.configs import find_configs, stage_config, write_start
 from mmebm.benchmark.options import BenchmarkOptions
 from mmebm.models.energy_inpainting import EnergyInpaintingAlgorithm
-from tests.campaign.runs import write_images
+from tests.tools import write_images
 
 from .common import CONFIGS
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 
-from tests.campaign.runs import write_images
+from tests.tools import write_images
 
 from .common import PRETRAINING, one_of_each, read, structure, train, without_memory
 

@@ -1,4 +1,7 @@
-"""What a run of days needs: bounded memory, a stop that loses nothing, no validation missed."""
+"""What a run of days needs: bounded memory, a stop that loses nothing, no validation missed.
+
+Stops of real processes: tests/campaign.
+"""
 
 import json
 import logging
@@ -16,8 +19,6 @@ from mmebm.engine.hooks import (
 )
 
 from .conftest import Nothing
-
-# Bounded history
 
 
 @pytest.mark.slow
@@ -41,9 +42,6 @@ def test_no_more_is_kept_than_the_longest_average_needs(
     )
     runner.train()
     assert len(runner.message_hub.log_scalars['train/loss'].data[0]) == kept
-
-
-# Missed validation
 
 
 class Score(Nothing):
@@ -104,9 +102,6 @@ def test_the_validation_that_was_cut_off_is_run_on_resume(train):
     # without the hook it is missed
     assert train('without', Score(stop_at=1)) is None
     assert train('without', Score(), **resume) == (['best_nothing_score_epoch_2.pth'], [2, 3])
-
-
-# Graceful stop; with real processes: tests/campaign
 
 
 @pytest.fixture

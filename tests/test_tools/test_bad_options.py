@@ -22,7 +22,6 @@ CONFIG = next((Path(__file__).parents[2] / 'configs/quickstart').glob('*.py'))
 BAD = {
     'train': {
         '{gone}': 'gone',
-        '{config} --cfg-options novel': 'novel',
         '{config} --resume {gone}': 'gone does not exist',
         '{config} --amp --cfg-options optim_wrapper.type=ApexOptimWrapper': 'ApexOptimWrapper',
         '{config} --cfg-options log_level.x=2': 'log_level',

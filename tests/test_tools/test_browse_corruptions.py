@@ -1,4 +1,4 @@
-"""Both tools for corruptions: pictures from the loader of a config, and costs."""
+"""Pictures from the loader of a config."""
 
 import numpy as np
 import pytest
@@ -30,18 +30,12 @@ train_dataloader = dict(
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder with five red images of 30 x 40 pixels."""
-    folder = tmp_path / 'images'
+def config(tmp_path):
+    """Of five red images of 30 x 40 pixels."""
+    folder, path = tmp_path / 'images', tmp_path / 'config.py'
     folder.mkdir()
     for i in range(5):
         Image.new('RGB', (40, 30), (250, 0, 0)).save(folder / f'{i}.jpg', quality=95)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path, folder):
-    path = tmp_path / 'config.py'
     path.write_text(CONFIG.format(folder=str(folder)))
     return str(path)
 
@@ -73,10 +67,3 @@ def test_browse_adds_the_noise_left_to_the_device(config):
     np.testing.assert_allclose(corrupted.mean((0, 1)), expected, atol=0.5)
     noise = (corrupted - 0.5 * clean).std((0, 1))
     np.testing.assert_allclose(noise, 0.75**0.5 * np.array([1, 2, 3]), rtol=0.1)
-
-
-def test_the_costs_of_pipelines(folder, config):
-    benchmark = load_tool('benchmarks/benchmark_corruptions')
-    found = benchmark.milliseconds(str(folder), [config], repeats=1)
-    assert found.keys() == {'config.py'}
-    assert found['config.py'] > 0

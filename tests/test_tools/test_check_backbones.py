@@ -68,22 +68,6 @@ def test_the_probe_takes_sides_and_channels():
         probe(dict(type='VisionTransformer', arch=dict(TINY)), 64)
 
 
-@pytest.mark.parametrize(
-    ('name', 'stage', 'words'),
-    [
-        ('LeNet5', 'construction and features', '1 channels'),
-        ('MAEViT', 'energy', 'floating-point'),
-        ('RevVisionTransformer', 'training step', 'has no second derivative'),
-    ],
-)
-@pytest.mark.slow
-def test_what_does_not_work_says_why(tool, name, stage, words, monkeypatch):
-    monkeypatch.setattr(tool, 'SIZES', (64,))
-    error = tool.check(name)['error']
-    assert error['stage'] == stage
-    assert words in error['words']
-
-
 def test_the_page_is_complete_and_made_from_its_file(tool):
     stored = json.loads(PAGE.with_suffix('.json').read_text())
     page = PAGE.read_text()

@@ -18,8 +18,8 @@ from mmebm.cli.errors import mistake, one_line_errors
 from mmebm.cli.launch import check_keys
 from mmebm.models import EnergyRestorationAlgorithm
 from mmebm.utils import UserError
-from tests.campaign.runs import mixed, write_config, write_images
-from tests.tools import load_tool
+from tests.campaign.runs import mixed, write_config
+from tests.tools import exit_code, load_tool, write_images
 
 ROOT = Path(__file__).parents[2]
 train, evaluate = load_tool('train'), load_tool('test')
@@ -45,9 +45,7 @@ def config(tmp_path):
 def line_of(tool, capsys, *arguments):
     """The one line with which a tool refuses its arguments."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as raised:
-        tool.main([str(argument) for argument in arguments])
-    assert raised.value.code == 2
+    assert exit_code(tool.main, list(map(str, arguments))) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1, error
     assert ': error: ' in error

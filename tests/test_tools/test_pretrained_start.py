@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from mmebm.utils.checkpoint import load_checkpoint_safely
-from tests.campaign.runs import write_images
 from tests.pretrained import CLASSIFIER, save_pretrained
-from tests.tools import load_tool
+from tests.tools import load_tool, write_images
 
 CONFIG = """
 default_scope = 'mmpretrain'

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.campaign.runs import write_images
-from tests.tools import load_tool
+from tests.tools import load_tool, write_images
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from mmengine.config import Config
 
 from mmebm.cli.launch import load_config
 from mmebm.utils.checkpoint import load_checkpoint_safely
-from tests.campaign.runs import mixed, write_config, write_images
-from tests.tools import FOREIGN, exit_code, load_tool
+from tests.campaign.runs import mixed, write_config
+from tests.tools import FOREIGN, exit_code, load_tool, write_images
 
 ROOT = Path(__file__).parents[2]
 train, evaluate = load_tool('train'), load_tool('test')
