@@ -28,7 +28,7 @@ from torch import distributed, nn
 
 from ..backbones.weights import load_backbone, read_backbone_tensors
 from ..conversion import to_mmpretrain_file, to_timm_file
-from ..engine.hooks import ProgressHook
+from ..engine.hooks import GracefulStopHook, ProgressHook
 from ..engine.optim_wrapper import default_dtype
 from ..engine.runner import close_process_group, runner_of
 from .images import Images, split_images
@@ -237,9 +237,12 @@ def train(config: Config, out: Path) -> str:
         runner.logger.addHandler(log)
     progress = ProgressHook()
     runner.register_hook(progress, priority='VERY_LOW')
-    # MMEngine prints what it loads
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(progress):
-        runner.train()  # even after the last iteration: the last validation may be missing
+    stop = next(hook for hook in runner.hooks if isinstance(hook, GracefulStopHook))
+    try:  # MMEngine prints what it loads
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(progress):
+            runner.train()  # even after the last iteration: the last validation may be missing
+    finally:
+        stop.after_train(runner)  # else Ctrl-C would not end the caller after an error
     return runner.message_hub.runtime_info.get('verdict') or ''
 
 

@@ -184,6 +184,18 @@ def pretrain_until_killed(photos, vit, out, options):
     mmebm.pretrain(photos, vit, out, **options)
 
 
+class Failure(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise LookupError('of somebody')
+
+
+def test_ctrl_c_is_the_callers_again_after_an_error(pretrain, tmp_path, vit, monkeypatch):
+    monkeypatch.setattr(module, 'runner_of', with_hook(Failure()))
+    with pytest.raises(LookupError, match='of somebody'):
+        pretrain(vit, tmp_path / 'out')
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_interrupted_killed_resumed_and_repeated_by_its_config(
     pretrain, photos, tmp_path, vit, monkeypatch
 ):
