@@ -8,12 +8,3 @@
 from .compiling import CompiledDifferentiation, why_not_compiled
 from .gradient_collection import GradientCollector, differentiate
 from .second_derivative import check_graph_of_gradient, twice_differentiable
-
-__all__ = [
-    'CompiledDifferentiation',
-    'GradientCollector',
-    'check_graph_of_gradient',
-    'differentiate',
-    'twice_differentiable',
-    'why_not_compiled',
-]

@@ -2,6 +2,7 @@
 
 from .group_norm import FixedBatchNormBackbone, GroupNormBackbone, warn_of_batch_norm
 from .patch_dropout import PatchSelection, kept_patches
+from .plain_convnet import PlainConvNet
 from .position_embedding import (
     PositionEmbedding,
     find_position_embedding,
@@ -9,16 +10,3 @@ from .position_embedding import (
     sincos_position_embedding,
 )
 from .weights import load_backbone
-
-__all__ = [
-    'FixedBatchNormBackbone',
-    'GroupNormBackbone',
-    'PatchSelection',
-    'PositionEmbedding',
-    'find_position_embedding',
-    'kept_patches',
-    'load_backbone',
-    'set_sincos_position_embedding',
-    'sincos_position_embedding',
-    'warn_of_batch_norm',
-]

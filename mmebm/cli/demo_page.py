@@ -17,7 +17,8 @@ from ..restorer.damage import leaves
 from ..restorer.scoring import scored_size
 
 PAINTED, AS_IT_IS, AS_TRAINED = 'painted', 'none', 'config'
-NAMES = [n for n in corruptions.__all__ if n not in ('BaseCorruption', 'MixedCorruption')]
+KINDS = {name: kind for name, kind in vars(corruptions).items() if inspect.isclass(kind)}
+NAMES = sorted(KINDS.keys() - {'BaseCorruption', 'MixedCorruption'})
 OF_THE_NETWORK = ('fill', 'mean', 'on_device', 'seed', 'std', 'to_rgb', 'weights')  # not shown
 # for options that have no default
 EXAMPLES = dict(patch_size=8, ratio=0.5, num_blocks=25, area_range=(0.02, 0.05), scale=4, width=0.1)
@@ -42,7 +43,8 @@ class Demo:
         """Label and key of every damage, those that the network was trained on first."""
         labels = [(f'{name} (trained)', name) for name in self.trained if name in NAMES]
         labels += [('as in its validation', AS_TRAINED)] if self.trained else []
-        labels += [(name, name) for name in NAMES if name not in self.trained]
+        if not self.restorer.shipped:  # it is offered for what it was measured on
+            labels += [(name, name) for name in NAMES if name not in self.trained]
         return [*labels, ('a mask that I paint', PAINTED), ('none: it is damaged', AS_IT_IS)]
 
     def words(self, name: str, shown: bool = True) -> list[str]:

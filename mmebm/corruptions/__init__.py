@@ -4,18 +4,3 @@ from .base import BaseCorruption, MixedCorruption
 from .beyond_paper import Blur, Fog, FrequencyMask, JPEGCompression, Shuffle
 from .degradations import Colorization, GaussianNoise, SuperResolution
 from .masking import GriddedMask, RandomBlockMask
-
-__all__ = [
-    'BaseCorruption',
-    'Blur',
-    'Colorization',
-    'Fog',
-    'FrequencyMask',
-    'GaussianNoise',
-    'GriddedMask',
-    'JPEGCompression',
-    'MixedCorruption',
-    'RandomBlockMask',
-    'Shuffle',
-    'SuperResolution',
-]

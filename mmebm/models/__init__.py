@@ -10,21 +10,3 @@ from .energy_sorting import EnergySortingAlgorithm
 from .mae_hog import MAEHOGHead
 from .patch_energy_head import PatchEnergyHead
 from .patch_hog import PatchHOG
-
-__all__ = [
-    'BaseEnergyAlgorithm',
-    'EnergyHead',
-    'EnergyInpaintingAlgorithm',
-    'EnergyRestorationAlgorithm',
-    'EnergySortingAlgorithm',
-    'MAEHOGHead',
-    'PatchEnergyHead',
-    'PatchHOG',
-    'PositionDecoder',
-    'RestorationAutoEncoder',
-    'RestorationDataPreprocessor',
-    'SortingAutoEncoder',
-    'descend',
-    'descent_step',
-    'energy_gradient',
-]

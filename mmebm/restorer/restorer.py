@@ -77,6 +77,7 @@ class Restorer:
     ):
         if batch_size is not None:
             batch_size = checked_int('batch_size', batch_size, minimum=1)
+        self.shipped = checkpoint is None
         self.model, config = load_pretrained(checkpoint, config, device)
         self.model.requires_grad_(False)  # saves memory: only the image changes here
         self.sorts = isinstance(self.model, EnergySortingAlgorithm)
@@ -123,6 +124,10 @@ class Restorer:
         """
         num_steps = self.model.num_steps if num_steps is None else num_steps
         num_steps, damage = checked_int('num_steps', num_steps, minimum=0), damage or Damage()
+        if self.shipped and damage.colorize:
+            raise ValueError(
+                'colorize: not by the network that comes with mmebm; name a checkpoint'
+            )
         if self.sorts:
             return self._sorted(self.crop(image), damage, num_steps)
         start, clean, title = damaged(as_picture(image), damage, self.corruption, self.to_rgb)
