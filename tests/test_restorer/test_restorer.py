@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
@@ -256,3 +257,16 @@ def test_other_checkpoints_are_refused_and_not_executed(tmp_path, config, messag
     torch.save(dict(state_dict={}, **meta), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=message):
         Restorer(tmp_path / 'other.pth')
+
+
+def test_the_network_that_comes_with_mmebm():
+    restorer, photograph = Restorer(device='cpu'), skimage.data.astronaut()[::4, ::4, ::-1]
+    for corruption, gain in (
+        (dict(type='GaussianNoise', gamma_range=(0.8, 0.8)), 3),
+        (dict(type='GriddedMask', patch_size=4, ratio=0.5), 5),
+        (dict(type='SuperResolution', scale=4), 1),
+    ):
+        psnr = restorer(photograph, Damage(corruption=corruption)).psnr
+        assert psnr[-1] > psnr[0] + gain
+    with pytest.raises(ValueError, match='colorize'):
+        restorer(photograph, Damage(colorize=True))
