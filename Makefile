@@ -26,9 +26,10 @@ endif
 
 .PHONY: test test-fast test-official campaign quickstart lint format clean force
 
-# One thread per worker: several threads of torch in each only wait for each other.
+# One thread per worker: several threads of torch in each only wait for each other. Three, since some
+# tests wait for processes of their own.
 # A file goes to one worker: what its tests share is made once.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	$(PYTEST) $(ARGS)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tools import write_images
 
-from . import SHARE, count, long
+from . import count, long
 from .runs import EPOCHS, ITERATIONS, LIMIT, Runs, mixed, write_config
 from .sabotage import MOMENTS
 
@@ -69,7 +69,8 @@ def test_killed_worker(runs, number):
     runs.check_resumed(name)
 
 
-@pytest.mark.parametrize('size', [0, 0.5, 0.99] if SHARE else [0.5])
+@long
+@pytest.mark.parametrize('size', [0, 0.5, 0.99])
 def test_a_truncated_checkpoint(runs, size):
     """As a file system leaves it that lost power; our own writing does not."""
     name = f'truncated {size}'
