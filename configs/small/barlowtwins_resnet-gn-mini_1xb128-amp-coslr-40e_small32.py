@@ -9,19 +9,6 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
 """
 
-_base_ = '../_base_/models/barlowtwins_small.py'
+_base_ = './barlowtwins_resnet-mini_1xb128-amp-coslr-40e_small32.py'
 
-model = dict(
-    backbone=dict(
-        type='ResNet',
-        depth=34,
-        num_stages=2,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(1,),
-        stem_channels=40,
-        base_channels=40,
-        norm_cfg=dict(type='GN', num_groups=8),
-    ),
-    neck=dict(in_channels=80),
-)
+model = dict(backbone=dict(norm_cfg=dict(type='GN', num_groups=8)))

@@ -6,9 +6,6 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
 """
 
-_base_ = './scratch_convnext-micro-p2_1xb128-amp-coslr-40e_small32.py'
+_base_ = './finetune_convnext-mini-p2_1xb128-amp-coslr-40e_small32.py'
 
-model = dict(
-    backbone=dict(arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(2,)),
-    head=dict(in_channels=128),
-)
+default_hooks = dict(pretrained_backbone=None)

@@ -6,9 +6,6 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
 """
 
-_base_ = './scratch_swin-micro-p2_1xb128-amp-coslr-40e_small32.py'
+_base_ = './finetune_swin-mini-p2_1xb128-amp-coslr-40e_small32.py'
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=32, depths=[2, 2, 2], num_heads=[1, 2, 4])),
-    head=dict(in_channels=128),
-)
+default_hooks = dict(pretrained_backbone=None)

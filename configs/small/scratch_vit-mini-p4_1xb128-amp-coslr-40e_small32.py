@@ -6,9 +6,6 @@ DATA_ROOT=data/cifar10 python tools/train.py \
 Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
 """
 
-_base_ = './scratch_vit-micro-p4_1xb128-amp-coslr-40e_small32.py'
+_base_ = './finetune_vit-mini-p4_1xb128-amp-coslr-40e_small32.py'
 
-model = dict(
-    backbone=dict(arch=dict(embed_dims=96, num_layers=4, feedforward_channels=384)),
-    head=dict(in_channels=96),
-)
+default_hooks = dict(pretrained_backbone=None)
