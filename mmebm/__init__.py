@@ -9,7 +9,7 @@ How the data flow, one stage per folder:
 5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
 6. ``report``         the page of a run
 7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``restorer``       restore, sort and score images of any size
+8. ``restorer``       restore and sort images of any size
 9. ``pretraining``    a folder of images becomes a backbone, in one call
 10. ``benchmark``      configs × seeds → one table
 

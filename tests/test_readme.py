@@ -110,7 +110,7 @@ def test_the_config_trains(photos):
 
 
 def test_the_restorer_restores(photos):
-    (code,) = (c for c in blocks('docs/restore_and_score.md', 'python') if 'Restorer' in c)
+    (code,) = (c for c in blocks('docs/restore.md', 'python') if 'Restorer' in c)
     checkpoint = ROOT / 'tests/data/restoration_0.1.pth'
     code = code.replace('work_dirs/quickstart/run/checkpoint.pth', str(checkpoint))
     names = {}

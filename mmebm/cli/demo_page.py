@@ -3,6 +3,7 @@
 import inspect
 from html import escape
 
+import cv2
 import gradio as gr
 import numpy as np
 import skimage.data
@@ -10,11 +11,10 @@ import sklearn.datasets
 from PIL import Image
 
 from .. import corruptions
-from ..datasets import Picture, read_picture
+from ..datasets import read_picture
 from ..models.chain import Chain, heat_map, to_uint8
 from ..restorer import Damage, Restorer, overlay, parse_corruption, ssim_of
 from ..restorer.damage import leaves
-from ..restorer.scoring import scored_size
 
 PAINTED, AS_IT_IS, AS_TRAINED = 'painted', 'none', 'config'
 KINDS = {name: kind for name, kind in vars(corruptions).items() if inspect.isclass(kind)}
@@ -71,9 +71,11 @@ class Demo:
     def pixels(self, path: str, side: int) -> np.ndarray:
         """A file with a short side of ``side`` pixels, what is too long cut: BGR."""
         pixels = read_picture(path).pixels
-        longest = LONGEST * min(pixels.shape[:2])
-        picture = Picture(pixels[:longest, :longest])
-        return scored_size(picture, min(self.restorer.size), int(side))
+        short = min(pixels.shape[:2])
+        pixels = to_uint8(pixels[: LONGEST * short, : LONGEST * short])
+        height, width = (max(1, round(n * side / short)) for n in pixels.shape[:2])
+        method = cv2.INTER_AREA if side < short else cv2.INTER_CUBIC
+        return cv2.resize(pixels, (width, height), interpolation=method)
 
     def canvas(self, path: str | None, kind: str, side: int):
         """The picture to paint on."""

@@ -17,7 +17,7 @@ from .parser import HelpFormatter, OneLineParser
 # positional arguments are files or folders.
 COMMANDS = {
     name: import_module(f'{__package__}.{name}_command')
-    for name in ('pretrain', 'benchmark', 'restore', 'score', 'demo', 'embed')
+    for name in ('pretrain', 'benchmark', 'restore', 'demo', 'embed')
 }
 
 

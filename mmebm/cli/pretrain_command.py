@@ -6,8 +6,8 @@ mmebm pretrain list.txt --backbone timm/resnet18 --out out/c --hours 8 --gpus 4
 
 Leaves in --out the backbone, for timm or MMPretrain; report.html; config.py,
 with which tools/train.py repeats the run; and checkpoint.pth, for `mmebm
-restore` and `mmebm score` (not with --energy inpainting). An interrupted run
-continues with the same command. On several machines run on each
+restore` (not with --energy inpainting). An interrupted run continues with
+the same command. On several machines run on each
 torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d \\
     --rdzv-endpoint HOST:29500 -m mmebm pretrain ... (--out on a shared disk)
 """

@@ -17,7 +17,6 @@ from ..utils.whole_files import WholeFilesBackend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMALL = 64  # pixels; images up to this side are kept lossless
 MOST_POINTS = 200  # of a curve
 MARKED = 30  # a curve of at most so many points shows each of them
 INK = '#010203'  # becomes the colour of the page's text, dark or light
@@ -39,7 +38,7 @@ def render(template: str, **content: object) -> str:
 
     What UTF-8 cannot hold, as file names may, is shown as ``\\udcXX``.
     """
-    content |= dict(line_chart=line_chart, histogram=histogram)
+    content |= dict(line_chart=line_chart)
     page = _ENVIRONMENT.get_template(template).render(content)
     return page.encode('utf-8', errors='backslashreplace').decode()
 
@@ -49,13 +48,12 @@ def write_page(path: str | Path, page: str) -> None:
     WholeFilesBackend().put(page.encode(), path)
 
 
-def data_uri(image: np.ndarray, most: int = 224) -> str:
+def data_uri(image: np.ndarray, most: int) -> str:
     """An image ``(H, W, 3)`` uint8 RGB inside a URI, reduced to at most ``most`` pixels a side."""
     found, file = Image.fromarray(image), io.BytesIO()
-    kind = 'PNG' if max(found.size) <= SMALL else 'JPEG'
     found.thumbnail((most, most), Image.Resampling.LANCZOS)
-    found.save(file, format=kind, quality=85)
-    return f'data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}'
+    found.save(file, format='JPEG', quality=85)
+    return f'data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
 class Chart(NamedTuple):
@@ -90,21 +88,6 @@ def line_chart(chart: Chart) -> Markup:
 
     description = f'{chart.title} over iterations, last {"; ".join(labels)}'
     return _svg(draw, description) if shown else Markup('')
-
-
-def histogram(values: Sequence[float], name: str) -> Markup:
-    """The finite values as SVG; half a percent at either end counts for the outermost bars."""
-    finite = np.array(values)[np.isfinite(values)]
-    if not len(finite):
-        return Markup('')
-
-    def draw(axes: 'Axes') -> None:
-        clipped = np.clip(finite, *np.percentile(finite, [0.5, 99.5]))
-        axes.hist(clipped, 'auto', alpha=0.6, color=COLOURS[0], label=f'{name} ({len(finite)})')
-        axes.set_xlabel(name)
-        axes.yaxis.get_major_locator().set_params(integer=True)
-
-    return _svg(draw, f'histogram of {len(finite)} values of {name}')
 
 
 def _svg(draw: Callable[['Axes'], None], description: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Restore, sort and score images of any size with a pretrained network."""
+"""Restore and sort images of any size with a pretrained network."""
 
 from ..models.chain import Chain, draw_chains, to_uint8
 from .damage import Damage, mask_of, parse_corruption

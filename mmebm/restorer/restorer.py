@@ -33,7 +33,7 @@ from .tiles import Tiling, add_change
 # H × W pixels BGR, h × w of a tile, B tiles in a batch, C channels, N descent steps.
 
 NETWORK = Path(__file__).with_name('network')
-OVERLAP = 0.5  # of neighbouring tiles, as a share of their side: see docs/restore_and_score.md
+OVERLAP = 0.5  # of neighbouring tiles, as a share of their side: see docs/restore.md
 WHOLE_UP_TO = 512  # side in pixels above which even networks that take any size get tiles
 ANY_SIZE_ALIGN = 32  # their images are padded to a multiple of it, the usual coarsest stride
 BATCH_PIXELS = dict(cpu=2**17, other=2**20)  # pixels of all tiles in a batch
@@ -198,15 +198,6 @@ class Restorer:
         align = self._align if all(side >= 2 * self._align for side in tile) else 1
         overlap = tuple(int(side * OVERLAP) for side in tile)
         return Tiling(height, width, tile, overlap, align)
-
-    def tiles(self, image: np.ndarray) -> Iterator[np.ndarray]:
-        """The tiles of ``(H, W, 3)`` in batches ``(B, h, w, 3)``."""
-        tiling = self.tiling(*image.shape[:2])
-        padded, batch = tiling.pad(image), self._batch(tiling)
-        (rows, columns), (height, width) = tiling.starts, tiling.tile
-        every = [padded[y : y + height, x : x + width] for y in rows for x in columns]
-        for first in range(0, len(every), batch):
-            yield np.stack(every[first : first + batch])
 
     def to_network(self, tiles: np.ndarray) -> Tensor:
         """Pixels ``(B, h, w, 3)`` BGR → ``(B, C, h, w)``, by the model's data preprocessor."""

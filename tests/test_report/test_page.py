@@ -8,7 +8,7 @@ import pytest
 
 from mmebm.models.chain import Chain
 from mmebm.report.history import Record
-from mmebm.report.page import Chart, histogram, line_chart, write_page
+from mmebm.report.page import Chart, line_chart, write_page
 from mmebm.report.run_page import charts, report_page, tiles
 from tests.browser import assert_sound, look_at
 
@@ -127,8 +127,3 @@ def test_charts_name_their_curves_and_last_values():
         assert words in text
     long = Chart('t', {'a': [(n, n % 2) for n in range(100_000)]})
     assert len(line_chart(long)) < 30_000
-
-
-def test_histograms_leave_out_what_is_not_finite():
-    assert 'energy (4)' in text_of(histogram([0.0, 0.0, 0.0, 1.0, float('nan')], 'energy'))
-    assert histogram([float('nan')], 'energy') == histogram([], 'energy') == ''

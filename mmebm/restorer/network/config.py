@@ -1,4 +1,4 @@
-# The network that comes with mmebm, trained by configs/network/ (docs/restore_and_score.md).
+# The network that comes with mmebm, trained by configs/network/ (docs/restore.md).
 model = dict(
     type='EnergyRestorationAlgorithm',
     backbone=dict(type='PlainConvNet', dims=(48, 96, 128, 160)),
