@@ -20,8 +20,8 @@ from ..utils import UserError
 from ..utils.shipped_files import shipped
 from ..utils.whole_files import WholeFilesBackend
 
-INTERRUPTED = {1, 2, 15}  # SIGHUP, SIGINT and SIGTERM; not every system has them all
-KILLED = -9  # by SIGKILL
+# not every system has all of these
+INTERRUPTED, KILLED = {1, 2, 15}, 9  # SIGHUP, SIGINT, SIGTERM; SIGKILL
 _KEY = 'benchmark_seconds'  # in the checkpoint's message hub
 _imported = time.monotonic()
 
@@ -81,7 +81,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
         if {-code, code - 128} & INTERRUPTED or 'No space left on device' in last:
             raise UserError(f'a training run was interrupted, see {output}')
         reason = last.rpartition('error: ')[2] or f'exit code {code}'
-        reason = 'killed, probably out of memory' if code == KILLED else reason
+        reason = 'killed, probably out of memory' if code == -KILLED else reason
         WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 
