@@ -11,6 +11,7 @@ from mmpretrain import get_model, list_models
 from mmpretrain.apis import ModelHub
 
 from mmebm.utils.shipped_files import shipped
+from tests.processes import LIMIT
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -69,7 +70,7 @@ def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):
     """The contents of a wheel, laid out as OpenMIM and the hub expect."""
     command = [sys.executable, 'setup.py', '-q', 'egg_info', '-e', str(tmp_path)]
     command += ['build_py', '-d', str(tmp_path / 'lib')]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=LIMIT)
     package = tmp_path / 'lib/mmebm'
     assert (package / '.mim/tools/train.py').read_bytes() == (ROOT / 'tools/train.py').read_bytes()
     assert (package / '.mim/tools/test.py').is_file()

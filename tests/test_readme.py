@@ -142,7 +142,9 @@ def test_relative_links_lead_somewhere(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_named_files_exist(name):
     pattern = r'(?<![\w/.])(?:tools|configs|tests|docs|mmebm|requirements)/[\w./\-]*[\w/]'
-    for path in re.findall(pattern, (ROOT / name).read_text()):
+    text = (ROOT / name).read_text()
+    tests = [f'tests/{path}' for path in re.findall(r'`(test_[\w/]+\.py)`', text)]
+    for path in [*re.findall(pattern, text), *tests]:
         assert (ROOT / path).exists(), path
 
 

@@ -1,9 +1,7 @@
 """Training runs in processes of their own: what is done, what it cost, what failed and why."""
 
-import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock  # torch depends on it
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -21,7 +20,8 @@ from ..utils import UserError
 from ..utils.shipped_files import shipped
 from ..utils.whole_files import WholeFilesBackend
 
-INTERRUPTED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+# not every system has all of these
+INTERRUPTED, KILLED = {1, 2, 15}, 9  # SIGHUP, SIGINT, SIGTERM; SIGKILL
 _KEY = 'benchmark_seconds'  # in the checkpoint's message hub
 _imported = time.monotonic()
 
@@ -81,7 +81,7 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
         if {-code, code - 128} & INTERRUPTED or 'No space left on device' in last:
             raise UserError(f'a training run was interrupted, see {output}')
         reason = last.rpartition('error: ')[2] or f'exit code {code}'
-        reason = 'killed, probably out of memory' if code == -signal.SIGKILL else reason
+        reason = 'killed, probably out of memory' if code == -KILLED else reason
         WholeFilesBackend().put(reason.encode(), folder / 'failed.txt')
     return stage
 
@@ -89,9 +89,9 @@ def train(config: Config, stage: Stage, say: Callable[[str], object]) -> Stage:
 def run_training(file: Path, folder: Path) -> int:
     """Train a config, from its last checkpoint on; the exit code. The folder gets the output."""
     command = [sys.executable, str(shipped('tools/train.py')), str(file), '--resume']
+    with _lock(folder):
+        pass  # held by a training that outlives a killed benchmark
     with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
-        # held by the training too: where that outlives a killed benchmark, the next one waits
-        fcntl.flock(output, fcntl.LOCK_EX)
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
 
 
@@ -99,12 +99,15 @@ def run_training(file: Path, folder: Path) -> int:
 class SecondsHook(Hook):
     """Write wall and CPU time in seconds into ``seconds.txt`` after each epoch.
 
-    A resumed run goes on from the numbers in its checkpoint: what it repeats counts once.
+    A resumed run goes on from the numbers in its checkpoint: what it repeats counts once. Another
+    run in the same folder is waited for.
     """
 
     priority = 'NORMAL'  # before CheckpointHook
 
     def before_train(self, runner: Runner) -> None:
+        self._lock = _lock(runner.work_dir)
+        self._lock.acquire()
         self._offset = np.zeros(2)
         if runner.iter > 0:
             self._offset = np.array(runner.message_hub.get_info(_KEY)) - _clocks()
@@ -114,6 +117,10 @@ class SecondsHook(Hook):
         runner.message_hub.update_info(_KEY, [wall, cpu])
         text = f'{wall:.1f} {cpu:.1f}\n'
         Path(runner.work_dir, 'seconds.txt').write_text(text, encoding='utf-8')
+
+
+def _lock(folder: str | Path) -> FileLock:
+    return FileLock(Path(folder, '.lock'), is_singleton=True)
 
 
 def _clocks() -> np.ndarray:

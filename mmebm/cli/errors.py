@@ -32,6 +32,7 @@ _FROM_OUTSIDE = {
     r'shared memory.*': 'use no workers (num_workers=0, --workers 0), or docker run --shm-size=2g',
     r'DataLoader worker \(pid.*': 'a data-loading worker was killed, usually out of memory',
     r'Connection (closed|reset) by peer': 'another process of this run has ended',
+    r'\S+ is not currently implemented for the MPS': 'set PYTORCH_ENABLE_MPS_FALLBACK=1',
     r"(CUDA out of|can't allocate) memory": 'a smaller batch is needed to fit in memory',
 }
 

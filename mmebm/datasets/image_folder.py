@@ -229,7 +229,6 @@ class ImageFolder(CustomDataset):
         return results
 
     def _load(self, load_image: Any, info: dict) -> dict | None:
-        image = info['sample_idx'] % self.num_images
         try:
             if type(load_image) is not LoadImageFromFile or load_image.color_type != 'color':
                 results, notes = load_image(info), ()
@@ -241,9 +240,9 @@ class ImageFolder(CustomDataset):
                 results = info | dict(img=pixels, img_shape=size, ori_shape=size)
         except Exception:  # as many kinds as there are storage backends and decoders
             results, notes = None, ()
-        marks = [1] * (results is None) + [2 << NOTES.index(note) for note in notes]
-        if marks:
-            self._marks[image] |= sum(marks)
+        if results is None or notes:
+            marks = int(results is None) + sum(2 << NOTES.index(note) for note in notes)
+            self._marks[info['sample_idx'] % self.num_images] |= marks
         return results
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, distributed
@@ -49,9 +50,22 @@ def runner_of(config: Config) -> Runner:
     if passed_over:
         runner.logger.warning(f'Going on from {config.load_from}: {"; ".join(passed_over)}')
     runner.register_hook(BoundedHistoryHook())
+    runner.register_hook(EndWorkersHook(), priority='LOWEST')
     if config.get('resume'):
         runner.register_hook(MissedValidationHook())
     return runner
+
+
+class EndWorkersHook(Hook):
+    """End the workers of data loaders with the run.
+
+    The garbage collector would close their queues first, and then wait five seconds for each.
+    """
+
+    def after_run(self, runner: Runner) -> None:
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            if hasattr(loop, 'dataloader'):
+                loop.dataloader._iterator = None
 
 
 def _use_gloo(config: Config) -> None:

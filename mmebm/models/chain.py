@@ -137,7 +137,8 @@ def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> 
     canvas = FigureCanvasAgg(figure)
     margins = dict(left=0, right=1, top=1 - 0.3 / height, bottom=0.4 / height)
     margins |= dict(wspace=0.04, hspace=0.4 / cell)
-    grid = figure.subplots(rows, blocks * columns, squeeze=False, gridspec_kw=margins)
+    options = dict(gridspec_kw=margins, subplot_kw=dict(xticks=[], yticks=[]))  # which take time
+    grid = figure.subplots(rows, blocks * columns, squeeze=False, **options)
     for axes in grid.flat:
         axes.set_axis_off()
     for number, chain in enumerate(chains):
@@ -147,7 +148,7 @@ def draw_chains(chains: Sequence[Chain], across: int = 1, cell: float = 1.5) -> 
             if image is not None:
                 axes.imshow(to_uint8(image), interpolation='nearest')
             if row == 0:
-                axes.set_title(heading, size=7, weight='bold', pad=3)
+                axes.set_title(heading, size=7, weight='bold', pad=3, y=1)
             axes.text(0.5, -0.03, below, size=7, ha='center', va='top', transform=axes.transAxes)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

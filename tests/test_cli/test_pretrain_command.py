@@ -10,7 +10,7 @@ import pytest
 from mmebm.cli.main import main
 from mmebm.pretraining import run
 from mmebm.pretraining.options import PretrainOptions
-from tests.processes import CONTEXT
+from tests.processes import CONTEXT, LIMIT
 
 COMMAND = 'pretrain a b --backbone timm/test_vit --out out'
 
@@ -69,7 +69,7 @@ def test_gpus_starts_torchrun(tmp_path, then, code, last):
         while not all((tmp_path / f'said{rank}').exists() for rank in range(2)):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
-    process.join()
+    process.join(LIMIT)
     lines = said.read_text().splitlines()
     assert process.exitcode == code, lines
     for rank in range(2):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mmebm.datasets import ImageFolder, class_folders, find_images, read_list
+from mmebm.datasets import IMAGE_EXTENSIONS, ImageFolder, class_folders, find_images, read_list
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def folder(tmp_path):
     for name in (
         *('1.JPEG', 'x/2.png', 'x/y/z/3.Tif', 'x-y/4.webp', 'x/5.jpg.bak', 'notes.txt'),
         *('.hidden.jpg', '.thumbnails/6.jpg', '__MACOSX/x/._2.png', 'x/._2.png'),
-        *('raw/7.CR2', 'raw/8.cr2', 'raw/9.svg'),
+        *('raw/7.CR2', 'raw/8.cr2', 'raw/9.svg', 'raw/10.HEIC'),
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -26,7 +26,9 @@ def test_images_at_any_depth_in_any_spelling_and_none_that_are_hidden(folder):
     found, notes = find_images(folder)
     names = [path.relative_to(folder).as_posix() for path in found]
     assert names == ['1.JPEG', 'x-y/4.webp', 'x/2.png', 'x/y/z/3.Tif']
-    assert [note.split(' left out')[0] for note in notes] == ['2 × .cr2', '1 × .svg']
+    if '.heic' not in IMAGE_EXTENSIONS:  # pillow-heif is missing
+        assert '1 × .heic left out: pip install pillow-heif' in notes
+    assert [n.split(' left out')[0] for n in notes if 'heic' not in n] == ['2 × .cr2', '1 × .svg']
     dataset = ImageFolder(str(folder))
     assert [dataset.get_data_info(i)['img_path'] for i in range(4)] == list(map(str, found))
     assert find_images(folder / '1.JPEG') == ([folder / '1.JPEG'], [])

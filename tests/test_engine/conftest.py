@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import mmebm.datasets  # noqa: F401  registers ImageFolder
+from mmebm.engine.runner import EndWorkersHook
 from tests.backbones import NORMALISATION
 from tests.zero_head import VIT
 
@@ -86,8 +87,6 @@ def image_folder(folder):
 def make_runner(tmp_path, image_folder):
     """Build a real Runner around the toy model; two iterations per epoch."""
 
-    runners = []
-
     def make(hooks, model=None, dataset=None, work_dir='work', val=False, **options) -> Runner:
         loader = dict(
             batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True)
@@ -120,16 +119,10 @@ def make_runner(tmp_path, image_folder):
             experiment_name=f'{os.getpid()}-{next(_numbers)}',
             **options,
         )
-        runners.append(runner)
+        runner.register_hook(EndWorkersHook())
         return runner
 
-    yield make
-    # Left to the garbage collector, persistent workers take 5 s each to go.
-    loops = [loop for r in runners for loop in (r._train_loop, r._val_loop)]
-    for loop in loops:
-        iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
-        if iterator is not None:
-            iterator._shutdown_workers()
+    return make
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+from multiprocessing import active_children
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ PERSISTENT = dict(num_workers=1, persistent_workers=True)
 
 def trained(make_runner, hooks, max_epochs, **options):
     runner = make_runner(hooks, train_cfg=dict(by_epoch=True, max_epochs=max_epochs), **options)
+    others = active_children()
     runner.train()
+    assert set(active_children()) <= set(others)  # its workers have ended
     return runner
 
 

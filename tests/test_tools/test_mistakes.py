@@ -180,6 +180,9 @@ def test_no_config_is_refused(folder):
     check_keys(Config.fromfile(path, import_custom_modules=False))
 
 
+MPS = "The operator 'aten::x.out' is not currently implemented for the MPS device. If you want..."
+
+
 def raised(error):
     raise error
 
@@ -196,6 +199,7 @@ def raised(error):
         (lambda: raised(RuntimeError('CUDA out of memory. Tried to ...')), 'smaller batch'),
         (lambda: raised(RuntimeError('worker:\nout of shared memory (shm)\n')), '--shm-size'),
         (lambda: raised(RuntimeError('DataLoader worker (pid 7) is killed by signal')), 'worker'),
+        (lambda: raised(NotImplementedError(MPS)), 'PYTORCH_ENABLE_MPS_FALLBACK=1'),
         (lambda: raised(RuntimeError('pair.cc:5 Connection closed by peer')), 'another process'),
     ],
 )
