@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.utils import to_2tuple
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
-from ..backbones.probe import channels, own_image_size
+from ..backbones.probe import channels, own_image_size, trained_image_size
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
@@ -110,8 +111,8 @@ def to_timm_file(
         order = 1 if pixels.get('to_rgb', True) else -1  # timm's images are RGB
         given = {key: pixels[key][::order] for key in ('mean', 'std') if pixels.get(key)}
         overlay = {key: tuple(round(x / 255, 8) for x in values) for key, values in given.items()}
-        if 'img_size' in kwargs:
-            overlay['input_size'] = _image_shape(backbone)
+        if 'img_size' in kwargs or 'image_size' in config:
+            overlay['input_size'] = _image_shape(config)
         if overlay:
             kwargs['pretrained_cfg_overlay'] = overlay
         target = _create(model, kwargs, group_norm)
@@ -122,7 +123,7 @@ def to_timm_file(
         converted = {name: tensor.contiguous() for name, tensor in converted.items()}
         file.write_bytes(save(converted, dict(format='pt')))  # save_file makes it private
         target.load_state_dict(load_file(file))
-        shape, timms = _image_shape(backbone), _timms_pixels(target)
+        shape, timms = _image_shape(config), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
         if not group_norm:
             overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
@@ -204,7 +205,7 @@ def _write_mmpretrain(
     loaded = _build(config_inside(saved, file))
     loaded.load_state_dict(saved['state_dict'])
     backbone = config.model.backbone.to_dict()
-    shape, pixels = _image_shape(backbone.get('backbone', backbone)), dict(std=[255.0])
+    shape, pixels = _image_shape(config), dict(std=[255.0])
     difference = _difference(source, loaded, shape, pixels, pixels)
     init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
     lines = [
@@ -260,6 +261,8 @@ def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:
     if head.get('type') == 'LinearClsHead' and neck.get('type') in necks:
         parts.update(neck=model.get('neck'), head=head)
     clean = dict(model=parts)
+    if size := config.get('image_size') or trained_image_size(config):
+        clean['image_size'] = tuple(size)
     if pixels := model.get('data_preprocessor') or config.get('data_preprocessor'):
         to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
         pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
@@ -349,10 +352,12 @@ def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> T
     return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
 
 
-def _image_shape(backbone: Options) -> tuple[int, int, int]:
-    """Channels, height and width of the images of a backbone with this config."""
-    side = backbone.get('img_size') or own_image_size(backbone)
-    return backbone.get('in_channels', 3), *((side, side) if isinstance(side, int) else side)
+def _image_shape(config: Config) -> tuple[int, int, int]:
+    """Channels, height and width of the images of the backbone in this config."""
+    backbone = config.model.backbone.to_dict()
+    backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
+    side = backbone.get('img_size') or config.get('image_size') or own_image_size(backbone)
+    return backbone.get('in_channels', 3), *to_2tuple(side)
 
 
 @contextlib.contextmanager

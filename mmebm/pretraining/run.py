@@ -31,7 +31,7 @@ from ..conversion import to_mmpretrain_file, to_timm_file
 from ..engine.hooks import GracefulStopHook, ProgressHook
 from ..engine.optim_wrapper import default_dtype
 from ..engine.runner import close_process_group, runner_of
-from .images import Images, split_images
+from .images import Images, look_grey, split_images
 from .network import GIVEN, Network, find_network, refused, register_module
 from .options import PretrainOptions
 from .plan import HELD_OUT_LIST, TRAIN_LIST, Length, config_of, length_of, write_lists
@@ -127,6 +127,13 @@ def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images,
     say('; '.join([f'images      {len(images.train):,} to train on', held_out, *images.notes]))
     network = find_network(asked)
     say(f'backbone    {network}')
+    if asked.energy == 'restoration':
+        seen = look_grey(images)
+        images = images._replace(grey=bool(seen) or network.image_channels == 1)
+        if images.grey and asked.corruption == 'colorization':
+            raise ValueError('corruption colorization changes nothing: the images are grey')
+        if images.grey and asked.corruption == 'mixed':
+            say(f'no colour   {seen or "all"} images looked at are grey: colorization is left out')
     if asked.start is not None:
         say(f'start       {load_backbone(MODELS.build(network.config), asked.start)}')
     chosen, speed = choose(asked, images, network, processes)

@@ -67,7 +67,7 @@ def score_images(
         found = []
         for file in map(Path, files):
             try:
-                picture = read_picture(file)
+                picture = restorer.seen(read_picture(file))
                 pixels = scored_size(picture, min(restorer.size))
                 found.append(_described(restorer, file, pixels))
                 notes.update(picture.notes)
