@@ -6,6 +6,7 @@ A file gets its name only once both networks gave the same outputs for the same 
 import contextlib
 import copy
 import inspect
+import json
 import os
 import re
 import tempfile
@@ -25,10 +26,10 @@ from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
 from ..backbones.probe import channels, own_image_size, trained_image_size
+from ..backbones.timm_families import Options, arguments_of, for_transformers, rename
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
 from ..utils.state_dict import check_fit
-from .timm_families import Options, arguments_of, family_of, output_of, rename
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -138,44 +139,77 @@ def to_timm_file(
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
 
-def from_timm_file(
+def to_transformers_folder(
     checkpoint: str | Path,
     out: str | Path,
-    model: str | None,
-    config: str | Path | Config,
-    model_kwargs: Options | None = None,
+    config: str | Path | Config | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
+    """Write a checkpoint's ViT, of timm or MMPretrain, for ``transformers.ViTModel``.
 
-    Arguments and errors are those of :func:`to_timm_file`. ``config`` is of the run to start, with
-    MMPretrain's ViT, ConvNeXt or Swin; the checkpoint has any names and sizes of position
-    embeddings that timm's own filter for ``model`` accepts.
+    The folder ``out`` holds weights, config and normalisation. Arguments and errors are those of
+    :func:`to_mmpretrain_file`; ImportError where transformers, which is run, is not installed.
     """
-    with _proven(out, '.pth', overwrite) as file:
-        places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
-        tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        backbone = _clean(config).model.backbone
-        kwargs = dict(num_classes=0) | {k: v for k, v in backbone.items() if k == 'img_size'}
-        source = _create(model, kwargs | (model_kwargs or {}))
-        if family_of(source) == 'VisionTransformer':
-            backbone.update(output_of(source))
-        model = dict(type='ImageClassifier', backbone=backbone)
-        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
-        network = _build(config)
-        with contextlib.suppress(Exception):  # what does not fit is reported below
-            tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
-        # the classifier, and buffers of Swin in timm's older files
-        others = {n for n in tensors if re.search(r'^head\.|position_index$|attn_mask$', n)}
-        left = [name for name in tensors if name in others - source.state_dict().keys()]
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
-        check_fit(source, tensors, checkpoint, f'{type(source).__name__} of timm')
-        source.load_state_dict(tensors)
-        converted, unnamed = rename(tensors, network.backbone, to_timm=False)
-        # timm's files hold no buffers: MMPretrain's network computes its own
-        converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-        check_fit(network, converted, checkpoint, f'{backbone.type} of the config')
-        return _write_mmpretrain(file, out, config, source, converted, left + unnamed)
+    from transformers import ViTModel
+
+    with _proven(out, '', overwrite) as folder:
+        config, source, tensors, left = _read_ours(checkpoint, config)
+        backbone, (pool, fc_norm) = source.backbone, ('', False)
+        if hasattr(backbone, 'timm_model'):
+            named = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
+        else:
+            named, unnamed = rename(tensors, backbone, to_timm=True)
+            left, (_, pool, fc_norm) = left + unnamed, arguments_of(backbone).values()
+        named, unnamed = for_transformers(named)
+        layers = len({name.split('.')[2] for name in named if name.startswith('encoder.layer.')})
+        if not layers:
+            raise ValueError(f'{checkpoint} holds a {type(backbone).__name__}, no ViT')
+        pixels = dict(config.get('data_preprocessor') or dict(mean=[0.0], std=[255.0]))
+        theirs, patches = dict(pixels, to_rgb=True), 'embeddings.patch_embeddings.projection.weight'
+        if not pixels.get('to_rgb', True):
+            named[patches] = named[patches].flip(1)
+            theirs |= {key: pixels[key][::-1] for key in ('mean', 'std')}
+        shape, (width, _, *patch) = _image_shape(config), named[patches].shape
+        described = dict(
+            architectures=['ViTModel'],
+            model_type='vit',
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=next(
+                m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads')
+            ),
+            intermediate_size=len(named['encoder.layer.0.intermediate.dense.bias']),
+            layer_norm_eps=next(m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)),
+            qkv_bias='encoder.layer.0.attention.attention.query.bias' in named,
+            image_size=shape[1:],
+            patch_size=patch[0] if patch[0] == patch[1] else patch,
+            num_channels=shape[0],
+        )
+        prepared = {f'image_{key}': [x / 255 for x in theirs[key]] for key in ('mean', 'std')}
+        prepared |= dict(image_processor_type='ViTImageProcessor')
+        prepared |= dict(size=dict(height=shape[1], width=shape[2]))
+        folder.mkdir()
+        for name, content in ('config', described), ('preprocessor_config', prepared):
+            (folder / f'{name}.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
+        named = {name: tensor.contiguous() for name, tensor in named.items()}
+        (folder / 'model.safetensors').write_bytes(save(named, dict(format='pt')))
+        read = (
+            f'outputs.last_hidden_state{dict(avg="[:, 1:].mean(1)", token="[:, 0]").get(pool, "")}'
+        )
+        if fc_norm:
+            read = 'network.layernorm(outputs.hidden_states[-1][:, 1:].mean(1))'
+        network = ViTModel.from_pretrained(folder, add_pooling_layer=False)
+        network.config.output_hidden_states = True
+        network.register_forward_hook(lambda network, _, outputs: eval(read))  # what is printed
+        difference = _difference(backbone, network, shape, pixels, theirs)
+    usage = [
+        'import torch, transformers',
+        f'network = transformers.ViTModel.from_pretrained({str(out)!r}, add_pooling_layer=False)',
+        'network.eval()',
+        f'outputs = network(torch.zeros{(1, *shape)}, output_hidden_states=True)',
+        f'features = {read}{"" if pool else ".mean(1)"}  # (1, {width})',
+    ]
+    return Conversion(left + unnamed, len(named), 0, difference, usage)
 
 
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
@@ -365,7 +399,7 @@ def _proven(out: str | Path, suffix: str, overwrite: bool) -> Iterator[Path]:
     """A temporary file in the folder of ``out``, which replaces it if no error is raised."""
     out = Path(out).expanduser()
     if out.suffix != suffix:
-        raise ValueError(f'the output must end in {suffix}, got {out}')
+        raise ValueError(f'the output must end in {suffix or "no suffix: a folder"}, got {out}')
     if out.exists() and not (overwrite and out.is_file()):
         raise FileExistsError(f'{out} exists: name another file, or give --overwrite')
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.converting-') as folder:

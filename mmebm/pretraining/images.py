@@ -10,14 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets import (
-    IMAGE_EXTENSIONS,
-    UnreadableImageError,
-    classes_of,
-    find_images,
-    read_list,
-    read_pixels,
-)
+from ..datasets import IMAGE_EXTENSIONS, classes_of, find_images, read_list, read_pixels
 from ..utils.state_dict import shortened
 
 HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 16, 1024
@@ -91,7 +84,7 @@ def look_grey(images: Images, most: int = 32) -> int:
     """How many images, evenly spread, were looked at and are all grey; 0 if one is not."""
     seen = 0
     for name in images.train[:: -(-len(images.train) // most)]:
-        with contextlib.suppress(OSError, UnreadableImageError):  # told when they are trained on
+        with contextlib.suppress(OSError, ValueError):  # unreadable: told in training
             pixels, _ = read_pixels(images.root / name)
             if (pixels != pixels[..., :1]).any():
                 return 0
