@@ -115,17 +115,14 @@ def rename(
 
 def for_transformers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a timm ViT as transformers' ``ViTModel`` has them; and names of the others."""
-    split = {}
-    for name, tensor in tensors.items():
-        parts = ('query', 'key', 'value') if '.attn.qkv.' in name else ()
-        for part, each in zip(parts or ('',), tensor.chunk(len(parts) or 1), strict=True):
+    split = dict(tensors)
+    for name in [name for name in tensors if '.attn.qkv.' in name]:
+        for part, each in zip(('query', 'key', 'value'), split.pop(name).chunk(3), strict=True):
             split[name.replace('.qkv.', f'.{part}.')] = each
     return _renamed(split, [line.split() for line in _TRANSFORMERS.strip().splitlines()])
 
 
-def _renamed(
-    tensors: Mapping[str, Tensor], pairs: Sequence[Sequence[str]]
-) -> tuple[dict[str, Tensor], list[str]]:
+def _renamed(tensors: Mapping[str, Tensor], pairs: Sequence[Sequence[str]]) -> tuple[dict, list]:
     renamed, left = {}, []
     for name, tensor in tensors.items():
         for old, new in pairs:

@@ -55,12 +55,10 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     MMEngine's ``Pretrained`` initialisation loads what fits and says little about the rest, so that
     a wrong file leaves a random network. Here both sides must agree: at least 90 % of the
     backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
-    shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
-    transformers resize their position embeddings, BEiT's copies its shared bias to each layer.
-    Relative position biases are resized here, since MMPretrain's own way of doing so needs a
-    function that SciPy no longer has. For a network of timm, timm's own conversion of published
-    files is applied, which resizes position embeddings too; MMPretrain's ViT, ConvNeXt and Swin
-    take files of timm. Prefixes before the names, heads and decoders make no difference.
+    shape. Positions are resized, and BEiT's shared bias goes to each layer: by the backbone while
+    it loads, by timm's conversion of published files, or here, where MMPretrain's own way needs a
+    function that SciPy no longer has. MMPretrain's ViT, ConvNeXt and Swin take files of timm.
+    Prefixes before the names, heads and decoders make no difference.
 
     Args:
         backbone: any module; changed in place, and left partly filled where an error is raised.

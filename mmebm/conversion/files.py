@@ -29,7 +29,7 @@ from ..backbones.probe import channels, own_image_size, trained_image_size
 from ..backbones.timm_families import Options, arguments_of, for_transformers, rename
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
-from ..utils.state_dict import check_fit
+from ..utils.state_dict import check_fit, shortened
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -65,7 +65,24 @@ def to_mmpretrain_file(
     """
     with _proven(out, '.pth', overwrite) as file:
         config, network, tensors, left = _read_ours(checkpoint, config)
-        return _write_mmpretrain(file, out, config, network, tensors, left)
+        torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=tensors), file)
+        saved = load_checkpoint_safely(file)
+        loaded = _build(config_inside(saved, file))
+        loaded.load_state_dict(saved['state_dict'])
+        shape, pixels = _image_shape(config), dict(std=[255.0])
+        difference = _difference(network, loaded, shape, pixels, pixels)
+    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
+    lines = [
+        'import mmebm, torch',
+        'from mmpretrain.registry import MODELS',
+        f'network = MODELS.build(dict({config.model.backbone.to_dict()!r}, init_cfg={init_cfg}))',
+        'network.init_weights()',
+        f'# in a config: init_cfg={init_cfg}',
+        f'# for the configs of mmebm: PRETRAINED={out}',
+    ]
+    usage = _usage(lines, loaded.backbone, shape)
+    num_classes = len(tensors.get('head.fc.weight', ()))
+    return Conversion(left, len(tensors), num_classes, difference, usage)
 
 
 def to_timm_file(
@@ -162,29 +179,24 @@ def to_transformers_folder(
             left, (_, pool, fc_norm) = left + unnamed, arguments_of(backbone).values()
         named, unnamed = for_transformers(named)
         layers = len({name.split('.')[2] for name in named if name.startswith('encoder.layer.')})
-        if not layers:
-            raise ValueError(f'{checkpoint} holds a {type(backbone).__name__}, no ViT')
+        unlike = [name for name in unnamed if not name.startswith('head.')]
+        if unlike or not layers or 'embeddings.cls_token' not in named:
+            no = shortened(unlike) or 'network without class token'
+            raise ValueError(f"{checkpoint}: transformers' ViT has no {no}")
         pixels = dict(config.get('data_preprocessor') or dict(mean=[0.0], std=[255.0]))
         theirs, patches = dict(pixels, to_rgb=True), 'embeddings.patch_embeddings.projection.weight'
         if not pixels.get('to_rgb', True):
             named[patches] = named[patches].flip(1)
             theirs |= {key: pixels[key][::-1] for key in ('mean', 'std')}
-        shape, (width, _, *patch) = _image_shape(config), named[patches].shape
-        described = dict(
-            architectures=['ViTModel'],
-            model_type='vit',
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=next(
-                m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads')
-            ),
-            intermediate_size=len(named['encoder.layer.0.intermediate.dense.bias']),
-            layer_norm_eps=next(m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm)),
-            qkv_bias='encoder.layer.0.attention.attention.query.bias' in named,
-            image_size=shape[1:],
-            patch_size=patch[0] if patch[0] == patch[1] else patch,
-            num_channels=shape[0],
-        )
+        shape, (width, depth, side, _) = _image_shape(config), named[patches].shape
+        heads = next(m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads'))
+        eps = next(m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm))
+        inner = len(named['encoder.layer.0.intermediate.dense.bias'])
+        biased = 'encoder.layer.0.attention.attention.query.bias' in named
+        described = dict(architectures=['ViTModel'], model_type='vit', hidden_size=width)
+        described |= dict(num_hidden_layers=layers, num_attention_heads=heads, qkv_bias=biased)
+        described |= dict(intermediate_size=inner, layer_norm_eps=eps, num_channels=depth)
+        described |= dict(image_size=shape[1:], patch_size=side)
         prepared = {f'image_{key}': [x / 255 for x in theirs[key]] for key in ('mean', 'std')}
         prepared |= dict(image_processor_type='ViTImageProcessor')
         prepared |= dict(size=dict(height=shape[1], width=shape[2]))
@@ -231,30 +243,6 @@ def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     raise ValueError(f'timm.create_model builds no {backbone["model_name"]} without pooling')
 
 
-def _write_mmpretrain(
-    file: Path, out: str | Path, config: Config, source: nn.Module, tensors: dict, left: list[str]
-) -> Conversion:
-    torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=tensors), file)
-    saved = load_checkpoint_safely(file)
-    loaded = _build(config_inside(saved, file))
-    loaded.load_state_dict(saved['state_dict'])
-    backbone = config.model.backbone.to_dict()
-    shape, pixels = _image_shape(config), dict(std=[255.0])
-    difference = _difference(source, loaded, shape, pixels, pixels)
-    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
-    lines = [
-        'import mmebm, torch',
-        'from mmpretrain.registry import MODELS',
-        f'network = MODELS.build(dict({backbone!r}, init_cfg={init_cfg}))',
-        'network.init_weights()',
-        f'# in a config: init_cfg={init_cfg}',
-        f'# for the configs of mmebm: PRETRAINED={out}',
-    ]
-    usage = _usage(lines, loaded.backbone, shape)
-    num_classes = len(tensors.get('head.fc.weight', ()))
-    return Conversion(left, len(tensors), num_classes, difference, usage)
-
-
 def _read_ours(
     checkpoint: str | Path, config: str | Path | Config | None
 ) -> tuple[Config, ImageClassifier, dict[str, Tensor], list[str]]:
@@ -262,7 +250,12 @@ def _read_ours(
     saved = load_checkpoint_safely(checkpoint, mmap=True)
     config = _clean(config_inside(saved, checkpoint) if config is None else config)
     network = _build(config)
-    tensors = _tensors(saved, ('state_dict',))
+    state = saved.get('state_dict', saved).items()
+    tensors = {
+        re.sub(r'^(_orig_mod\.|module\.)+', '', str(name)): tensor.contiguous().clone()
+        for name, tensor in state
+        if isinstance(tensor, Tensor)
+    }
     if not any(name.startswith('backbone.') for name in tensors):
         tensors = {f'backbone.{name}': tensor for name, tensor in tensors.items()}
     parts = tuple(f'{name}.' for name, _ in network.named_children())
@@ -270,16 +263,6 @@ def _read_ours(
     check_fit(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
     network.load_state_dict(kept)
     return config, network, kept, [name for name in tensors if name not in kept]
-
-
-def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Tensor]:
-    """Copies of the tensors in the first of the places, or at the top, without wrappers' names."""
-    state = next((saved[p] for p in places if isinstance(saved.get(p), Mapping)), saved)
-    return {
-        re.sub(r'^(_orig_mod\.|module\.)+', '', str(name)): tensor.contiguous().clone()
-        for name, tensor in state.items()
-        if isinstance(tensor, Tensor)
-    }
 
 
 def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:

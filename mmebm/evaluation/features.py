@@ -106,10 +106,8 @@ def images_of(
 
 
 def centre_crop(height: int, width: int) -> list[dict]:
-    """Transforms that resize and cut an image to the same size always.
-
-    Squares as for ImageNet (256 to 224), below 128 pixels with the whole short side; of another
-    shape the largest part of that shape.
+    """Transforms to a size: of a square as for ImageNet (256 to 224), or with the whole short side
+    below 128 pixels; else the largest part of that shape.
     """
     resize = dict(backend='pillow', interpolation='bicubic')
     if height == width:

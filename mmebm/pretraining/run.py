@@ -200,8 +200,8 @@ def updates(options: PretrainOptions, images: int, processes: int) -> int:
 def longer(out: Path, asked: PretrainOptions, processes: int, say: Say) -> Config:
     """Make the finished run in ``out`` an unfinished one of the length that is asked for.
 
-    Weights, α and moments of the optimizer go on; the learning rate begins and falls once more. The
-    config is that of the whole run. ValueError if the run is not longer by a round.
+    Weights, α and the optimizer go on; the learning rate begins and falls once more. The config
+    repeats the whole run. ValueError if it is no longer than before.
     """
     config, saved = Config.fromfile(out / 'config.py'), load_checkpoint_safely(out / CHECKPOINT)
     done, rounds, seconds = (saved['meta'][key] for key in ('iter', 'epoch', 'report_seconds'))
@@ -222,9 +222,7 @@ def longer(out: Path, asked: PretrainOptions, processes: int, say: Say) -> Confi
     saved['param_schedulers'].append(dict(_global_step=done, last_step=0))
     torch.save(saved, out / f'epoch_{rounds}.pth')
     (out / CHECKPOINT).unlink()
-    say(
-        f'longer      {done:,} iterations and {end - done:,} more, from the full learning rate on\n'
-    )
+    say(f'longer      {done:,} iterations, {end - done:,} more from the full learning rate on\n')
     return config
 
 
