@@ -59,10 +59,11 @@ class TestImages:
         found = split_images([tmp_path], None, 0)
         assert len(found.held_out) == 35
         assert min(np.bincount(found.labels)) == 5
-        assert found.notes == []
+        six = ', '.join(f'class {i}' for i in range(6))
+        assert found.notes == [f'7 classes: {six}, ...']
         found = split_images([tmp_path], 34, 0)
         assert (len(found.held_out), found.classes) == (34, [])
-        assert 'no kNN accuracy' in found.notes[0]
+        assert 'no kNN accuracy' in found.notes[1]
 
     def test_names_that_a_list_cannot_hold(self, tmp_path):
         for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
@@ -158,7 +159,7 @@ def test_inpainting_is_that_of_the_configs(name, size):
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, size, expected.model.head.in_channels, 'features', 0, '',
+        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0, '',
         sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = options_of(energy='inpainting', image_size=None)
