@@ -3,14 +3,17 @@
 import os
 from pathlib import Path
 
+import cv2
 import mmengine
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose
 from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS, VISBACKENDS
 from torch import nn
 
 from mmebm.autograd import differentiate
+from mmebm.backbones.probe import trained_image_size
 from mmebm.pretraining import run
 from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
@@ -19,6 +22,7 @@ from mmebm.pretraining.plan import config_of as full_config
 from mmebm.pretraining.plan import corruption_of, length_of
 from mmebm.pretraining.trial import Speed
 from tests.backbones import build_algorithm
+from tests.tools import write_images
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SCHEDULES = [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
@@ -71,6 +75,35 @@ class TestImages:
         found = split_images([tmp_path], 1, 0)
         assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
         assert found.notes[0].startswith('2 ')
+
+
+@pytest.mark.parametrize('count', [2, 3])
+def test_few_images(count, vit, tmp_path, monkeypatch):
+    """A single one is refused, in test_run.py."""
+    monkeypatch.setattr(run, 'TRIAL_SECONDS', 0.0)
+    images = split_images([write_images(tmp_path / 'few', count)[0].parent], None, 0)
+    options = options_of(vit, batch_size=None, learning_rate=None)
+    chosen, _ = run.choose(options, images, find_network(options), 1)
+    assert chosen.batch_size == count - 1
+
+
+@pytest.mark.parametrize('size', [(32, 48), (48, 32), (160, 160)])
+def test_images_of_one_size_keep_their_shape(photos, vit, size):
+    options = options_of(vit, image_size=size)
+    images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
+    config = full_config(images, find_network(options), options, length)
+    assert trained_image_size(config) == size
+    square = np.zeros((100, 200, 3), np.uint8)  # a circle stays one
+    cv2.circle(square, (100, 50), 20, (255,) * 3, -1)
+    for loader in (config.val_dataloader, config.test_dataloader):
+        steps = loader.dataset.pipeline[1:-2]
+        results = dict(img=square, img_shape=(100, 200), ori_shape=(100, 200))
+        white = Compose([TRANSFORMS.build(step) for step in steps])(results)['img'][..., 0] > 127
+        assert white.shape == size
+        assert abs(white.any(0).sum() - white.any(1).sum()) <= 1
+    scale = config.train_dataloader.dataset.pipeline[1]
+    low, high = scale.get('aspect_ratio_range', (3 / 4, 4 / 3))
+    assert low * high == pytest.approx((size[1] / size[0]) ** 2)
 
 
 class TestLength:

@@ -62,6 +62,8 @@ BAD = {
         '{pretrain} --gpus 0': '--gpus must be ≥ 1',
         '{pretrain} --nnodes 2': '--nnodes',
         '{pretrain} --image-size 4': 'image_size must be an integer ≥ 8, got 4',
+        '{pretrain} --image-size 32 48 64': 'height and width, got (32, 48, 64)',
+        '{pretrain} --channels 2': 'invalid choice: 2',
         '{pretrain} --energy inpainting --corruption mixed': "'mixed' is for",
         '{pretrain} --corruption blur': "invalid choice: 'blur'",
         '{pretrain} --batchsize 3': 'the nearest is --batch-size',

@@ -1,6 +1,8 @@
 """Conversions by the tool: outputs of both libraries compared, and every refusal."""
 
+import json
 import re
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +14,7 @@ from mmpretrain.registry import MODELS
 from timm.data import resolve_model_data_config
 
 from mmebm.backbones import load_backbone
+from tests import reference_vit
 from tests.pretrained import ARCH, build_pretraining, save_pretrained
 from tests.tools import exit_code, load_tool
 from tests.zero_head import MEAN, STD
@@ -209,6 +212,42 @@ def test_the_decoder_of_mae_is_left_behind(convert, tmp_path, capsys, monkeypatc
     names = build_pretraining('mae').state_dict()
     assert left.split(', ') == [name for name in names if not name.startswith('backbone.')]
     created(printed)
+
+
+@pytest.fixture(params=['reference', 'real'])
+def transformers(request, monkeypatch):
+    """What is imported as transformers: the names and a ViT of the tests, or the package."""
+    if request.param == 'real':
+        return pytest.importorskip('transformers')
+    monkeypatch.setitem(sys.modules, 'transformers', reference_vit)
+    return reference_vit
+
+
+@pytest.mark.parametrize('number', range(6))
+def test_features_by_transformers(number, transformers, convert, tmp_path, capsys):
+    names = ['vit', 'vit-class-token', 'vit-map', 'vit-tokens', 'timm ViT', 'convnext']
+    backbone, channels, _ = NETWORKS[names[number]]
+    ours = save_run(energy(backbone, channels), tmp_path / 'a.pth', to_rgb=number % 2 == 0)
+    argv = [str(tmp_path / 'a.pth'), str(tmp_path / 'vit'), '--to', 'transformers']
+    if names[number] == 'convnext':
+        assert exit_code(convert, argv) == 2
+        assert "transformers' ViT has no" in capsys.readouterr().err
+        assert not (tmp_path / 'vit').exists()
+        return
+    assert convert(argv) == 0
+    lines = dedent(capsys.readouterr().out.split('to load it:\n')[1])
+    rgb = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    inputs = ((rgb if number % 2 == 0 else rgb.flip(1)) - mean) / std
+    expected = features_of(ours.backbone, inputs)
+    expected = expected.mean(1) if expected.dim() == 3 else expected
+    prepared = json.loads((tmp_path / 'vit/preprocessor_config.json').read_text())
+    mean, std = (torch.tensor(prepared[f'image_{k}'])[:, None, None] for k in ('mean', 'std'))
+    names = dict(images=(rgb / 255 - mean) / std)
+    exec(lines.replace('torch.zeros(1, 3, 32, 32)', 'images'), names)
+    torch.testing.assert_close(names['features'], expected, atol=1e-5, rtol=1e-3)
+    assert exit_code(convert, argv) == 2
+    assert 'vit exists' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['convnext', 'resnet'])
