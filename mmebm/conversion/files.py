@@ -171,21 +171,22 @@ def to_transformers_folder(
 
     with _proven(out, '', overwrite) as folder:
         config, source, tensors, left = _read_ours(checkpoint, config)
-        backbone, (pool, fc_norm) = source.backbone, ('', False)
+        backbone, kind = source.backbone, {}
         if hasattr(backbone, 'timm_model'):
             named = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
         else:
             named, unnamed = rename(tensors, backbone, to_timm=True)
-            left, (_, pool, fc_norm) = left + unnamed, arguments_of(backbone).values()
+            left, kind = left + unnamed, arguments_of(backbone)
         named, unnamed = for_transformers(named)
         layers = len({name.split('.')[2] for name in named if name.startswith('encoder.layer.')})
         unlike = [name for name in unnamed if not name.startswith('head.')]
         if unlike or not layers or 'embeddings.cls_token' not in named:
             no = shortened(unlike) or 'network without class token'
             raise ValueError(f"{checkpoint}: transformers' ViT has no {no}")
-        pixels = dict(config.get('data_preprocessor') or dict(mean=[0.0], std=[255.0]))
+        pixels = config.get('data_preprocessor') or {}
+        pixels = pixels if pixels.get('mean') else dict(mean=[0.0], std=[255.0], to_rgb=True)
         theirs, patches = dict(pixels, to_rgb=True), 'embeddings.patch_embeddings.projection.weight'
-        if not pixels.get('to_rgb', True):
+        if not pixels['to_rgb']:
             named[patches] = named[patches].flip(1)
             theirs |= {key: pixels[key][::-1] for key in ('mean', 'std')}
         shape, (width, depth, side, _) = _image_shape(config), named[patches].shape
@@ -205,10 +206,9 @@ def to_transformers_folder(
             (folder / f'{name}.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
         named = {name: tensor.contiguous() for name, tensor in named.items()}
         (folder / 'model.safetensors').write_bytes(save(named, dict(format='pt')))
-        read = (
-            f'outputs.last_hidden_state{dict(avg="[:, 1:].mean(1)", token="[:, 0]").get(pool, "")}'
-        )
-        if fc_norm:
+        pool = dict(avg='[:, 1:].mean(1)', token='[:, 0]').get(kind.get('global_pool'), '')
+        read = f'outputs.last_hidden_state{pool}'
+        if kind.get('fc_norm'):
             read = 'network.layernorm(outputs.hidden_states[-1][:, 1:].mean(1))'
         network = ViTModel.from_pretrained(folder, add_pooling_layer=False)
         network.config.output_hidden_states = True
