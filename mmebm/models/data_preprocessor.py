@@ -40,8 +40,7 @@ class RestorationDataPreprocessor(SelfSupDataPreprocessor):
     γ and a seed per image, ``(B, 2)``; what comes out is ``[corrupted, clean]``. Anything else goes
     through :class:`mmpretrain.models.SelfSupDataPreprocessor` as it is, as do the options.
 
-    Args:
-        channel: the only one of grey images' three that the network gets, ``(B, 1, H, W)``.
+    ``channel`` is the only one of grey images' three that the network gets, ``(B, 1, H, W)``.
     """
 
     def __init__(self, *args: Any, channel: int | None = None, **options: Any):

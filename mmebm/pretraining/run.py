@@ -138,7 +138,8 @@ def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images,
         if images.grey and asked.corruption == 'colorization':
             raise ValueError('corruption colorization changes nothing: the images are grey')
         if images.grey and asked.corruption == 'mixed':
-            say(f'no colour   {seen or "all"} images looked at are grey: colorization is left out')
+            why = f'{seen} images looked at are grey' if seen else 'the backbone sees one channel'
+            say(f'no colour   {why}: colorization is left out')
     if asked.start is not None:
         say(f'start       {load_backbone(MODELS.build(network.config), asked.start)}')
     chosen, speed = choose(asked, images, network, processes)

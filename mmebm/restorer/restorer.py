@@ -131,8 +131,8 @@ class Restorer:
             )
         if self.sorts:
             return self._sorted(self.crop(image), damage, num_steps)
-        picture = self.seen(as_picture(image))
-        start, clean, title = damaged(picture, damage, self.corruption, self.to_rgb)
+        seen = self.seen(as_picture(image))
+        start, clean, title = damaged(seen, damage, self.corruption, self.to_rgb)
         x, difference, energies = start.pixels, np.float32(0), []
         images = [x]
         for difference, energy in self.descend(x, num_steps + every_step, on_tiles):

@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 from timm.layers import resize_rel_pos_bias_table
-from torch.nn.functional import interpolate
 
 from mmebm.backbones import load_backbone
 from tests.pretrained import (
@@ -38,17 +37,6 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
         assert name not in pretrained
     unused = {'mae': ['ln1.weight', 'ln1.bias'], 'beit': ['mask_token', 'ln1.weight', 'ln1.bias']}
     assert sorted(filled.unused) == sorted(unused.get(method, []))
-
-
-def test_position_embeddings_are_resized_to_another_image_size(tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    backbone = build_finetuning('energy', img_size=48)
-    assert load_backbone(backbone, tmp_path / 'a.pth').share == 1
-    tokens = pretrained['pos_embed']
-    patches = tokens[:, 1:].reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-    patches = interpolate(patches, (6, 6), mode='bicubic', align_corners=False)
-    expected = torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
-    torch.testing.assert_close(backbone.pos_embed.data, expected)
 
 
 def test_a_file_with_other_names_is_refused_and_all_missing_tensors_are_named(tmp_path):
