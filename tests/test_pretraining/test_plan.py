@@ -14,12 +14,13 @@ from torch import nn
 
 from mmebm.autograd import differentiate
 from mmebm.backbones.probe import trained_image_size
+from mmebm.models.patch_energy_head import pair
 from mmebm.pretraining import run
 from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
 from mmebm.pretraining.options import CORRUPTIONS, TRACKERS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
-from mmebm.pretraining.plan import corruption_of, length_of
+from mmebm.pretraining.plan import corruption_of, inpainting_model, length_of
 from mmebm.pretraining.trial import Speed
 from tests.backbones import build_algorithm
 from tests.tools import write_images
@@ -93,17 +94,17 @@ def test_images_of_one_size_keep_their_shape(photos, vit, size):
     images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
     config = full_config(images, find_network(options), options, length)
     assert trained_image_size(config) == size
-    square = np.zeros((100, 200, 3), np.uint8)  # a circle stays one
-    cv2.circle(square, (100, 50), 20, (255,) * 3, -1)
-    for loader in (config.val_dataloader, config.test_dataloader):
-        steps = loader.dataset.pipeline[1:-2]
-        results = dict(img=square, img_shape=(100, 200), ori_shape=(100, 200))
-        white = Compose([TRANSFORMS.build(step) for step in steps])(results)['img'][..., 0] > 127
-        assert white.shape == size
-        assert abs(white.any(0).sum() - white.any(1).sum()) <= 1
-    scale = config.train_dataloader.dataset.pipeline[1]
-    low, high = scale.get('aspect_ratio_range', (3 / 4, 4 / 3))
+    image = np.zeros((100, 200, 3), np.uint8)  # a circle stays one
+    cv2.circle(image, (100, 50), 20, (255,) * 3, -1)
+    steps = [TRANSFORMS.build(step) for step in config.test_dataloader.dataset.pipeline[1:-2]]
+    white = Compose(steps)(dict(img=image, img_shape=(100, 200)))['img'][..., 0] > 127
+    assert white.shape == size
+    assert abs(white.any(0).sum() - white.any(1).sum()) <= 1
+    crop = config.train_dataloader.dataset.pipeline[1]
+    low, high = crop.get('aspect_ratio_range', (3 / 4, 4 / 3))
     assert low * high == pytest.approx((size[1] / size[0]) ** 2)
+    network = find_network(options_of(vit, image_size=size, energy='inpainting'))
+    assert pair('grid', inpainting_model(network)['head'].grid) == (size[0] // 8, size[1] // 8)
 
 
 class TestLength:

@@ -112,9 +112,8 @@ def test_a_timm_convnext_and_the_other_commands(pretrain, photos, tmp_path):
     exec(code.replace('out/photos/backbone.safetensors', run.backbone), names)
     assert names['network'].pretrained_cfg == loaded.pretrained_cfg  # and normalisation
     assert names['network'](pixels()).shape == (2, 10)
-    assert torch.equal(
-        names['network'].forward_features(pixels()), loaded.forward_features(pixels())
-    )
+    features = (network.forward_features(pixels()) for network in (names['network'], loaded))
+    assert torch.equal(*features)
     dark, restored = str(photos / 'dark'), out / 'restored'
     assert main(['restore', run.checkpoint, dark, '--out', str(restored)]) == 0
     assert len(list(restored.glob('*.restored.png'))) == 30
@@ -245,10 +244,8 @@ def test_interrupted_killed_resumed_and_repeated_by_its_config(
     assert_equal(weights(whole), weights(resumed))
 
     # it goes on, when it is to be longer; its config then repeats all of it
-    first, longer = (
-        weights(whole),
-        pretrain(vit, tmp_path / 'whole', **options | dict(iterations=9)),
-    )
+    first, options['iterations'] = weights(whole), 9
+    longer = pretrain(vit, tmp_path / 'whole', **options)
     rates = [1e-3 * (1 + math.cos(math.pi * step / 3)) / 2 for step in range(3)]
     assert logged(tmp_path / 'whole', 'base_lr')[6:] == pytest.approx(rates)
     argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
@@ -268,12 +265,9 @@ def test_grey_images_of_any_shape_for_a_backbone_of_one_channel(pretrain, tmp_pa
     network, grey = loaded_by(run), torch.randn(2, 1, 32, 48)
     assert torch.equal(network(grey), last(trained_backbone(run)(grey)))
     assert network.pos_embed.shape == (1, 1 + 2 * 3, 64)
-    assert network.pretrained_cfg['input_size'] == (1, 32, 48)
-    assert network.pretrained_cfg['mean'] == pytest.approx((0.456,))
     assert 'torch.zeros(1, 1, 32, 48)' in run.usage[-1]
     restorer = mmebm.Restorer(run.checkpoint, device='cpu')
     restorer.model.head.fc.weight.data.normal_()
-    assert restorer.size == (32, 48)
     colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     chain = restorer(colours)
     assert chain.images[-1].shape == (40, 60, 3)
@@ -281,9 +275,6 @@ def test_grey_images_of_any_shape_for_a_backbone_of_one_channel(pretrain, tmp_pa
     assert np.abs(chain.images[-1] - chain.images[0]).max() > 0
     with pytest.raises(ValueError, match='colorization changes nothing: the images are grey'):
         pretrain('timm/test_vit', tmp_path / 'new', corruption='colorization', **size)
-    out = tmp_path / 'patches'
-    run = pretrain('timm/test_vit', out, energy='inpainting', **size)
-    assert mmengine.Config.fromfile(run.config).model.head.grid == (2, 3)
 
 
 def one_of_two(rank, port, photos, vit, out, options):
