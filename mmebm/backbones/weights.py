@@ -52,13 +52,12 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
 def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     """Fill a backbone from a checkpoint of any method.
 
-    MMEngine's ``Pretrained`` initialisation loads what fits and says little about the rest, so that
-    a wrong file leaves a random network. Here both sides must agree: at least 90 % of the
-    backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
-    shape. Positions are resized, and BEiT's shared bias goes to each layer: by the backbone while
-    it loads, by timm's conversion of published files, or here, where MMPretrain's own way needs a
-    function that SciPy no longer has. MMPretrain's ViT, ConvNeXt and Swin take files of timm.
-    Prefixes before the names, heads and decoders make no difference.
+    MMEngine's ``Pretrained`` loads what fits, so that a wrong file leaves a random network. Here at
+    least 90 % of the backbone's tensors are in the file, at least 90 % of the file's have a place,
+    and each has its shape. Positions are resized, and BEiT's shared bias goes to each layer: by the
+    backbone while it loads, by timm's conversion of published files, or here, where MMPretrain's
+    own way needs a function that SciPy no longer has. MMPretrain's ViT, ConvNeXt and Swin take
+    files of timm. Prefixes before the names, heads and decoders make no difference.
 
     Args:
         backbone: any module; changed in place, and left partly filled where an error is raised.

@@ -194,8 +194,8 @@ def to_transformers_folder(
         described |= dict(intermediate_size=inner, layer_norm_eps=eps, num_channels=depth)
         described |= dict(image_size=shape[1:], patch_size=side)
         prepared = {f'image_{key}': [x / 255 for x in theirs[key]] for key in ('mean', 'std')}
-        prepared |= dict(image_processor_type='ViTImageProcessor')
         prepared |= dict(size=dict(height=shape[1], width=shape[2]))
+        prepared |= dict(image_processor_type='ViTImageProcessor')
         folder.mkdir()
         for name, content in ('config', described), ('preprocessor_config', prepared):
             (folder / f'{name}.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
@@ -212,7 +212,6 @@ def to_transformers_folder(
     usage = [
         'import torch, transformers',
         f'network = transformers.ViTModel.from_pretrained({str(out)!r}, add_pooling_layer=False)',
-        'network.eval()',
         f'outputs = network(torch.zeros{(1, *shape)}, output_hidden_states=True)',
         f'features = {read}{"" if pool else ".mean(1)"}  # (1, {width})',
     ]

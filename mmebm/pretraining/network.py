@@ -42,10 +42,9 @@ class Network(NamedTuple):
     patch_size: int | None  # of a ViT whose square patches cover the image; None of other networks
 
     def __str__(self) -> str:
-        size = '{} × {}'.format(*self.image_size)
         return (
             f'{self.name}: {self.parameters / 1e6:.1f} million parameters, features '
-            f'{self.features} of images of {size}{self.norms}'
+            f'{self.features} of images of {" × ".join(map(str, self.image_size))}{self.norms}'
         )
 
 
@@ -97,8 +96,8 @@ def find_network(options: PretrainOptions) -> Network:
 
 def refused(name: str, size: tuple[int, int], why: object) -> ValueError:
     """The error for a backbone that cannot be pretrained."""
-    size = '{} × {}'.format(*size)
-    return ValueError(f'backbone {name} cannot be pretrained on images of {size}: {why}')
+    what = f'backbone {name} cannot be pretrained on images of'
+    return ValueError(f'{what} {" × ".join(map(str, size))}: {why}')
 
 
 def config_of(name: str) -> dict[str, Any]:

@@ -94,9 +94,8 @@ def inpainting_model(network: Network) -> dict:
     name = 'small-p16' if side >= LARGE_IMAGE else 'micro-p4_32'
     model = Config.fromfile(shipped(f'configs/_base_/models/inpainting_vit-{name}.py')).model
     cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
-    model.head.update(in_channels=network.channels, patch_size=size)
     grid = height // size, width // size
-    model.head.grid = grid if grid[0] != grid[1] else grid[0]
+    model.head.update(in_channels=network.channels, grid=grid, patch_size=size)
     model.head.extra_values = 9 * 3 * cells**2  # angles, colours
     if side >= LARGE_IMAGE and network.channels >= LARGE_WIDTH:
         model.head.update(embed_dims=512, num_heads=16)
