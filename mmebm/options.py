@@ -92,7 +92,7 @@ def flags_of(each: Field) -> Sequence[str]:
 def help_of(each: Field) -> str:
     """A field's help, with its choices and its default."""
     text, choices = each.metadata['help'], each.metadata.get('choices')
-    text = f'{", ".join(choices)}: {text}' if choices else text
+    text = f'{", ".join(map(str, choices))}: {text}' if choices else text
     if each.default is MISSING or each.default is None or isinstance(each.default, bool):
         return text
     shown = ' '.join(map(str, each.default)) if isinstance(each.default, tuple) else each.default

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from mmpretrain import get_model, list_models
+from mmpretrain import FeatureExtractor, get_model, list_models
 from mmpretrain.apis import ModelHub
 
 from mmebm.utils.shipped_files import shipped
@@ -64,6 +65,17 @@ def test_get_model(name, kind):
     model = get_model(name, head=dict(init_cfg=None))
     assert type(model).__name__ == kind
     assert model._metainfo.name == name
+
+
+def test_mmpretrains_feature_extractor():
+    image = np.zeros((40, 48, 3), np.uint8)
+    given = dict(head=dict(init_cfg=None))
+    name = 'finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32'
+    (features,) = FeatureExtractor(name, **given)(image)
+    assert features[-1].ndim == 1
+    extractor = FeatureExtractor('energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos', **given)
+    with pytest.raises(ValueError, match="`mmebm embed` in place of MMPretrain's FeatureExtractor"):
+        extractor(image)
 
 
 def test_the_package_carries_configs_tools_and_index(tmp_path, monkeypatch):

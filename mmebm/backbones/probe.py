@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.utils import to_2tuple
 from mmpretrain.models import backbones as mmpretrain_backbones
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -89,6 +90,14 @@ def own_image_size(config: Mapping[str, Any]) -> int:
         size = _default(constructor_arguments(MODELS.get(config['type']))[0])
     size = max(size) if isinstance(size, Sequence) else size
     return size if isinstance(size, int) else IMAGE_SIZE
+
+
+def trained_image_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the images that the pipeline of a run's config crops, if it does."""
+    loader = config.get('val_dataloader') or config.get('train_dataloader') or {}
+    steps = loader.get('dataset', {}).get('pipeline') or []
+    crops = [s.get('crop_size') or s.get('scale') for s in steps if 'Crop' in str(s.get('type'))]
+    return tuple(to_2tuple(crops[0])) if crops else None
 
 
 def _default(arguments: Mapping[str, inspect.Parameter]) -> Any:

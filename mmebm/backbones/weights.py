@@ -1,18 +1,17 @@
 """Fill a backbone from a checkpoint, and refuse one that leaves it random."""
 
-import math
+import contextlib
 import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.state_dict import Fit, shortened
+from .timm_families import rename
 
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
@@ -53,15 +52,12 @@ def read_backbone_tensors(path: str | Path) -> dict[str, Tensor]:
 def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     """Fill a backbone from a checkpoint of any method.
 
-    MMEngine's ``Pretrained`` initialisation loads what fits and says little about the rest, so that
-    a wrong file leaves a random network. Here both sides must agree: at least 90 % of the
-    backbone's tensors are in the file, at least 90 % of the file's have a place, and each has its
-    shape. What the backbone itself adapts while loading counts as fitting: MMPretrain's vision
-    transformers resize their position embeddings, BEiT's copies its shared bias to each layer.
-    Relative position biases are resized here, since MMPretrain's own way of doing so needs a
-    function that SciPy no longer has. For a network of timm, timm's own conversion of published
-    files is applied, which resizes position embeddings too. Prefixes before the names, heads and
-    decoders of pretraining make no difference.
+    MMEngine's ``Pretrained`` loads what fits, so that a wrong file leaves a random network. Here at
+    least 90 % of the backbone's tensors are in the file, at least 90 % of the file's have a place,
+    and each has its shape. Positions are resized, and BEiT's shared bias goes to each layer: by the
+    backbone while it loads, by timm's conversion of published files, or here, where MMPretrain's
+    own way needs a function that SciPy no longer has. MMPretrain's ViT, ConvNeXt and Swin take
+    files of timm. Prefixes before the names, heads and decoders make no difference.
 
     Args:
         backbone: any module; changed in place, and left partly filled where an error is raised.
@@ -106,45 +102,29 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     return filled._replace(unused=[*unused, *left_out], resized=resized)
 
 
-def resize_relative_position_bias(table: Tensor, length: int) -> Tensor:
-    """Resize a table of relative position biases, such as BEiT's and Swin's, bicubically.
-
-    Args:
-        table: ``(n² + t, H)`` of H heads: for each of n = 2k − 1 offsets in each direction, and
-            for t = 0 (Swin) or 3 (BEiT) pairs with a class token, which stay as they are.
-        length: of the result, m² + t; the largest offsets keep their values.
-
-    Raises:
-        ValueError: no t makes squares of both lengths.
-    """
-    for extra in (0, 3):
-        n, m = math.isqrt(len(table) - extra), math.isqrt(length - extra)
-        if (n * n + extra, m * m + extra) == (len(table), length):
-            break
-    else:
-        raise ValueError(f'a table of {len(table)} biases cannot be resized to {length}')
-    grid = table[: n * n].T.reshape(1, -1, n, n)
-    grid = interpolate(grid, (m, m), mode='bicubic', align_corners=True)
-    return torch.cat([grid.reshape(-1, m * m).T, table[n * n :]])
-
-
 def _named_as_in(
     backbone: nn.Module, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors by the backbone's own names, and the names of heads and decoders."""
-    own = backbone.state_dict().keys()
+    own = backbone.state_dict()
     inside = 'timm_model.' if any(name.startswith('timm_model.') for name in own) else ''
-    short = {name.removeprefix(inside) for name in own}
+    short, timms = {name.removeprefix(inside) for name in own}, set()
+    with contextlib.suppress(ValueError):  # not one of the families that both libraries have
+        timms = set(rename({f'backbone.{n}': t for n, t in own.items()}, backbone, True)[0])
     prefixes: Counter[str] = Counter()
     for name in tensors:
         parts = name.split('.')
-        ends = [i for i in range(len(parts)) if '.'.join(parts[i:]) in short]
+        ends = [i for i in range(len(parts)) if '.'.join(parts[i:]) in short | timms]
         prefixes.update('.'.join([*parts[:i], '']) for i in ends)
     prefix = max(prefixes, key=lambda p: (prefixes[p], 'teacher' in p), default='')
     left_out = [name for name in tensors if not name.startswith(prefix)]
     found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     if inside:
         found = _as_timm_has_it(backbone.timm_model, found)
+    elif len(timms & found.keys()) > len(short & found.keys()):
+        found, unnamed = rename(found, backbone, to_timm=False)
+        found = {name.removeprefix('backbone.'): tensor for name, tensor in found.items()}
+        left_out += unnamed
     dropped = [n for n in found if n not in short and _NO_BACKBONE.match(n)]
     kept = {inside + n: t for n, t in found.items() if n not in set(dropped)}
     return kept, left_out + dropped
@@ -164,16 +144,18 @@ def _as_timm_has_it(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, T
 
 
 def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, with relative position biases as long as those of the backbone."""
+    """The tensors, with relative position biases for the windows of the backbone."""
+    from timm.layers import resize_rel_pos_bias_table  # slow to import
+
     suffix = 'relative_position_bias_table'
-    own = {n: len(t) for n, t in backbone.state_dict().items() if n.endswith(suffix)}
+    own = {n: t for n, t in backbone.state_dict().items() if n.endswith(suffix)}
     resized = dict(tensors)
-    for name in tensors:
-        if own and name.endswith(suffix):
-            # BEiT's pretraining shares one table, which finetuning copies to each layer
-            length = own.get(name, next(iter(own.values())))
-            if length != len(tensors[name]):
-                resized[name] = resize_relative_position_bias(tensors[name], length)
-                if name in own:  # of the other size; the backbone has its own
-                    resized.pop(name.removesuffix('bias_table') + 'index', None)
+    for name in [name for name in tensors if own and name.endswith(suffix)]:
+        # BEiT's pretraining shares one table, which finetuning copies to each layer
+        place = name if name in own else next(iter(own))
+        if len(tensors[name]) != len(own[place]):
+            window = backbone.get_submodule(place.rpartition('.')[0]).window_size
+            resized[name] = resize_rel_pos_bias_table(tensors[name], window, own[place].shape)
+            if name in own:  # of the other size; the backbone has its own
+                resized.pop(name.removesuffix('bias_table') + 'index', None)
     return resized

@@ -1,3 +1,3 @@
-"""Convert checkpoints to and from MMPretrain and timm."""
+"""Convert checkpoints to MMPretrain, timm and transformers."""
 
-from .files import Conversion, from_timm_file, timm_call, to_mmpretrain_file, to_timm_file
+from .files import Conversion, timm_call, to_mmpretrain_file, to_timm_file, to_transformers_folder

@@ -4,8 +4,8 @@ A file gets its name only once both networks gave the same outputs for the same 
 """
 
 import contextlib
-import copy
 import inspect
+import json
 import os
 import re
 import tempfile
@@ -17,17 +17,18 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.utils import to_2tuple
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..backbones.group_norm import GroupNormBackbone
-from ..backbones.probe import channels, own_image_size
+from ..backbones.probe import channels, own_image_size, trained_image_size
+from ..backbones.timm_families import Options, arguments_of, for_transformers, rename
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
-from ..utils.state_dict import check_fit
-from .timm_families import Options, arguments_of, family_of, output_of, rename
+from ..utils.state_dict import check_fit, shortened
 
 # Two networks are the same if their outputs differ by no more than this, relative to the largest
 # output if that is above 1. Compared in float64, so that rounding does not count.
@@ -63,7 +64,24 @@ def to_mmpretrain_file(
     """
     with _proven(out, '.pth', overwrite) as file:
         config, network, tensors, left = _read_ours(checkpoint, config)
-        return _write_mmpretrain(file, out, config, network, tensors, left)
+        torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=tensors), file)
+        saved = load_checkpoint_safely(file)
+        loaded = _build(config_inside(saved, file))
+        loaded.load_state_dict(saved['state_dict'])
+        shape, pixels = _image_shape(config), dict(std=[255.0])
+        difference = _difference(network, loaded, shape, pixels, pixels)
+    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
+    lines = [
+        'import mmebm, torch',
+        'from mmpretrain.registry import MODELS',
+        f'network = MODELS.build(dict({config.model.backbone.to_dict()!r}, init_cfg={init_cfg}))',
+        'network.init_weights()',
+        f'# in a config: init_cfg={init_cfg}',
+        f'# for the configs of mmebm: PRETRAINED={out}',
+    ]
+    usage = _usage(lines, loaded.backbone, shape)
+    num_classes = len(tensors.get('head.fc.weight', ()))
+    return Conversion(left, len(tensors), num_classes, difference, usage)
 
 
 def to_timm_file(
@@ -75,8 +93,6 @@ def to_timm_file(
     overwrite: bool = False,
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for ``timm.create_model``.
-
-    The batch norm of linear probing is folded into the classifier.
 
     Args:
         checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``, also with
@@ -98,8 +114,6 @@ def to_timm_file(
             model, kwargs = timm_call(backbone, MODELS.build(backbone).timm_model.state_dict())
             converted = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
         else:
-            if isinstance(getattr(source.neck, 'bn', None), nn.BatchNorm1d):
-                tensors |= _folded_batch_norm(source)
             converted, unnamed = rename(tensors, source.backbone, to_timm=True)
             left += unnamed
             kwargs = arguments_of(source.backbone) | kwargs
@@ -110,8 +124,8 @@ def to_timm_file(
         order = 1 if pixels.get('to_rgb', True) else -1  # timm's images are RGB
         given = {key: pixels[key][::order] for key in ('mean', 'std') if pixels.get(key)}
         overlay = {key: tuple(round(x / 255, 8) for x in values) for key, values in given.items()}
-        if 'img_size' in kwargs:
-            overlay['input_size'] = _image_shape(backbone)
+        if 'img_size' in kwargs or 'image_size' in config:
+            overlay['input_size'] = _image_shape(config)
         if overlay:
             kwargs['pretrained_cfg_overlay'] = overlay
         target = _create(model, kwargs, group_norm)
@@ -122,7 +136,7 @@ def to_timm_file(
         converted = {name: tensor.contiguous() for name, tensor in converted.items()}
         file.write_bytes(save(converted, dict(format='pt')))  # save_file makes it private
         target.load_state_dict(load_file(file))
-        shape, timms = _image_shape(backbone), _timms_pixels(target)
+        shape, timms = _image_shape(config), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
         if not group_norm:
             overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
@@ -137,44 +151,71 @@ def to_timm_file(
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
 
-def from_timm_file(
+def to_transformers_folder(
     checkpoint: str | Path,
     out: str | Path,
-    model: str | None,
-    config: str | Path | Config,
-    model_kwargs: Options | None = None,
+    config: str | Path | Config | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write the backbone of a checkpoint of timm in MMPretrain's format, to start a run from.
+    """Write a checkpoint's ViT, of timm or MMPretrain, for ``transformers.ViTModel``.
 
-    Arguments and errors are those of :func:`to_timm_file`. ``config`` is of the run to start, with
-    MMPretrain's ViT, ConvNeXt or Swin; the checkpoint has any names and sizes of position
-    embeddings that timm's own filter for ``model`` accepts.
+    The folder ``out`` holds weights, config and normalisation. Arguments and errors are those of
+    :func:`to_mmpretrain_file`; ImportError where transformers, which is run, is not installed.
     """
-    with _proven(out, '.pth', overwrite) as file:
-        places = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # in timm's order
-        tensors = _tensors(load_checkpoint_safely(checkpoint), places)
-        backbone = _clean(config).model.backbone
-        kwargs = dict(num_classes=0) | {k: v for k, v in backbone.items() if k == 'img_size'}
-        source = _create(model, kwargs | (model_kwargs or {}))
-        if family_of(source) == 'VisionTransformer':
-            backbone.update(output_of(source))
-        model = dict(type='ImageClassifier', backbone=backbone)
-        config = Config(dict(model=model, data_preprocessor=_timms_pixels(source)))
-        network = _build(config)
-        with contextlib.suppress(Exception):  # what does not fit is reported below
-            tensors = inspect.getmodule(type(source)).checkpoint_filter_fn(tensors, source)
-        # the classifier, and buffers of Swin in timm's older files
-        others = {n for n in tensors if re.search(r'^head\.|position_index$|attn_mask$', n)}
-        left = [name for name in tensors if name in others - source.state_dict().keys()]
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in left}
-        check_fit(source, tensors, checkpoint, f'{type(source).__name__} of timm')
-        source.load_state_dict(tensors)
-        converted, unnamed = rename(tensors, network.backbone, to_timm=False)
-        # timm's files hold no buffers: MMPretrain's network computes its own
-        converted |= {n: t for n, t in network.state_dict().items() if not t.is_floating_point()}
-        check_fit(network, converted, checkpoint, f'{backbone.type} of the config')
-        return _write_mmpretrain(file, out, config, source, converted, left + unnamed)
+    from transformers import ViTModel
+
+    with _proven(out, '', overwrite) as folder:
+        config, source, tensors, left = _read_ours(checkpoint, config)
+        backbone, kind = source.backbone, {}
+        if hasattr(backbone, 'timm_model'):
+            named = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
+        else:
+            named, unnamed = rename(tensors, backbone, to_timm=True)
+            left, kind = left + unnamed, arguments_of(backbone)
+        named, unnamed = for_transformers(named)
+        layers = len({name.split('.')[2] for name in named if name.startswith('encoder.layer.')})
+        unlike = [name for name in unnamed if not name.startswith('head.')]
+        if unlike or not layers or 'embeddings.cls_token' not in named:
+            no = shortened(unlike) or 'network without class token'
+            raise ValueError(f"{checkpoint}: transformers' ViT has no {no}")
+        pixels = config.get('data_preprocessor') or {}
+        pixels = pixels if pixels.get('mean') else dict(mean=[0.0], std=[255.0], to_rgb=True)
+        theirs, patches = dict(pixels, to_rgb=True), 'embeddings.patch_embeddings.projection.weight'
+        if not pixels['to_rgb']:
+            named[patches] = named[patches].flip(1)
+            theirs |= {key: pixels[key][::-1] for key in ('mean', 'std')}
+        shape, (width, depth, side, _) = _image_shape(config), named[patches].shape
+        heads = next(m.num_heads for m in backbone.modules() if hasattr(m, 'num_heads'))
+        eps = next(m.eps for m in backbone.modules() if isinstance(m, nn.LayerNorm))
+        inner = len(named['encoder.layer.0.intermediate.dense.bias'])
+        biased = 'encoder.layer.0.attention.attention.query.bias' in named
+        described = dict(architectures=['ViTModel'], model_type='vit', hidden_size=width)
+        described |= dict(num_hidden_layers=layers, num_attention_heads=heads, qkv_bias=biased)
+        described |= dict(intermediate_size=inner, layer_norm_eps=eps, num_channels=depth)
+        described |= dict(image_size=shape[1:], patch_size=side)
+        prepared = {f'image_{key}': [x / 255 for x in theirs[key]] for key in ('mean', 'std')}
+        prepared |= dict(size=dict(height=shape[1], width=shape[2]))
+        prepared |= dict(image_processor_type='ViTImageProcessor')
+        folder.mkdir()
+        for name, content in ('config', described), ('preprocessor_config', prepared):
+            (folder / f'{name}.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
+        named = {name: tensor.contiguous() for name, tensor in named.items()}
+        (folder / 'model.safetensors').write_bytes(save(named, dict(format='pt')))
+        pool = dict(avg='[:, 1:].mean(1)', token='[:, 0]').get(kind.get('global_pool'), '')
+        read = f'outputs.last_hidden_state{pool}'
+        if kind.get('fc_norm'):
+            read = 'network.layernorm(outputs.hidden_states[-1][:, 1:].mean(1))'
+        network = ViTModel.from_pretrained(folder, add_pooling_layer=False)
+        network.config.output_hidden_states = True
+        network.register_forward_hook(lambda network, _, outputs: eval(read))  # what is printed
+        difference = _difference(backbone, network, shape, pixels, theirs)
+    usage = [
+        'import torch, transformers',
+        f'network = transformers.ViTModel.from_pretrained({str(out)!r}, add_pooling_layer=False)',
+        f'outputs = network(torch.zeros{(1, *shape)}, output_hidden_states=True)',
+        f'features = {read}{"" if pool else ".mean(1)"}  # (1, {width})',
+    ]
+    return Conversion(left + unnamed, len(named), 0, difference, usage)
 
 
 def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
@@ -196,30 +237,6 @@ def timm_call(backbone: Options, names: Collection[str]) -> tuple[str, Options]:
     raise ValueError(f'timm.create_model builds no {backbone["model_name"]} without pooling')
 
 
-def _write_mmpretrain(
-    file: Path, out: str | Path, config: Config, source: nn.Module, tensors: dict, left: list[str]
-) -> Conversion:
-    torch.save(dict(meta=dict(cfg=config.pretty_text), state_dict=tensors), file)
-    saved = load_checkpoint_safely(file)
-    loaded = _build(config_inside(saved, file))
-    loaded.load_state_dict(saved['state_dict'])
-    backbone = config.model.backbone.to_dict()
-    shape, pixels = _image_shape(backbone.get('backbone', backbone)), dict(std=[255.0])
-    difference = _difference(source, loaded, shape, pixels, pixels)
-    init_cfg = f"dict(type='Pretrained', checkpoint={str(out)!r}, prefix='backbone')"
-    lines = [
-        'import mmebm, torch',
-        'from mmpretrain.registry import MODELS',
-        f'network = MODELS.build(dict({backbone!r}, init_cfg={init_cfg}))',
-        'network.init_weights()',
-        f'# in a config: init_cfg={init_cfg}',
-        f'# for the configs of mmebm: PRETRAINED={out}',
-    ]
-    usage = _usage(lines, loaded.backbone, shape)
-    num_classes = len(tensors.get('head.fc.weight', ()))
-    return Conversion(left, len(tensors), num_classes, difference, usage)
-
-
 def _read_ours(
     checkpoint: str | Path, config: str | Path | Config | None
 ) -> tuple[Config, ImageClassifier, dict[str, Tensor], list[str]]:
@@ -227,7 +244,12 @@ def _read_ours(
     saved = load_checkpoint_safely(checkpoint, mmap=True)
     config = _clean(config_inside(saved, checkpoint) if config is None else config)
     network = _build(config)
-    tensors = _tensors(saved, ('state_dict',))
+    state = saved.get('state_dict', saved).items()
+    tensors = {
+        re.sub(r'^(_orig_mod\.|module\.)+', '', str(name)): tensor.contiguous().clone()
+        for name, tensor in state
+        if isinstance(tensor, Tensor)
+    }
     if not any(name.startswith('backbone.') for name in tensors):
         tensors = {f'backbone.{name}': tensor for name, tensor in tensors.items()}
     parts = tuple(f'{name}.' for name, _ in network.named_children())
@@ -235,16 +257,6 @@ def _read_ours(
     check_fit(network, kept, checkpoint, f'{type(network.backbone).__name__} of the config')
     network.load_state_dict(kept)
     return config, network, kept, [name for name in tensors if name not in kept]
-
-
-def _tensors(saved: Mapping[str, Any], places: tuple[str, ...]) -> dict[str, Tensor]:
-    """Copies of the tensors in the first of the places, or at the top, without wrappers' names."""
-    state = next((saved[p] for p in places if isinstance(saved.get(p), Mapping)), saved)
-    return {
-        re.sub(r'^(_orig_mod\.|module\.)+', '', str(name)): tensor.contiguous().clone()
-        for name, tensor in state.items()
-        if isinstance(tensor, Tensor)
-    }
 
 
 def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:
@@ -256,10 +268,11 @@ def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:
     parts = dict(type='ImageClassifier', backbone=dict(model['backbone']))
     parts['backbone'].pop('init_cfg', None)
     head, neck = model.get('head') or {}, model.get('neck') or {}
-    necks = (None, 'GlobalAveragePooling', 'ClsBatchNormNeck')
-    if head.get('type') == 'LinearClsHead' and neck.get('type') in necks:
+    if head.get('type') == 'LinearClsHead' and neck.get('type') in (None, 'GlobalAveragePooling'):
         parts.update(neck=model.get('neck'), head=head)
     clean = dict(model=parts)
+    if size := config.get('image_size') or trained_image_size(config):
+        clean['image_size'] = tuple(size)
     if pixels := model.get('data_preprocessor') or config.get('data_preprocessor'):
         to_rgb = bool(pixels.get('to_rgb') or pixels.get('bgr_to_rgb'))
         pixels = dict(mean=pixels.get('mean'), std=pixels.get('std'), to_rgb=to_rgb)
@@ -303,16 +316,6 @@ def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.
 
 
 @torch.no_grad()
-def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
-    """A classifier after batch norm as one linear layer."""
-    linear = copy.deepcopy(nn.Sequential(network.neck.bn, network.head.fc)).double().eval()
-    unit = torch.eye(network.head.in_channels).double()
-    bias = linear(0 * unit)[0]
-    weight = (linear(unit) - bias).T.contiguous()
-    return {'head.fc.weight': weight.float(), 'head.fc.bias': bias.float()}
-
-
-@torch.no_grad()
 def _difference(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], *pixels: dict) -> float:
     """Largest absolute difference of the outputs for two random images of a shape ``(C, H, W)``.
 
@@ -349,10 +352,12 @@ def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> T
     return outputs.mean((2, 3)) if outputs.dim() == 4 else outputs
 
 
-def _image_shape(backbone: Options) -> tuple[int, int, int]:
-    """Channels, height and width of the images of a backbone with this config."""
-    side = backbone.get('img_size') or own_image_size(backbone)
-    return backbone.get('in_channels', 3), *((side, side) if isinstance(side, int) else side)
+def _image_shape(config: Config) -> tuple[int, int, int]:
+    """Channels, height and width of the images of the backbone in this config."""
+    backbone = config.model.backbone.to_dict()
+    backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
+    side = backbone.get('img_size') or config.get('image_size') or own_image_size(backbone)
+    return backbone.get('in_channels', 3), *to_2tuple(side)
 
 
 @contextlib.contextmanager
@@ -360,7 +365,7 @@ def _proven(out: str | Path, suffix: str, overwrite: bool) -> Iterator[Path]:
     """A temporary file in the folder of ``out``, which replaces it if no error is raised."""
     out = Path(out).expanduser()
     if out.suffix != suffix:
-        raise ValueError(f'the output must end in {suffix}, got {out}')
+        raise ValueError(f'the output must end in {suffix or "no suffix: a folder"}, got {out}')
     if out.exists() and not (overwrite and out.is_file()):
         raise FileExistsError(f'{out} exists: name another file, or give --overwrite')
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.converting-') as folder:

@@ -97,8 +97,9 @@ class BaseCorruption(BaseTransform):
             return np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
         if 'sample_idx' not in results:
             raise ValueError(
-                f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx, got '
-                f'only {sorted(results)}; without it use seed=None'
+                f'{type(self).__name__}(seed={self.seed}) needs the key sample_idx of a data set, '
+                f'got only {sorted(results)}: use seed=None; or `mmebm embed` in place of '
+                "MMPretrain's FeatureExtractor, which would corrupt the images"
             )
         return np.random.default_rng([self.seed, results['sample_idx']])
 

@@ -120,9 +120,13 @@ def read_list(file: str | Path) -> list[Path]:
     return paths
 
 
-def class_folders(names: Sequence[str]) -> list[str]:
-    """The first folders of relative paths, if all lie in one of two or more; splits are none."""
-    if not all('/' in name for name in names):
-        return []
-    classes = sorted({name.split('/')[0] for name in names})
-    return classes if len(classes) > 1 and not {c.lower() for c in classes} <= _SPLITS else []
+def classes_of(names: Sequence[str]) -> list[str]:
+    """The class folder of each relative path, if all lie in one of two or more; else none.
+
+    It is the first folder, or the second one where all of the first are splits (train, test, ...).
+    """
+    folders = [name.split('/')[:-1] for name in names]
+    if all(parts and parts[0].lower() in _SPLITS for parts in folders):
+        folders = [parts[1:] for parts in folders]
+    classes = [parts[0] for parts in folders if parts]
+    return classes if len(classes) == len(names) and len(set(classes)) > 1 else []

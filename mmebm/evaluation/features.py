@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.utils import to_2tuple
 from mmpretrain.registry import MODELS
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..backbones.probe import trained_image_size
 from ..backbones.weights import load_backbone
 from ..datasets import ImageFolder
 from ..models.features import pooled_features
@@ -29,8 +31,8 @@ class FeatureExtractor:
         checkpoint: see :func:`mmebm.load_backbone`. None leaves the weights random, by ``seed``.
         device: such as ``'cpu'``. Defaults to the GPU if there is one.
 
-    ``filled`` is how the checkpoint fits, ``image_size`` the side in pixels that the backbone is
-    made for.
+    ``filled`` is how the checkpoint fits, ``image_size`` height and width in pixels of the images
+    that the backbone is made for.
 
     Raises:
         FileNotFoundError, ValueError: a file or a config is missing, or of another network.
@@ -62,17 +64,16 @@ class FeatureExtractor:
         self.model.backbone.init_weights()
         self.filled = load_backbone(self.model.backbone, checkpoint) if checkpoint else None
         self.model.to(self.device).eval()
-        loader = config.get('val_dataloader') or config.get('train_dataloader') or {}
-        steps = loader.get('dataset', {}).get('pipeline', [])
-        crops = [
-            step.get('crop_size') or step.get('scale') for step in steps if 'Crop' in step.type
-        ]
-        size = getattr(self.model.backbone, 'img_size', (*crops, 224)[0])  # pixels, in training
-        self.image_size = max(size) if isinstance(size, tuple | list) else size
+        trained = trained_image_size(config) or 224
+        self.image_size = tuple(to_2tuple(getattr(self.model.backbone, 'img_size', trained)))
+        self.grey = pixels['mean'] is not None and len(pixels['mean']) == 1
 
     @torch.no_grad()
     def __call__(self, batch: dict) -> Tensor:
         """Features ``(B, D)`` of a collated batch: ``inputs`` ``(B, 3, H, W)``, BGR in 0..255."""
+        if self.grey:  # of a backbone with one channel; weighed as in its training
+            blue, green, red = batch['inputs'].float().split(1, dim=1)
+            batch = dict(batch, inputs=(blue + 2 * green + red) / 4)
         return pooled_features(self.model, self._preprocess(batch)['inputs'])
 
     def of_images(
@@ -88,25 +89,33 @@ class FeatureExtractor:
 
 
 def images_of(
-    folder: str | Path, image_size: int, most: int | None = None, **options: Any
+    folder: str | Path, image_size: tuple[int, int], most: int | None = None, **options: Any
 ) -> ImageFolder:
-    """The images of a folder, resized and centre-cropped as for ImageNet (256 to 224).
+    """The images of a folder, cut by :func:`centre_crop` to a height and width.
 
-    Below 128 pixels the crop takes the whole short side. At most ``most`` images are used, spread
-    evenly over the classes. ``options`` are those of :class:`mmebm.datasets.ImageFolder`.
+    At most ``most`` are used, spread evenly over the classes. ``options`` are those of
+    :class:`mmebm.datasets.ImageFolder`.
     """
-    side = round(image_size * 256 / 224) if image_size >= 128 else image_size
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=side, backend='pillow', interpolation='bicubic'),
-        dict(type='CenterCrop', crop_size=image_size),
-        dict(type='PackInputs'),
-    ]
+    crop = centre_crop(*image_size)
+    pipeline = [dict(type='LoadImageFromFile'), *crop, dict(type='PackInputs')]
     folder = str(Path(folder).expanduser())
     images = ImageFolder(folder, test_mode=True, pipeline=pipeline, **options)
     if most is not None and most < len(images):  # sorted by class
         images.get_subset_(torch.linspace(0, len(images) - 1, most).long().tolist())
     return images
+
+
+def centre_crop(height: int, width: int) -> list[dict]:
+    """Transforms to a size: of a square as for ImageNet (256 to 224), or with the whole short side
+    below 128 pixels; else the largest part of that shape.
+    """
+    resize = dict(backend='pillow', interpolation='bicubic')
+    if height == width:
+        side = round(height * 256 / 224) if height >= 128 else height
+        resize |= dict(type='ResizeEdge', scale=side, edge='short')
+        return [resize, dict(type='CenterCrop', crop_size=height)]
+    whole = dict(crop_ratio_range=(1.0, 1.0), aspect_ratio_range=(width / height,) * 2)
+    return [dict(resize, type='RandomResizedCrop', scale=(height, width), **whole)]
 
 
 def evaluate_knn(

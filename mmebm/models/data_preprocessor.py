@@ -39,7 +39,13 @@ class RestorationDataPreprocessor(SelfSupDataPreprocessor):
     Inputs are ``[corrupted, clean]``, both ``(B, C, H, W)``, or ``[corrupted, clean, noise]`` with
     γ and a seed per image, ``(B, 2)``; what comes out is ``[corrupted, clean]``. Anything else goes
     through :class:`mmpretrain.models.SelfSupDataPreprocessor` as it is, as do the options.
+
+    ``channel`` is the only one of grey images' three that the network gets, ``(B, 1, H, W)``.
     """
+
+    def __init__(self, *args: Any, channel: int | None = None, **options: Any):
+        super().__init__(*args, **options)
+        self.channel = slice(None) if channel is None else slice(channel, channel + 1)
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Normalise a batch and add its noise, which is defined in normalised pixels.
@@ -48,6 +54,9 @@ class RestorationDataPreprocessor(SelfSupDataPreprocessor):
             ValueError: there is noise to add, but no ``mean`` and ``std``.
         """
         inputs = data.get('inputs') if isinstance(data, dict) else None
+        if isinstance(inputs, list):
+            inputs = [x[:, self.channel] if x.ndim == 4 else x for x in inputs]
+            data = {**data, 'inputs': inputs}
         if not (isinstance(inputs, list) and len(inputs) == 3 and inputs[2].ndim == 2):
             return super().forward(data, training)
         if not self._enable_normalize:

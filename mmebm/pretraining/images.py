@@ -1,5 +1,6 @@
 """Look at the images: which are trained on, and which are held out."""
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -9,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets import IMAGE_EXTENSIONS, class_folders, find_images, read_list
+from ..datasets import IMAGE_EXTENSIONS, classes_of, find_images, read_list, read_pixels
+from ..utils.state_dict import shortened
 
 HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 16, 1024
 FEWEST_PER_CLASS = 5  # held out, so that nearest neighbours among them can tell classes
@@ -25,6 +27,7 @@ class Images(NamedTuple):
     classes: list[str]  # names of the class sub-folders, in the order of the labels, if any
     labels: list[int]  # of the held-out images, if there are classes
     notes: list[str]  # what was left out, a line each
+    grey: bool = False  # whether there is no colour in them
 
 
 def split_images(sources: Sequence[str | Path], held_out: int | None, seed: int) -> Images:
@@ -54,23 +57,36 @@ def split_images(sources: Sequence[str | Path], held_out: int | None, seed: int)
     if len(names) < 2 or (held_out or 0) >= len(names):
         raise ValueError(f'{held_out or 1} of {len(names)} images cannot be held out: none is left')
     share = min(max(round(HELD_OUT_SHARE * len(names)), FEWEST_HELD_OUT), MOST_HELD_OUT)
-    count, classes = held_out or max(1, min(share, len(names) // 5)), class_folders(names)
+    count, class_of = held_out or max(1, min(share, len(names) // 5)), classes_of(names)
+    classes = sorted(set(class_of))
     enough = FEWEST_PER_CLASS * len(classes)
     if held_out is None and enough <= min(len(names) // 5, MOST_HELD_OUT):
         count = max(count, enough)
     order = np.random.default_rng(seed).permutation(len(names)).tolist()
     seen, first = Counter(), []  # some of each class
     for i in order if classes else ():
-        label = names[i].split('/')[0]
-        seen[label] += 1
-        if seen[label] <= FEWEST_PER_CLASS:
+        seen[class_of[i]] += 1
+        if seen[class_of[i]] <= FEWEST_PER_CLASS:
             first.append(i)
+    if classes:
+        notes.append(f'{len(classes)} classes: {shortened(classes)}')
     if len(first) > count or len(first) < enough:
-        needed = f'{FEWEST_PER_CLASS} held-out images per class ({len(classes)} classes)'
-        notes.append(f'no kNN accuracy: needs {needed}, see --held-out')
+        notes.append(f'no kNN accuracy: needs {FEWEST_PER_CLASS} of each held out, see --held-out')
         classes, first = [], []
     drawn = set(list(dict.fromkeys([*first, *order]))[:count])
     kept = [name for i, name in enumerate(names) if i in drawn]
     train = [name for i, name in enumerate(names) if i not in drawn]
-    labels = [classes.index(name.split('/')[0]) for name in kept] if classes else []
+    labels = [classes.index(class_of[i]) for i in sorted(drawn)] if classes else []
     return Images(root, train, kept, classes, labels, notes)
+
+
+def look_grey(images: Images, most: int = 32) -> int:
+    """How many images, evenly spread, were looked at and are all grey; 0 if one is not."""
+    seen = 0
+    for name in images.train[:: -(-len(images.train) // most)]:
+        with contextlib.suppress(OSError, ValueError):  # unreadable: told in training
+            pixels, _ = read_pixels(images.root / name)
+            if (pixels != pixels[..., :1]).any():
+                return 0
+            seen += 1
+    return seen

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import timm
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.utils import to_2tuple
 from mmpretrain.apis import ModelHub, list_models
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -31,7 +32,8 @@ class Network(NamedTuple):
 
     name: str  # as it was asked for
     config: dict  # that builds it
-    image_size: int  # side of its images in pixels
+    image_size: tuple[int, int]  # height and width of its images in pixels
+    image_channels: int  # 1 of grey images, else 3
     channels: int  # D of its features, which the energy head takes
     features: str  # their shape, in words
     parameters: int  # number of them
@@ -42,14 +44,14 @@ class Network(NamedTuple):
     def __str__(self) -> str:
         return (
             f'{self.name}: {self.parameters / 1e6:.1f} million parameters, features '
-            f'{self.features} of images of {self.image_size} × {self.image_size}{self.norms}'
+            f'{self.features} of images of {" × ".join(map(str, self.image_size))}{self.norms}'
         )
 
 
 def register_module(module: nn.Module) -> str:
     """Let configs of this process build copies of a module; the name for :func:`find_network`."""
 
-    def copied() -> nn.Module:
+    def copied(in_channels: int = 3) -> nn.Module:
         found = copy.deepcopy(module)
         found.init_weights = lambda: None  # it starts with its own
         return found
@@ -71,7 +73,8 @@ def find_network(options: PretrainOptions) -> Network:
         config['out_type'] = 'raw' if is_raw else 'avg_featmap'
         if 'final_norm' in arguments:
             config['final_norm'] = is_raw  # the average has a norm of its own
-    size = options.image_size or own_image_size(config)
+    size = to_2tuple(options.image_size or own_image_size(config))
+    config |= dict(in_channels=options.channels) if options.channels else {}
     try:
         found = probe(config, size)
     except ValueError as error:
@@ -87,12 +90,14 @@ def find_network(options: PretrainOptions) -> Network:
         config = dict(type=f'{kind}Backbone', backbone=config)
         norms = f', {coupled} batch norms {change} their statistics ({kind}Backbone)'
     facts = (found.channels, found.shape, found.parameters, norms)
-    return Network(name, config, size, *facts, *patches)
+    image_channels = found.config.get('in_channels', found.config.get('in_chans', 3))
+    return Network(name, config, size, image_channels, *facts, *patches)
 
 
-def refused(name: str, size: int, why: object) -> ValueError:
+def refused(name: str, size: tuple[int, int], why: object) -> ValueError:
     """The error for a backbone that cannot be pretrained."""
-    return ValueError(f'backbone {name} cannot be pretrained on images of {size} × {size}: {why}')
+    what = f'backbone {name} cannot be pretrained on images of'
+    return ValueError(f'{what} {" × ".join(map(str, size))}: {why}')
 
 
 def config_of(name: str) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def config_of(name: str) -> dict[str, Any]:
     return {key: value for key, value in backbone.items() if key not in left_out}
 
 
-def _patches(backbone: nn.Module, image_size: int) -> tuple[bool, int | None]:
+def _patches(backbone: nn.Module, image_size: tuple[int, int]) -> tuple[bool, int | None]:
     """Whether there is an embedding per patch that sin-cos fits, and the side of a patch."""
     sincos = False
     try:
@@ -136,5 +141,5 @@ def _patches(backbone: nn.Module, image_size: int) -> tuple[bool, int | None]:
     except ValueError:
         return sincos, None
     (height, width), (rows, columns) = found.patch_size, found.grid
-    square = height == width and rows * height == columns * width == image_size
+    square = height == width and (rows * height, columns * width) == image_size
     return sincos, height if sincos and square else None

@@ -26,7 +26,10 @@ class PretrainOptions:
     hours: float | None = option(None, 'length of the run, fitted to the measured speed', above=0)
     epochs: int | None = option(None, 'or passes over the images (default: 100)', low=1)
     iterations: int | None = option(None, 'or weight updates; above 200 rounded', low=1)
-    image_size: int | None = option(None, "image side in pixels (default: the backbone's)", low=8)
+    image_size: tuple[int, ...] | None = option(
+        None, "side, or height and width, in pixels (default: the backbone's)", low=8, metavar='N'
+    )
+    channels: int | None = option(None, '1 for a backbone of grey images', choices=(1, 3))
     energy: str = option('restoration', 'energy of images, or of patches', choices=ENERGIES)
     corruption: str | None = option(None, 'to restore (default: mixed)', choices=CORRUPTIONS)
     num_steps: int = option(1, 'descent steps; 2 in the paper', ('--steps', '--num-steps'), low=1)
@@ -50,7 +53,13 @@ class PretrainOptions:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.image_size, int):
+            object.__setattr__(self, 'image_size', (self.image_size,))
         check_options(self)
+        size = self.image_size or (None,)
+        if len(size) > 2:
+            raise ValueError(f'image_size must be one value, or height and width, got {size}')
+        object.__setattr__(self, 'image_size', size if len(size) > 1 else size[0])
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise ValueError(f'give only one of hours, epochs and iterations, got {lengths}')

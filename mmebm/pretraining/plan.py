@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..datasets import passes_in_round
+from ..evaluation.features import centre_crop
 from ..utils.shipped_files import shipped
 from .images import Images
 from .network import GIVEN, Network
@@ -64,8 +65,11 @@ def length_of(speed: Speed, iterations: int | None = None, seconds: float | None
     return Length(rounds, per_round, save_interval, math.ceil(rounds / validations))
 
 
-def corruption_of(kind: str, size: int) -> dict:
-    """The config of a corruption, with cells and scales that suit a side of ``size`` pixels."""
+def corruption_of(kind: str, size: int, grey: bool = False) -> dict:
+    """The config of a corruption, in cells and scales for a side of ``size`` pixels.
+
+    For ``grey`` images, in which it would change nothing, colorization is not mixed in.
+    """
     scale = 16 if size >= 160 else 8 if size >= 48 else 4
     single = {
         'masking': dict(type='GriddedMask', patch_size=max(4, size // 14), ratio=0.5),
@@ -73,23 +77,25 @@ def corruption_of(kind: str, size: int) -> dict:
         'denoising': dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
         'colorization': dict(type='Colorization'),
     }
-    mixed = dict(type='MixedCorruption', corruptions=list(single.values()))
+    mixed = dict(type='MixedCorruption', corruptions=list(single.values())[: 3 if grey else 4])
     return mixed if kind == 'mixed' else single[kind]
 
 
 def inpainting_model(network: Network) -> dict:
     """The model ``energy-inpainting-hog``; ValueError if the network is no vision transformer."""
-    size, side = network.patch_size, network.image_size
-    if size is None or size == side:
+    size, (height, width) = network.patch_size, network.image_size
+    if size is None or height == width == size or network.image_channels == 1:
         raise ValueError(
-            f'energy inpainting cannot train {network.name} on images of {side} × {side}: it needs '
-            'a vision transformer with several square patches that cover the image, a position '
-            'embedding for each, and a multiple of 4 channels'
+            f'energy inpainting cannot train {network.name} on images of {height} × {width}: it '
+            'needs a vision transformer with several square patches that cover the image, a '
+            'position embedding for each, a multiple of 4 channels, and coloured images'
         )
+    side = min(height, width)
     name = 'small-p16' if side >= LARGE_IMAGE else 'micro-p4_32'
     model = Config.fromfile(shipped(f'configs/_base_/models/inpainting_vit-{name}.py')).model
     cells = 2 if size >= 8 and size % 2 == 0 else 1  # in a row; of at least 16 pixels each
-    model.head.update(in_channels=network.channels, grid=side // size, patch_size=size)
+    grid = height // size, width // size
+    model.head.update(in_channels=network.channels, grid=grid, patch_size=size)
     model.head.extra_values = 9 * 3 * cells**2  # angles, colours
     if side >= LARGE_IMAGE and network.channels >= LARGE_WIDTH:
         model.head.update(embed_dims=512, num_heads=16)
@@ -110,11 +116,17 @@ def config_of(
     Nothing is left to choose in ``options``; ``seconds_before`` were spent on that.
     """
     config = Config.fromfile(shipped('configs/_base_/folder_pretraining.py'))
-    config = Config({key: value for key, value in config.items() if not key.startswith('test_')})
-    size, batch, out = network.image_size, options.batch_size, Path(options.out)
+    (height, width), batch, out = network.image_size, options.batch_size, Path(options.out)
     augmentation, preparation = config.pop('train_augmentation'), config.pop('val_preparation')
-    augmentation[1].scale = preparation[2].crop_size = size
-    preparation[1].scale = round(size * 256 / 224) if size >= 128 else size
+    augmentation[1].scale = height if height == width else (height, width)
+    if height != width:
+        shape = width / height
+        augmentation[1].aspect_ratio_range = (shape * 3 / 4, shape * 4 / 3)
+    preparation[1:] = centre_crop(height, width)
+    if network.image_channels == 1:
+        grey = dict(type='RandomGrayscale', prob=1.0, keep_channels=True, channel_weights=(1, 2, 1))
+        augmentation.append(grey)
+        preparation.append(grey)
     pack = config.pop('pack')
     is_random = options.start is None and not network.name.startswith(GIVEN)
     steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
@@ -126,8 +138,11 @@ def config_of(
     else:
         head = dict(config.model.head, in_channels=network.channels)
         model = dict(backbone=network.config, head=head)
-        corruption = corruption_of(options.corruption, size)
+        corruption = corruption_of(options.corruption, min(height, width), images.grey)
     config.model = ConfigDict({**config.model, **model, **steps})  # not update(), which merges
+    if network.image_channels == 1:  # that of green, which keeps the noise of one channel
+        grey = {key: config.model.data_preprocessor[key][1:2] for key in ('mean', 'std')}
+        config.model.data_preprocessor.update(grey, to_rgb=False, channel=1)
 
     round_size = length.per_round * batch * processes
     config.train_dataloader.sampler.round_size = round_size
@@ -143,6 +158,7 @@ def config_of(
         loader.dataset.update(data_root=str(images.root), ann_file=str(out / file))
         loader.dataset.pipeline = pipeline
 
+    config.test_dataloader, config.test_evaluator = config.val_dataloader, config.val_evaluator
     if options.tracker:
         backend = dict(type=f'{TRACKERS[options.tracker]}VisBackend')
         config.visualizer.vis_backends.append(backend)

@@ -31,12 +31,14 @@ from ..conversion import to_mmpretrain_file, to_timm_file
 from ..engine.hooks import GracefulStopHook, ProgressHook
 from ..engine.optim_wrapper import default_dtype
 from ..engine.runner import close_process_group, runner_of
-from .images import Images, split_images
+from ..utils.checkpoint import load_checkpoint_safely
+from .images import Images, look_grey, split_images
 from .network import GIVEN, Network, find_network, refused, register_module
-from .options import PretrainOptions
+from .options import LENGTHS, PretrainOptions
 from .plan import HELD_OUT_LIST, TRAIN_LIST, Length, config_of, length_of, write_lists
 from .trial import Speed, largest_batch, measure
 
+CHECKPOINT = 'checkpoint.pth'  # of a finished run
 OPTIONS = 'options.json'  # written last: an out folder that has it can be gone on with
 LOCK = '.lock'  # of the process that trains in an out folder
 WRITTEN_FIRST = {LOCK, 'config.py', TRAIN_LIST, HELD_OUT_LIST}
@@ -104,15 +106,18 @@ def pretrain(
     leads = not together or os.environ['RANK'] == '0'
     processes = int(os.environ['WORLD_SIZE']) if together else 1
     record = json.loads(json.dumps(asdict(asked) | dict(out=None, processes=processes)))
-    plan = make_plan(asked, processes, say) if leads and not holds_run(out, record) else None
+    changed = changed_options(out, record) if leads else {}
+    plan = make_plan(asked, processes, say) if changed is None else None
     with locked(out) if leads else contextlib.nullcontext():
         if plan is not None:
             write_lists(out, plan[0])
-            (out / 'config.py').write_text(plan[1].pretty_text, encoding='utf-8')
+        if plan is not None or changed:
+            config = plan[1] if plan else longer(out, asked, processes, say)
+            (out / 'config.py').write_text(config.pretty_text, encoding='utf-8')
             (out / OPTIONS).write_text(json.dumps(record, indent=1), encoding='utf-8')
         if together:
             join_others()
-        config, is_done = Config.fromfile(out / 'config.py'), (out / 'checkpoint.pth').is_file()
+        config, is_done = Config.fromfile(out / 'config.py'), (out / CHECKPOINT).is_file()
         learnt = f'already finished: {out}' if is_done else train(config, out)
         close_process_group()
         return finish(config, out, say, learnt) if leads else None
@@ -127,12 +132,20 @@ def make_plan(asked: PretrainOptions, processes: int, say: Say) -> tuple[Images,
     say('; '.join([f'images      {len(images.train):,} to train on', held_out, *images.notes]))
     network = find_network(asked)
     say(f'backbone    {network}')
+    if asked.energy == 'restoration':
+        seen = look_grey(images)
+        images = images._replace(grey=bool(seen) or network.image_channels == 1)
+        if images.grey and asked.corruption == 'colorization':
+            raise ValueError('corruption colorization changes nothing: the images are grey')
+        if images.grey and asked.corruption == 'mixed':
+            why = f'{seen} images looked at are grey' if seen else 'the backbone sees one channel'
+            say(f'no colour   {why}: colorization is left out')
     if asked.start is not None:
         say(f'start       {load_backbone(MODELS.build(network.config), asked.start)}')
     chosen, speed = choose(asked, images, network, processes)
     spent = time.perf_counter() - began
     speed = Speed(speed.iteration, speed.validation / processes, spent + speed.start)
-    iterations = None if asked.hours else updates(chosen, images, processes)
+    iterations = None if asked.hours else updates(chosen, len(images.train), processes)
     length = length_of(speed, iterations, asked.hours and asked.hours * 3600)
     say(
         f'chosen      batch {chosen.batch_size} × {processes}, learning rate '
@@ -168,7 +181,7 @@ def choose(
         try:
             batch, speed = largest_batch(draft, chosen.batch_size, seconds, not asked.batch_size)
             chosen = replace(chosen, batch_size=batch)
-            needed = updates(chosen, images, processes) * speed.iteration
+            needed = updates(chosen, len(images.train), processes) * speed.iteration
             needed = asked.hours * 3600 if asked.hours else needed
             if asked.compile_step is None and device == 'cuda' and needed >= WORTH_COMPILING:
                 chosen, draft.model.compile_step = replace(chosen, compile_step=True), True
@@ -179,25 +192,57 @@ def choose(
     return replace(chosen, learning_rate=asked.learning_rate or rate), speed
 
 
-def updates(options: PretrainOptions, images: Images, processes: int) -> int:
+def updates(options: PretrainOptions, images: int, processes: int) -> int:
     """The iterations of a run whose length is not given in hours."""
-    wanted = (options.epochs or EPOCHS) * len(images.train) / (options.batch_size * processes)
+    wanted = (options.epochs or EPOCHS) * images / (options.batch_size * processes)
     return options.iterations or max(1, round(wanted))
 
 
-def holds_run(out: Path, record: dict[str, Any]) -> bool:
-    """Whether ``out`` holds this very run; ValueError if another one, or something else."""
+def longer(out: Path, asked: PretrainOptions, processes: int, say: Say) -> Config:
+    """Make the finished run in ``out`` an unfinished one of the length that is asked for.
+
+    Weights, α and the optimizer go on; the learning rate begins and falls once more. The config
+    repeats the whole run. ValueError if it is no longer than before.
+    """
+    config, saved = Config.fromfile(out / 'config.py'), load_checkpoint_safely(out / CHECKPOINT)
+    done, rounds, seconds = (saved['meta'][key] for key in ('iter', 'epoch', 'report_seconds'))
+    images = len((out / TRAIN_LIST).read_text('utf-8').splitlines())
+    asked = replace(asked, batch_size=config.train_dataloader.batch_size)
+    wanted = updates(asked, images, processes)
+    wanted = done * asked.hours * 3600 / seconds if asked.hours else wanted
+    more = round(wanted / done * rounds) - rounds
+    if more < 1:
+        raise ValueError(f'{out} holds {done:,} finished iterations, {wanted:,.0f} are no more')
+    end, optimizer = done + more * done // rounds, saved['optimizer']
+    schedule = dict(type='CosineRestartLR', periods=[end - done], begin=done, end=end)
+    config.param_scheduler.append(dict(**schedule, eta_min=0, by_epoch=False))
+    config.train_cfg.max_epochs = rounds + more
+    next(h for h in config.custom_hooks if h.type == 'ReportHook').hours = asked.hours
+    for group in (*optimizer['param_groups'], optimizer['base_param_settings']):
+        group['lr'] = group['initial_lr']
+    saved['param_schedulers'].append(dict(_global_step=done, last_step=0))
+    torch.save(saved, out / f'epoch_{rounds}.pth')
+    (out / CHECKPOINT).unlink()
+    say(f'longer      {done:,} iterations, {end - done:,} more from the full learning rate on\n')
+    return config
+
+
+def changed_options(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The options that differ from those of the run in ``out``; None if there is no run.
+
+    ValueError if they are more than the length of a finished run, or there is something else.
+    """
     if not (out / OPTIONS).is_file():  # none, or one that ended while these files were written
         if out.exists() and {path.name for path in out.iterdir()} - WRITTEN_FIRST:
             raise ValueError(f'out {out} holds other files: choose a new folder')
-        return False
+        return None
     before = {field.name: field.default for field in fields(PretrainOptions)}  # of older options
     before |= json.loads((out / OPTIONS).read_text(encoding='utf-8')) | dict(out=None)
-    changed = [f'{k} was {before[k]!r}, is {v!r}' for k, v in record.items() if v != before[k]]
-    if changed:
-        what = '; '.join(changed)
+    changed = {k: v for k, v in record.items() if v != before[k]}
+    if changed and not (changed.keys() <= {*LENGTHS} and (out / CHECKPOINT).is_file()):
+        what = '; '.join(f'{k} was {before[k]!r}, is {v!r}' for k, v in changed.items())
         raise ValueError(f'out {out} was started with other options ({what}): choose a new folder')
-    return True
+    return changed
 
 
 @contextlib.contextmanager
@@ -248,7 +293,7 @@ def train(config: Config, out: Path) -> str:
 
 def finish(config: Config, out: Path, say: Say, learnt: str) -> PretrainingRun:
     """Name the last checkpoint, drop the others, and write the backbone."""
-    checkpoint, report = out / 'checkpoint.pth', out / 'report.html'
+    checkpoint, report = out / CHECKPOINT, out / 'report.html'
     if not checkpoint.is_file():
         os.replace(out / f'epoch_{config.train_cfg.max_epochs}.pth', checkpoint)
     for old in (*out.glob('epoch_*.pth'), out / 'last_checkpoint'):

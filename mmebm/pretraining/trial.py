@@ -45,7 +45,7 @@ def measure(config: Config, batch: int, seconds: float) -> Speed:
     """
     began, device, config = time.perf_counter(), get_device(), Config(config.to_dict())
     config.train_dataloader.sampler.round_size = batch * MOST
-    config.train_dataloader.dataset.repeats = batch * MOST  # enough for any number of images
+    config.train_dataloader.dataset.repeats = batch * MOST + 1  # enough for any number of images
     for loader in (config.train_dataloader, config.val_dataloader):
         loader.batch_size = batch
         loader.dataset.serialize_data = False  # for which all of Python's memory is searched

@@ -5,6 +5,7 @@ a network with a zero gradient returns a bit-identical image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -130,7 +131,8 @@ class Restorer:
             )
         if self.sorts:
             return self._sorted(self.crop(image), damage, num_steps)
-        start, clean, title = damaged(as_picture(image), damage, self.corruption, self.to_rgb)
+        seen = self.seen(as_picture(image))
+        start, clean, title = damaged(seen, damage, self.corruption, self.to_rgb)
         x, difference, energies = start.pixels, np.float32(0), []
         images = [x]
         for difference, energy in self.descend(x, num_steps + every_step, on_tiles):
@@ -148,6 +150,13 @@ class Restorer:
             if every_step:
                 _, chain.clean_energy = next(self.descend(clean, 1))
         return chain
+
+    def seen(self, picture: Picture) -> Picture:
+        """A picture as the network sees it: grey if its backbone has one channel."""
+        if len(getattr(self.model.data_preprocessor, 'mean', 'rgb')) != 1:
+            return picture
+        grey = (picture.pixels * np.float32((0.25, 0.5, 0.25))).sum(2, keepdims=True)
+        return replace(picture, pixels=grey.astype(picture.pixels.dtype).repeat(3, 2))
 
     def descend(
         self,

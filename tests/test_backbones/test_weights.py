@@ -4,10 +4,9 @@ import re
 
 import pytest
 import torch
-from torch.nn.functional import interpolate
+from timm.layers import resize_rel_pos_bias_table
 
 from mmebm.backbones import load_backbone
-from mmebm.backbones.weights import resize_relative_position_bias
 from tests.pretrained import (
     ARCH,
     METHODS,
@@ -38,17 +37,6 @@ def test_a_checkpoint_of_each_method_fills_the_backbone(method, tmp_path):
         assert name not in pretrained
     unused = {'mae': ['ln1.weight', 'ln1.bias'], 'beit': ['mask_token', 'ln1.weight', 'ln1.bias']}
     assert sorted(filled.unused) == sorted(unused.get(method, []))
-
-
-def test_position_embeddings_are_resized_to_another_image_size(tmp_path):
-    pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    backbone = build_finetuning('energy', img_size=48)
-    assert load_backbone(backbone, tmp_path / 'a.pth').share == 1
-    tokens = pretrained['pos_embed']
-    patches = tokens[:, 1:].reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-    patches = interpolate(patches, (6, 6), mode='bicubic', align_corners=False)
-    expected = torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
-    torch.testing.assert_close(backbone.pos_embed.data, expected)
 
 
 def test_a_file_with_other_names_is_refused_and_all_missing_tensors_are_named(tmp_path):
@@ -113,19 +101,6 @@ def test_counters_do_not_count(tmp_path):
     assert load_backbone(network, tmp_path / 'a.pth').total == 6  # without num_batches_tracked
 
 
-@pytest.mark.parametrize('extra', [0, 3])
-def test_relative_position_biases_are_resized(extra):
-    """With nearly twice as many offsets, every second one is an old one, and none is lost."""
-    table = torch.randn(27 * 27 + extra, 2, dtype=torch.float64)
-    resized = resize_relative_position_bias(table, 53 * 53 + extra)
-    assert torch.equal(resized[53 * 53 :], table[27 * 27 :])
-    new, old = resized[: 53 * 53].reshape(53, 53, 2), table[: 27 * 27].reshape(27, 27, 2)
-    torch.testing.assert_close(new[::2, ::2], old)
-    between = new[0, 1:-1:2]  # smooth: near the mean of its neighbours
-    neighbours = (old[0, 1:] + old[0, :-1]) / 2
-    assert torch.corrcoef(torch.stack([between.flatten(), neighbours.flatten()]))[0, 1] > 0.8
-
-
 @pytest.mark.parametrize('method', ['beit', 'finetuned'])
 def test_beit_grows_with_the_image(method, tmp_path):
     pretrained = save_pretrained('beit', tmp_path / 'a.pth')
@@ -137,7 +112,7 @@ def test_beit_grows_with_the_image(method, tmp_path):
     backbone = build_finetuning('beit', img_size=64)
     load_backbone(backbone, tmp_path / 'a.pth')
     state = backbone.state_dict()
-    expected = resize_relative_position_bias(table, 15 * 15 + 3)
+    expected = resize_rel_pos_bias_table(table, (8, 8), (15 * 15 + 3, 2))
     for layer in range(ARCH['num_layers']):
         assert torch.equal(state[f'layers.{layer}.attn.relative_position_bias_table'], expected)
     assert backbone(torch.randn(1, 3, 64, 64))[-1].isfinite().all()

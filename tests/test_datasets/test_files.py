@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mmebm.datasets import IMAGE_EXTENSIONS, ImageFolder, class_folders, find_images, read_list
+from mmebm.datasets import IMAGE_EXTENSIONS, ImageFolder, classes_of, find_images, read_list
 
 
 @pytest.fixture
@@ -94,9 +94,11 @@ def test_lists_that_name_nothing(folder):
         (['cat/1.png', 'dog/x/2.png'], ['cat', 'dog']),
         (['cat/1.png', 'cat/2.png'], []),
         (['cat/1.png', '2.png'], []),
+        (['train/1.png', 'test/2.png'], []),
         (['train/cat/1.png', 'test/cat/2.png', 'Val/3.png'], []),
-        (['train/1.png', 'plane/2.png'], ['plane', 'train']),
+        (['train/cat/1.png', 'train/dog/2.png', 'test/cat/3.png'], ['cat', 'dog', 'cat']),
+        (['plane/2.png', 'train/1.png'], ['plane', 'train']),
     ],
 )
 def test_splits_are_no_classes(names, classes):
-    assert class_folders(names) == classes
+    assert classes_of(names) == classes

@@ -6,6 +6,7 @@ Resuming and work dirs: tests/test_tools/test_pretrained_start.py.
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from mmebm.engine.hooks import PretrainedBackboneHook
 from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
@@ -43,13 +44,15 @@ def train(make_runner, tmp_path):
     return run
 
 
-def test_training_starts_from_the_checkpoint_and_says_so(train, tmp_path, log_of):
+@pytest.mark.parametrize('file', ['a.pth', 'a.safetensors'])
+def test_training_starts_from_the_checkpoint_and_says_so(train, tmp_path, log_of, file):
     pretrained = save_pretrained('energy', tmp_path / 'a.pth')
-    runner = train(str(tmp_path / 'a.pth'))
+    save_file(pretrained, tmp_path / 'a.safetensors')
+    runner = train(str(tmp_path / file))
     assert all(torch.equal(train.start.state[f'backbone.{k}'], v) for k, v in pretrained.items())
     name = 'layers.0.attn.qkv.weight'  # and goes on from there
     assert not torch.equal(runner.model.backbone.state_dict()[name], pretrained[name])
-    assert 'a.pth: filled 30 of 30 tensors (100.0 %)' in log_of(runner)
+    assert f'{file}: filled 30 of 30 tensors (100.0 %)' in log_of(runner)
 
 
 @pytest.mark.parametrize('checkpoint', [None, '', 'none', 'other.pth', 'load_from'])

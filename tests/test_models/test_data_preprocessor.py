@@ -20,6 +20,15 @@ MIXTURE = dict(
 )
 
 
+def test_one_channel_keeps_the_noise_of_one():
+    batch = [torch.randint(0, 256, (2, 3, 4, 5)) for _ in range(2)]
+    data = preprocess(
+        dict(inputs=batch, data_samples=None), mean=[120], std=[30], channel=1, to_rgb=False
+    )
+    for found, x in zip(data['inputs'], batch, strict=True):
+        torch.testing.assert_close(found, (x[:, 1:2] - 120) / 30)
+
+
 class Photos(BaseDataset):
     """Twelve seeded images (40, 56, 3) without files."""
 

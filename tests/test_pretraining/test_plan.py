@@ -3,22 +3,27 @@
 import os
 from pathlib import Path
 
+import cv2
 import mmengine
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose
 from mmpretrain.registry import PARAM_SCHEDULERS, TRANSFORMS, VISBACKENDS
 from torch import nn
 
 from mmebm.autograd import differentiate
+from mmebm.backbones.probe import trained_image_size
+from mmebm.models.patch_energy_head import pair
 from mmebm.pretraining import run
 from mmebm.pretraining.images import Images, split_images
 from mmebm.pretraining.network import Network, config_of, find_network
 from mmebm.pretraining.options import CORRUPTIONS, TRACKERS, PretrainOptions
 from mmebm.pretraining.plan import config_of as full_config
-from mmebm.pretraining.plan import corruption_of, length_of
+from mmebm.pretraining.plan import corruption_of, inpainting_model, length_of
 from mmebm.pretraining.trial import Speed
 from tests.backbones import build_algorithm
+from tests.tools import write_images
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SCHEDULES = [*CONFIGS.glob('_base_/schedules/*.py'), *CONFIGS.glob('quickstart/*.py')]
@@ -59,10 +64,11 @@ class TestImages:
         found = split_images([tmp_path], None, 0)
         assert len(found.held_out) == 35
         assert min(np.bincount(found.labels)) == 5
-        assert found.notes == []
+        six = ', '.join(f'class {i}' for i in range(6))
+        assert found.notes == [f'7 classes: {six}, ...']
         found = split_images([tmp_path], 34, 0)
         assert (len(found.held_out), found.classes) == (34, [])
-        assert 'no kNN accuracy' in found.notes[0]
+        assert 'no kNN accuracy' in found.notes[1]
 
     def test_names_that_a_list_cannot_hold(self, tmp_path):
         for name in (b'1.png', b'2.png', b'3.png', b'a\nb.png', b'\xff.png'):
@@ -70,6 +76,35 @@ class TestImages:
         found = split_images([tmp_path], 1, 0)
         assert sorted(found.train + found.held_out) == ['1.png', '2.png', '3.png']
         assert found.notes[0].startswith('2 ')
+
+
+@pytest.mark.parametrize('count', [2, 3])
+def test_few_images(count, vit, tmp_path, monkeypatch):
+    """A single one is refused, in test_run.py."""
+    monkeypatch.setattr(run, 'TRIAL_SECONDS', 0.0)
+    images = split_images([write_images(tmp_path / 'few', count)[0].parent], None, 0)
+    options = options_of(vit, batch_size=None, learning_rate=None)
+    chosen, _ = run.choose(options, images, find_network(options), 1)
+    assert chosen.batch_size == count - 1
+
+
+@pytest.mark.parametrize('size', [(32, 48), (48, 32), (160, 160)])
+def test_images_of_one_size_keep_their_shape(photos, vit, size):
+    options = options_of(vit, image_size=size)
+    images, length = split_images([photos], None, 0), length_of(Speed(1, 1), 1)
+    config = full_config(images, find_network(options), options, length)
+    assert trained_image_size(config) == size
+    image = np.zeros((100, 200, 3), np.uint8)  # a circle stays one
+    cv2.circle(image, (100, 50), 20, (255,) * 3, -1)
+    steps = [TRANSFORMS.build(step) for step in config.test_dataloader.dataset.pipeline[1:-2]]
+    white = Compose(steps)(dict(img=image, img_shape=(100, 200)))['img'][..., 0] > 127
+    assert white.shape == size
+    assert abs(white.any(0).sum() - white.any(1).sum()) <= 1
+    crop = config.train_dataloader.dataset.pipeline[1]
+    low, high = crop.get('aspect_ratio_range', (3 / 4, 4 / 3))
+    assert low * high == pytest.approx((size[1] / size[0]) ** 2)
+    network = find_network(options_of(vit, image_size=size, energy='inpainting'))
+    assert inpainting_model(network)['head'].grid == (size[0] // 8, size[1] // 8)
 
 
 class TestLength:
@@ -158,12 +193,13 @@ def test_inpainting_is_that_of_the_configs(name, size):
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, size, expected.model.head.in_channels, 'features', 0, '',
+        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0, '',
         sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = options_of(energy='inpainting', image_size=None)
     images = Images(Path('.'), ['a.png'], ['b.png'], [], [], [])
     expected.model.compile_step = None
+    expected.model.head.grid = pair('grid', expected.model.head.grid)
     found = full_config(images, network, options, length_of(Speed(1, 0), 1))
     assert found.model.to_dict() == expected.model.to_dict()
     masks = [

@@ -1,12 +1,14 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
 import json
+import math
 import os
 import signal
 import socket
 from pathlib import Path
 
 import mmengine
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -21,7 +23,8 @@ from mmebm.pretraining import plan
 from mmebm.pretraining import run as module
 from mmebm.utils.checkpoint import load_checkpoint_safely
 from tests.processes import exit_codes
-from tests.tools import load_tool
+from tests.test_readme import blocks
+from tests.tools import load_tool, write_images
 
 from .conftest import SHORT, VIT
 
@@ -88,10 +91,12 @@ def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said):
     before = Path(run.checkpoint).stat().st_mtime_ns
     assert pretrain('timm/test_vit', out, iterations=4, held_out=20) == run
     assert Path(run.checkpoint).stat().st_mtime_ns == before
-    for change in (dict(iterations=7), dict(seed=4), dict(corruption='denoising')):
+    for change in (dict(held_out=7), dict(seed=4), dict(corruption='denoising')):
         ((name, value),) = change.items()
         with pytest.raises(ValueError, match=f'other options .*{name} was .* is {value!r}'):
             pretrain('timm/test_vit', out, **dict(iterations=4, held_out=20) | change)
+    with pytest.raises(ValueError, match='holds 4 finished iterations, 3 are no more'):
+        pretrain('timm/test_vit', out, iterations=3, held_out=20)
 
 
 def test_a_timm_convnext_and_the_other_commands(pretrain, photos, tmp_path):
@@ -101,6 +106,14 @@ def test_a_timm_convnext_and_the_other_commands(pretrain, photos, tmp_path):
     run = pretrain('timm/test_convnext', out)
     loaded = loaded_by(run)
     torch.testing.assert_close(loaded(pixels()), last(trained_backbone(run)(pixels())))
+    assert 'torch.zeros(1, 3, 32, 32)' in run.usage[-1]
+    (code,) = (c for c in blocks('docs/pretrain.md', 'python') if 'reset_classifier' in c)
+    names, code = {}, code.replace('convnext_atto', 'test_convnext')
+    exec(code.replace('out/photos/backbone.safetensors', run.backbone), names)
+    assert names['network'].pretrained_cfg == loaded.pretrained_cfg  # and normalisation
+    assert names['network'](pixels()).shape == (2, 10)
+    features = (network.forward_features(pixels()) for network in (names['network'], loaded))
+    assert torch.equal(*features)
     dark, restored = str(photos / 'dark'), out / 'restored'
     assert main(['restore', run.checkpoint, dark, '--out', str(restored)]) == 0
     assert len(list(restored.glob('*.restored.png'))) == 30
@@ -230,10 +243,38 @@ def test_interrupted_killed_resumed_and_repeated_by_its_config(
     assert 'Finished: ' in Path(resumed.report).read_text()
     assert_equal(weights(whole), weights(resumed))
 
+    # it goes on, when it is to be longer; its config then repeats all of it
+    first, options['iterations'] = weights(whole), 9
+    longer = pretrain(vit, tmp_path / 'whole', **options)
+    rates = [1e-3 * (1 + math.cos(math.pi * step / 3)) / 2 for step in range(3)]
+    assert logged(tmp_path / 'whole', 'base_lr')[6:] == pytest.approx(rates)
     argv = [whole.config, '--work-dir', str(tmp_path / 'repeated')]
     load_tool('train').main([*argv, '--cfg-options', 'experiment_name=repeated'])
-    repeated = load_checkpoint_safely(tmp_path / 'repeated/epoch_6.pth')['state_dict']
-    assert_equal(weights(whole), repeated)
+    for run, epoch in ((first, 6), (weights(longer), 9)):
+        file = tmp_path / f'repeated/epoch_{epoch}.pth'
+        assert_equal(run, load_checkpoint_safely(file)['state_dict'])
+
+
+def test_grey_images_of_any_shape_for_a_backbone_of_one_channel(pretrain, tmp_path, said):
+    for i, path in enumerate(write_images(tmp_path / 'photos', 12)):
+        Image.open(path).convert('L').resize((30 + 5 * i, 70 - 5 * i)).save(path)
+    size = dict(image_size=(32, 48), held_out=3, data=tmp_path / 'photos')
+    run = pretrain('timm/test_vit', tmp_path / 'out', channels=1, **size)
+    assert any('9 images looked at are grey: colorization is left out' in line for line in said)
+    assert 'Colorization' not in Path(run.config).read_text()
+    network, grey = loaded_by(run), torch.randn(2, 1, 32, 48)
+    assert torch.equal(network(grey), last(trained_backbone(run)(grey)))
+    assert network.pos_embed.shape == (1, 1 + 2 * 3, 64)
+    assert 'torch.zeros(1, 1, 32, 48)' in run.usage[-1]
+    restorer = mmebm.Restorer(run.checkpoint, device='cpu')
+    restorer.model.head.fc.weight.data.normal_()
+    colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    chain = restorer(colours)
+    assert chain.images[-1].shape == (40, 60, 3)
+    assert np.ptp(chain.images[-1], axis=2).max() == 0
+    assert np.abs(chain.images[-1] - chain.images[0]).max() > 0
+    with pytest.raises(ValueError, match='colorization changes nothing: the images are grey'):
+        pretrain('timm/test_vit', tmp_path / 'new', corruption='colorization', **size)
 
 
 def one_of_two(rank, port, photos, vit, out, options):

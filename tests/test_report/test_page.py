@@ -102,6 +102,8 @@ def test_curves_of_what_was_logged():
     figures = {'restoration/psnr': 21.0, 'restoration/psnr_corrupted': 20.0}
     gains = charts([Record(1, False, figures)], 40)[1]
     assert gains.curves == {'all images': [(1, 1.0)]}
+    rates = charts([Record(1, True, dict(lr=1e-2, base_lr=1e-3))], 40)[-1]
+    assert rates.curves == {'learning rate': [(1, 1e-3)]}  # not that of α
 
 
 def test_headlines():

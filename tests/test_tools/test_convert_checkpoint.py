@@ -1,6 +1,8 @@
 """Conversions by the tool: outputs of both libraries compared, and every refusal."""
 
+import json
 import re
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +14,7 @@ from mmpretrain.registry import MODELS
 from timm.data import resolve_model_data_config
 
 from mmebm.backbones import load_backbone
+from tests import reference_vit
 from tests.pretrained import ARCH, build_pretraining, save_pretrained
 from tests.tools import exit_code, load_tool
 from tests.zero_head import MEAN, STD
@@ -150,24 +153,15 @@ def test_features_of_images_there_and_back(number, convert, tmp_path, capsys):
         found = found.mean((2, 3)) if found.dim() == 4 else found
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
-    if timm_model:
-        size = []
-        for key in ('global_pool', 'fc_norm', 'head_norm_first'):
-            size += [f'{key}={value}' for value in re.findall(f"{key}='?(.*?)'?[,)]", printed)[:1]]
-        back, config = str(tmp_path / 'back.pth'), tmp_path / 'config.py'
-        config.write_text(f'model = dict(backbone={backbone!r})')
-        argv = [out, back, '--from', 'timm', *timm_model, *size, '--config', str(config)]
-        assert convert(argv) == 0
-        again = MODELS.build(backbone)
-        load_backbone(again, back)
-        torch.testing.assert_close(features_of(again, inputs), expected, atol=1e-5, rtol=1e-3)
+    again = MODELS.build(backbone)
+    assert load_backbone(again, out).share == 1  # of timm's names
+    torch.testing.assert_close(features_of(again, inputs), expected, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     ('name', 'neck'),
     [
         ('vit', None),
-        ('vit', dict(type='ClsBatchNormNeck', input_features=16)),
         ('convnext', None),
         ('convnext-map', dict(type='GlobalAveragePooling')),
         ('swin', dict(type='GlobalAveragePooling')),
@@ -180,7 +174,6 @@ def test_a_linear_classifier_goes_to_timm(name, neck, convert, tmp_path, capsys)
     assert convert([str(tmp_path / 'a.pth'), out, '--to', 'timm', *timm_model]) == 0
     printed = capsys.readouterr().out
     assert '7 classes' in printed
-    assert ('left behind: neck.bn.' in printed) == ('BatchNorm' in str(neck))
     images = images_for(backbone)
     with torch.no_grad():
         expected = ours(images, mode='tensor')
@@ -219,6 +212,41 @@ def test_the_decoder_of_mae_is_left_behind(convert, tmp_path, capsys, monkeypatc
     created(printed)
 
 
+@pytest.fixture(params=['reference', 'real'])
+def transformers(request, monkeypatch):
+    """What is imported as transformers: the names and a ViT of the tests, or the package."""
+    if request.param == 'real':
+        return pytest.importorskip('transformers')
+    monkeypatch.setitem(sys.modules, 'transformers', reference_vit)
+    return reference_vit
+
+
+@pytest.mark.parametrize('number', range(6))
+def test_features_by_transformers(number, transformers, convert, tmp_path, capsys):
+    names = ['vit', 'vit-class-token', 'vit-map', 'vit-tokens', 'timm ViT', 'convnext']
+    backbone, channels, _ = NETWORKS[names[number]]
+    ours = save_run(energy(backbone, channels), tmp_path / 'a.pth', to_rgb=number % 2 == 0)
+    argv = [str(tmp_path / 'a.pth'), str(tmp_path / 'vit'), '--to', 'transformers']
+    if names[number] == 'convnext':
+        assert exit_code(convert, argv) == 2
+        assert "transformers' ViT has no" in capsys.readouterr().err
+        return
+    assert convert(argv) == 0
+    lines = dedent(capsys.readouterr().out.split('to load it:\n')[1])
+    rgb = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    inputs = ((rgb if number % 2 == 0 else rgb.flip(1)) - mean) / std
+    expected = features_of(ours.backbone, inputs)
+    expected = expected.mean(1) if expected.dim() == 3 else expected
+    prepared = json.loads((tmp_path / 'vit/preprocessor_config.json').read_text())
+    mean, std = (torch.tensor(prepared[f'image_{k}'])[:, None, None] for k in ('mean', 'std'))
+    names = dict(images=(rgb / 255 - mean) / std)
+    exec(lines.replace('torch.zeros(1, 3, 32, 32)', 'images'), names)
+    torch.testing.assert_close(names['features'], expected, atol=1e-5, rtol=1e-3)
+    assert exit_code(convert, argv) == 2
+    assert 'vit exists' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('kind', ['convnext', 'resnet'])
 def test_maps_of_all_stages(kind, convert, tmp_path, capsys):
     """``features_only`` of timm and MMSegmentation's ``TIMMBackbone`` start from the export."""
@@ -244,15 +272,11 @@ def test_maps_of_all_stages(kind, convert, tmp_path, capsys):
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp('run') / 'run.pth'
     save_run(energy(AVERAGED, 16), path)
-    theirs = timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=64, depth=1)
-    torch.save(theirs.state_dict(), path.with_name('theirs.pth'))
     torch.save(dict(state_dict=dict(cls_token=print)), path.with_name('code.pth'))
     return path
 
 
 TO_TIMM = ['--to', 'timm', '--model']
-FROM_TIMM = ['--from', 'timm', '--config', 'tiny.py', '--model']
-VIT_TINY = ['vit_tiny_patch16_224', '--model-kwargs', 'depth=1']
 REFUSED = {
     'overwriting': (['RUN', 'OLD.pth'], 'exists'),
     'code': (['CODE', 'a.pth'], 'is refused'),
@@ -262,9 +286,6 @@ REFUSED = {
     'another family': (['RUN', 'a.safetensors', *TO_TIMM, 'convnext_atto'], 'fails'),
     'image size': (['RUN', 'a.safetensors', '--to', 'timm', *VIT_TIMM, 'img_size=64'], 'pos_embed'),
     'option': (['RUN', 'a.safetensors', '--to', 'timm', *VIT_TIMM, 'colour=1'], 'colour'),
-    'other parts': (['THEIRS', 'a.pth', *FROM_TIMM, *VIT_TINY, 'global_pool=avg'], 'fc_norm'),
-    'other depth': (['THEIRS', 'a.pth', *FROM_TIMM, *VIT_TINY[:2], 'depth=2'], 'blocks.1.'),
-    'unknown family': (['THEIRS', 'a.pth', *FROM_TIMM, 'resnet18'], 'fails'),
 }
 
 
@@ -275,9 +296,7 @@ def test_refusals(kind, convert, run, tmp_path, capsys, monkeypatch):
     Path('OLD.pth').write_text('precious')
     other = dict(AVERAGED, arch=dict(ARCH, num_layers=3))
     Path('other.py').write_text(f'model = dict(backbone={other!r})')
-    tiny = dict(VIT, img_size=64, patch_size=16, arch=dict(ARCH, num_layers=1, embed_dims=192))
-    Path('tiny.py').write_text(f'model = dict(backbone={tiny!r})')
-    files = {n: run.with_name(f'{n.lower()}.pth') for n in ('RUN', 'THEIRS', 'CODE')}
+    files = {n: run.with_name(f'{n.lower()}.pth') for n in ('RUN', 'CODE')}
     before = sorted(tmp_path.iterdir())
     argv, words = REFUSED[kind]
     assert exit_code(convert, [str(files.get(arg, arg)) for arg in argv]) == 2
@@ -303,27 +322,3 @@ def test_refuses_what_timm_does_not_compute(change, words, convert, tmp_path, ca
     assert exit_code(convert, [str(tmp_path / 'a.pth'), str(out), '--to', 'timm', *VIT_TIMM]) == 2
     assert words in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
-
-
-def test_original_names_of_swin_go_through_timms_own_filter(convert, tmp_path):
-    """Older files have patch merging at the end of a stage, and buffers."""
-    kwargs = dict(img_size=64, embed_dim=8, depths=[2, 2, 1, 1], num_heads=[1, 2, 2, 4])
-    theirs = timm.create_model(SWIN_TIMM[1], num_classes=3, window_size=2, **kwargs)
-    randomised(theirs)
-    old = {'layers.0.blocks.0.attn.relative_position_index': torch.zeros(4, 4, dtype=torch.long)}
-    for name, value in theirs.state_dict().items():
-        if '.downsample.' in name:
-            name = f'layers.{int(name.split(".")[1]) - 1}.{name.split(".", 2)[2]}'
-        old[name.replace('head.fc.', 'head.')] = value
-    torch.save(dict(model=old), tmp_path / 'old.pth')
-    out, config = tmp_path / 'ours.pth', tmp_path / 'config.py'
-    config.write_text(f'model = dict(backbone={SWIN!r})')
-    argv = [str(tmp_path / 'old.pth'), str(out), '--from', 'timm', '--config', str(config)]
-    argv += SWIN_TIMM
-    assert convert(argv) == 0
-    ours = MODELS.build(SWIN)
-    load_backbone(ours, out)
-    images = images_for(SWIN)
-    with torch.no_grad():
-        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
-    torch.testing.assert_close(features_of(ours, images), expected, atol=1e-5, rtol=1e-5)

@@ -54,7 +54,7 @@ def save_with_config(method, path):
 def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_path):
     save_with_config(method, tmp_path / 'a.pth')
     network = FeatureExtractor(None, tmp_path / 'a.pth', 'cpu')
-    assert network.image_size == 32
+    assert network.image_size == (32, 32)
     assert network.filled.share == 1
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)  # BGR, as OpenCV reads
     features = network(dict(inputs=images))
@@ -72,7 +72,7 @@ def test_features_are_the_pooled_output_of_the_pretrained_backbone(method, tmp_p
 
 def test_a_network_of_any_size_gets_images_as_in_training(tmp_path):
     save_network(tmp_path / 'a.pth', backbone=CONVNEXT)
-    assert FeatureExtractor(None, tmp_path / 'a.pth', 'cpu').image_size == SIZE
+    assert FeatureExtractor(None, tmp_path / 'a.pth', 'cpu').image_size == (SIZE, SIZE)
 
 
 def test_a_checkpoint_alone_is_enough(images, tmp_path, capsys):

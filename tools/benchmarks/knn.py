@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             network = FeatureExtractor(config or checkpoint, weights, args.device, args.seed)
             name = f'random (seed {args.seed})' if weights is None else Path(weights).name
             print(f'{name}: {network.filled or "random weights"}')
-            size = args.image_size or network.image_size
+            size = (args.image_size,) * 2 if args.image_size else network.image_size
             options = dict(image_size=size, most=args.max_images, with_label=True)
             parts = [images_of(part, **options) for part in (root / 'train', test)]
             loading = dict(batch_size=args.batch_size, workers=args.workers)

@@ -1,7 +1,7 @@
 """Networks that MMPretrain and timm both have: names of tensors by tables, and options."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,6 +57,22 @@ _NAMES = {
         norm{last}                        norm
     """,
 }
+# timm's and transformers' of a ViT; queries, keys and values lie in three tensors there
+_TRANSFORMERS = """
+    cls_token                         embeddings.cls_token
+    pos_embed                         embeddings.position_embeddings
+    patch_embed.proj                  embeddings.patch_embeddings.projection
+    blocks.#.norm1                    encoder.layer.#.layernorm_before
+    blocks.#.attn.query               encoder.layer.#.attention.attention.query
+    blocks.#.attn.key                 encoder.layer.#.attention.attention.key
+    blocks.#.attn.value               encoder.layer.#.attention.attention.value
+    blocks.#.attn.proj                encoder.layer.#.attention.output.dense
+    blocks.#.norm2                    encoder.layer.#.layernorm_after
+    blocks.#.mlp.fc1                  encoder.layer.#.intermediate.dense
+    blocks.#.mlp.fc2                  encoder.layer.#.output.dense
+    norm                              layernorm
+    fc_norm                           layernorm
+"""
 # MMPretrain's out_type and final_norm ↔ timm's global_pool and whether it has fc_norm
 _VIT_OUTPUTS = {
     ('avg_featmap', False): ('avg', True),
@@ -88,22 +104,34 @@ def rename(
     last = len(getattr(backbone, 'depths', ())) - 1
     table = _NAMES[family].format(last=last, norm=norm, bias='relative_position_bias_table')
     pairs = [f'backbone.{line.strip()}'.split() for line in table.strip().splitlines()]
-    patterns = []
-    for pair in [*pairs, ['head.fc', 'head' if family == 'VisionTransformer' else 'head.fc']]:
-        old, new = pair if to_timm else pair[::-1]
-        pattern = re.escape(old).replace(r'\#', r'(\d+)') + r'(|\..+)'
-        patterns.append((pattern, new.replace('#', '{}') + '{}'))
+    pairs.append(['head.fc', 'head' if family == 'VisionTransformer' else 'head.fc'])
+    if family == 'SwinTransformer':
+        tensors = {
+            name: merge_order(tensor, to_timm) if '.downsample.' in name else tensor
+            for name, tensor in tensors.items()
+        }
+    return _renamed(tensors, pairs if to_timm else [pair[::-1] for pair in pairs])
+
+
+def for_transformers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a timm ViT as transformers' ``ViTModel`` has them; and names of the others."""
+    split = dict(tensors)
+    for name in [name for name in tensors if '.attn.qkv.' in name]:
+        for part, each in zip(('query', 'key', 'value'), split.pop(name).chunk(3), strict=True):
+            split[name.replace('.qkv.', f'.{part}.')] = each
+    return _renamed(split, [line.split() for line in _TRANSFORMERS.strip().splitlines()])
+
+
+def _renamed(tensors: Mapping[str, Tensor], pairs: Sequence[Sequence[str]]) -> tuple[dict, list]:
     renamed, left = {}, []
     for name, tensor in tensors.items():
-        found = ((re.fullmatch(pattern, name), new) for pattern, new in patterns)
-        match, new = next((pair for pair in found if pair[0]), (None, ''))
-        if match is None:
-            left.append(name)
+        for old, new in pairs:
+            match = re.fullmatch(re.escape(old).replace(r'\#', r'(\d+)') + r'(|\..+)', name)
+            if match:
+                renamed[(new.replace('#', '{}') + '{}').format(*match.groups())] = tensor
+                break
         else:
-            merges = family == 'SwinTransformer' and '.downsample.' in name
-            renamed[new.format(*match.groups())] = (
-                merge_order(tensor, to_timm) if merges else tensor
-            )
+            left.append(name)
     return renamed, left
 
 
@@ -127,12 +155,3 @@ def arguments_of(backbone: nn.Module) -> Options:
         raise ValueError('timm has no ViT with out_type={!r}, final_norm={}'.format(*output))
     pool, fc_norm = _VIT_OUTPUTS[output]
     return dict(img_size=tuple(backbone.img_size), global_pool=pool, fc_norm=fc_norm)
-
-
-def output_of(vit: nn.Module) -> Options:
-    """MMPretrain's options for the output of a ViT of timm."""
-    output = vit.global_pool, not isinstance(vit.fc_norm, nn.Identity)
-    outputs = {timm: ours for ours, timm in _VIT_OUTPUTS.items()}
-    if output not in outputs:
-        raise ValueError('MMPretrain has no ViT with global_pool={!r}, fc_norm={}'.format(*output))
-    return dict(zip(('out_type', 'final_norm'), outputs[output], strict=True))
