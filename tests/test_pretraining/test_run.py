@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import mmengine
@@ -115,6 +117,12 @@ def test_a_network_with_batch_norm(pretrain, photos, tmp_path, keep):
     network = loaded_by(run)
     assert any(isinstance(m, torch.nn.GroupNorm) for m in network.modules()) != keep
     torch.testing.assert_close(network(pixels()).flatten(1), expected.flatten(1))
+    if not keep:  # the lines import all that they need
+        lines, file = '\n'.join(run.usage), tmp_path / 'features.pt'
+        code = f'{lines}\ntorch.save(features, {str(file)!r})'
+        subprocess.run([sys.executable, '-c', code], check=True)
+        exec(lines, given := {})
+        torch.testing.assert_close(torch.load(file), given['features'])
 
 
 def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path):
