@@ -1,5 +1,6 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
+import html
 import json
 import os
 import signal
@@ -85,7 +86,10 @@ def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said):
     assert len(modes) == 1  # what one can read, all can
     assert len((out / 'train.txt').read_text().splitlines()) == 40
     assert 0 <= logged(out, 'knn/accuracy')[-1] <= 1
-    assert 'Finished: ' in Path(run.report).read_text()
+    page = Path(run.report).read_text()
+    assert 'Finished: ' in page
+    assert page.count(html.escape('\n'.join(run.usage))) == 1
+    assert ' DEBUG ' not in (out / 'log.txt').read_text()
     # the same call again has nothing left to do, other options are refused
     before = Path(run.checkpoint).stat().st_mtime_ns
     assert pretrain('timm/test_vit', out, iterations=4, held_out=20) == run
