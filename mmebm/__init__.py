@@ -1,26 +1,17 @@
 """mmebm: energy-based self-supervised pretraining for MMPretrain.
 
-How the data flow, one stage per folder:
-
-1. ``datasets``       find and load the images
-2. ``corruptions``    an image becomes ``[corrupted, clean]``
-3. ``models``         the energy ``E(x)``, its descent, the loss along it (equation 5)
-4. ``engine``         hooks and optimizer parts that MMEngine's runner calls
-5. ``evaluation``     metrics of restoring, sorting and energy; nearest neighbours
-6. ``report``         the page of a run
-7. ``conversion``     checkpoints for MMPretrain and timm
-8. ``restorer``       restore and sort images of any size
-9. ``pretraining``    a folder of images becomes a backbone, in one call
-10. ``benchmark``      configs × seeds → one table
-
-Below them lie ``autograd`` (second derivatives that are fast and fit in memory), ``backbones``
-(changes to other people's networks) and ``utils``; above them ``cli``, which the tools share.
-Nothing imports upwards. Importing this package registers everything in MMPretrain's registries, and
-the configs in its model hub.
+CONTRIBUTING.md says what each folder holds; nothing imports upwards. Importing this package
+registers everything in MMPretrain's registries, and the configs in its model hub.
 """
 
 # ruff: noqa: E402
 import os
+import sys
+
+if sys.argv[0] == '-m' and 'mmebm' in sys.orig_argv:  # python -m mmebm: look before what is slow
+    from .cli.main import check_paths, parse
+
+    check_paths(parse())
 
 # OpenCV reads it when it is imported; its own limit lets an image of some kB fill 3 GB. Pillow's.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2 * 89_478_485))

@@ -1,8 +1,8 @@
 """Compare pretraining configs on a folder of labelled images, on equal terms.
 
 mmebm benchmark data/cifar10 --out work_dirs/benchmark
-mmebm benchmark data/cifar10 --out work_dirs/benchmark --methods scratch mae --seeds 0 1 2
-mmebm benchmark data/cifar10 --out work_dirs/other --methods scratch my_pretraining.py \\
+mmebm benchmark data/cifar10 --out work_dirs/b --methods scratch mae --seeds 0 1
+mmebm benchmark data/cifar10 --out work_dirs/other --methods my_pretraining.py \\
     --backbone my_finetuning.py
 
 FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE: images of 32 x 32 pixels for configs/small. A

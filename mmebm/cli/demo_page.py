@@ -183,5 +183,7 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
         drawn = again.click(lambda value: value + 1, seed, seed, **quick)
         drawn.then(unless_painting, **network)
         step.input(demo.show, [state, step], [slider, where], **quick)
+        causes = [image.change, damage.input, options.input, editor.input]  # of a message
+        gr.on(causes, lambda chain: '' if chain is None else gr.skip(), state, numbers, **quick)
         page.load(demo.restore, **network)
     return page

@@ -17,6 +17,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         parts = text.split('\n\n')
         return '\n\n'.join(p if p.startswith('mmebm ') else fill(p, width) for p in parts)
 
+    def _format_usage(self, *args: Any) -> str:
+        # argparse breaks no line between options that exclude each other
+        lines, wrap = super()._format_usage(*args).splitlines(), dict(subsequent_indent=' ' * 23)
+        return ''.join(fill(line, self._width, **wrap) + '\n' for line in lines)
+
 
 class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line that suggests the nearest option or choice."""

@@ -31,6 +31,7 @@ from ..conversion import to_mmpretrain_file, to_timm_file
 from ..engine.hooks import GracefulStopHook, ProgressHook
 from ..engine.optim_wrapper import default_dtype
 from ..engine.runner import close_process_group, runner_of
+from ..report.page import add_loading_lines
 from ..utils.checkpoint import load_checkpoint_safely
 from .images import Images, look_grey, split_images
 from .network import GIVEN, Network, find_network, refused, register_module
@@ -278,6 +279,7 @@ def train(config: Config, out: Path) -> str:
         runner = runner_of(config)
     if runner.rank == 0:  # all starts in one file
         log = logging.FileHandler(out / 'log.txt', encoding='utf-8')
+        log.setLevel('INFO')  # MMEngine tells of each class
         log.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
         runner.logger.addHandler(log)
     progress = ProgressHook()
@@ -300,6 +302,7 @@ def finish(config: Config, out: Path, say: Say, learnt: str) -> PretrainingRun:
         old.unlink(missing_ok=True)
     with quiet():
         backbone, usage = export(checkpoint, config, out)
+    add_loading_lines(report, usage)
     backbone.chmod(checkpoint.stat().st_mode)  # safetensors lets only its owner read a file
     lines = ['', learnt, str(backbone), *(f'    {line}' for line in usage), f'report: {report}']
     say('\n'.join(lines))

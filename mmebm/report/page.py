@@ -48,6 +48,13 @@ def write_page(path: str | Path, page: str) -> None:
     WholeFilesBackend().put(page.encode(), path)
 
 
+def add_loading_lines(path: Path, lines: Sequence[str]) -> None:
+    """Put lines of Python into the page of a run, if it is there and has none."""
+    shown = '<h2>Load the backbone</h2>\n<pre>' + escape('\n'.join(lines)) + '</pre>'
+    if path.is_file():
+        write_page(path, path.read_text('utf-8').replace('<!-- loading lines -->', shown))
+
+
 def data_uri(image: np.ndarray, most: int) -> str:
     """An image ``(H, W, 3)`` uint8 RGB inside a URI, reduced to at most ``most`` pixels a side."""
     found, file = Image.fromarray(image), io.BytesIO()
@@ -85,6 +92,7 @@ def line_chart(chart: Chart) -> Markup:
             label = f'{name} {number(value, chart.unit)}'
             axes.axhline(value, label=label, color=INK, linestyle=(0, (1, 2)), linewidth=1)
         axes.set_xlabel('iterations')
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
     description = f'{chart.title} over iterations, last {"; ".join(labels)}'
     return _svg(draw, description) if shown else Markup('')

@@ -31,7 +31,7 @@ def report_page(
         'report.html',
         borrowed=borrowed,
         tiles=tiles(history, images, borrowed),
-        charts=[chart for chart in charts(history, images) if any(chart.curves.values())],
+        charts=[c for c in charts(history, images, borrowed) if any(c.curves.values())],
         chains=[
             (chain.title, name, data_uri(draw_chains([replace(chain, title='')]), WIDEST))
             for chain, name in chains
@@ -63,7 +63,7 @@ def tiles(history: Sequence[Record], images: int, borrowed: bool) -> list[tuple[
     return found
 
 
-def charts(history: Sequence[Record], images: int) -> list[Chart]:
+def charts(history: Sequence[Record], images: int, borrowed: bool = False) -> list[Chart]:
     """Curves of what was logged, over iterations; ``images`` are held out."""
 
     def curve(name: str, training: bool, scale: float = 1, less: str = ''):
@@ -88,6 +88,7 @@ def charts(history: Sequence[Record], images: int) -> list[Chart]:
         corruption: curve(name, False, less=f'{name}_corrupted')
         for corruption, name in each('restoration', 'psnr').items()
     }
+    gains = {} if borrowed else gains
     areas = {key: curve(name, False) for key, name in each('energy', 'auroc').items()}
     logged = {name for r in history if r.training for name in r.figures}
     steps = sorted(name for name in logged if name.startswith('distance_step'))
@@ -96,7 +97,7 @@ def charts(history: Sequence[Record], images: int) -> list[Chart]:
     level = ('of doing nothing', float(np.mean(idle))) if idle else None
     # 'lr' is that of the first group of parameters, which may be α's, ten times the network's
     rate = curve('base_lr' if 'base_lr' in logged else 'lr', True)
-    knn, of = curve('knn/accuracy', False, 100), f' {images} held-out images in all.'
+    knn, of = curve('knn/accuracy', False, 100), f' Held-out images: {images}.'
     return [
         Chart('Training loss', {'loss': curve('loss', True)}, level=level),
         Chart('PSNR gain', gains, ' dB', f'PSNR of restored minus PSNR of corrupted.{of}'),

@@ -44,7 +44,8 @@ def verdict(
     """
     asked = '' if hours is None else f' of {duration(hours * 3600)} asked for'
     said = [f'{updates:,} weight updates in {duration(seconds)}{asked}.']
-    few = f' Judged by {images} held-out images: too few to trust.' if images < FEW_IMAGES else ''
+    few = f' Held-out images: {images}, too few to trust.' if images < FEW_IMAGES else ''
+    features = features if images > 1 else None  # one image differs from nothing
     if gain is not None:
         gained = f'{gain:+.2f} dB' if gain >= LITTLE_GAIN else 'nothing'
         said.append(f'Restoring held-out images gains {gained} over doing nothing.')

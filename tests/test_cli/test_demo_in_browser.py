@@ -82,9 +82,11 @@ def test_steps_damages_and_mistakes(page):
     options.fill('patch_size=0 ratio=0.5')
     page.locator('#restore').click()
     page.get_by_text('patch_size must be an integer').wait_for()
+    options.press_sequentially('5')
+    page.get_by_text('patch_size must be an integer').wait_for(state='detached')
     page.locator('#damage input').click()
     page.get_by_role('option', name='Blur').click()
-    page.get_by_text('patch_size must be an integer').wait_for(state='detached')
+    page.wait_for_selector('#figures table')
     assert options.input_value().startswith('sigma_range=')
     assert figures(page) != before
 
@@ -116,8 +118,8 @@ def test_a_painted_mask_is_filled(page):
     page.mouse.down()
     page.mouse.move(x + 40, y + 20, steps=5)
     page.mouse.up()
-    page.locator('#restore').click()
     page.get_by_text('the mask hides nothing').wait_for(state='detached')
+    page.locator('#restore').click()
     assert 'PSNR' in figures(page)
 
 

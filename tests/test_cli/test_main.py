@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
 import mmebm
-from mmebm.cli.main import COMMANDS
+from mmebm.cli.main import COMMANDS, parse
 from tests.tools import FOLDER
 
 QUICK = """
@@ -51,3 +53,20 @@ def test_a_path_that_is_not_there_is_told_at_once():
     out, error = without_torch(*map(str.split, commands))
     assert out.count('exit code 2') == 3
     assert ['no/such' in line for line in error.splitlines()] == [True] * 3
+
+
+def test_as_a_module_it_imports_nothing_before_it_has_looked():
+    command = [sys.executable, '-X', 'importtime', '-m', 'mmebm', 'demo', 'no/such']
+    done = subprocess.run(command, cwd=FOLDER.parent, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, 'no such file' in done.stderr) == (2, True)
+    imported = {line.split()[-1] for line in done.stderr.splitlines()}
+    assert 'mmebm.cli.main' in imported
+    assert not imported & {'torch', 'numpy', 'mmengine', 'cv2'}
+
+
+@pytest.mark.parametrize('command', ['', *COMMANDS])
+def test_help_fits_a_terminal(command, monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '80')
+    with pytest.raises(SystemExit):
+        parse([*command.split(), '--help'])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

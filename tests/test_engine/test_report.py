@@ -76,7 +76,7 @@ def test_page_of_a_run(run):
     said = runner.message_hub.get_info('verdict').splitlines()
     assert all(f'>{sentence}<' in page for sentence in said)
     assert re.search(r'features: \d\.\d\d, at the start \d\.\d\d', said[2])
-    assert 'Judged by 8 held-out images: too few' in said[-1]
+    assert 'Held-out images: 8, too few' in said[-1]
 
 
 @pytest.mark.slow

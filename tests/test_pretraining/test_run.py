@@ -1,10 +1,13 @@
 """``mmebm.pretrain``: from a folder of images to a backbone that timm and MMPretrain load."""
 
+import html
 import json
 import math
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import mmengine
@@ -86,7 +89,10 @@ def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said):
     assert len(modes) == 1  # what one can read, all can
     assert len((out / 'train.txt').read_text().splitlines()) == 40
     assert 0 <= logged(out, 'knn/accuracy')[-1] <= 1
-    assert 'Finished: ' in Path(run.report).read_text()
+    page = Path(run.report).read_text()
+    assert 'Finished: ' in page
+    assert page.count(html.escape('\n'.join(run.usage))) == 1
+    assert ' DEBUG ' not in (out / 'log.txt').read_text()
     # the same call again has nothing left to do, other options are refused
     before = Path(run.checkpoint).stat().st_mtime_ns
     assert pretrain('timm/test_vit', out, iterations=4, held_out=20) == run
@@ -128,6 +134,12 @@ def test_a_network_with_batch_norm(pretrain, photos, tmp_path, keep):
     network = loaded_by(run)
     assert any(isinstance(m, torch.nn.GroupNorm) for m in network.modules()) != keep
     torch.testing.assert_close(network(pixels()).flatten(1), expected.flatten(1))
+    if not keep:  # the lines import all that they need
+        lines, file = '\n'.join(run.usage), tmp_path / 'features.pt'
+        code = f'{lines}\ntorch.save(features, {str(file)!r})'
+        subprocess.run([sys.executable, '-c', code], check=True)
+        exec(lines, given := {})
+        torch.testing.assert_close(torch.load(file), given['features'])
 
 
 def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path):

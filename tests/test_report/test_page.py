@@ -98,6 +98,7 @@ def test_curves_of_what_was_logged():
         },
         'Step size α': {'α': [(10, 300.0), (20, 310.0)]},
     }
+    assert not charts(HISTORY, 40, borrowed=True)[1].curves
     assert found['Training loss'].level == ('of doing nothing', 3.0)
     figures = {'restoration/psnr': 21.0, 'restoration/psnr_corrupted': 20.0}
     gains = charts([Record(1, False, figures)], 40)[1]

@@ -32,5 +32,6 @@ def test_whether_to_use_a_backbone(figures, end):
     said = verdict(seconds=90, images=100, **figures)
     assert end in said[-1]
     assert 'too few' not in said[-1]
+    assert 'Contrast' not in ' '.join(verdict(seconds=90, images=1, **figures))
     assert 'too few to trust' in verdict(seconds=90, images=19, **figures)[-1]
     assert ('doing nothing' in ' '.join(said)) == ('gain' in figures)
