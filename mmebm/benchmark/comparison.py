@@ -74,7 +74,7 @@ class Benchmark:
         if all(row['split'] == 'val' or row['failed'] for row in self.rows):
             failed = next(failure(row) for row in self.rows if row['failed'])
             raise UserError(f'no method could be tested. {failed} in {self.out}')
-        figure = draw_results(summarised(self.rows, self.cost[0]), self.cost[1])
+        figure = draw_results({'': summarised(self.rows, self.cost[0])}, self.cost[1])
         figure.savefig(self.out / 'results.png')
         return self.report()
 
@@ -170,6 +170,7 @@ class Benchmark:
             failed = f'{last.failure}, see {last.folder.relative_to(self.out)}/output.txt'
         cost, spent = start.seconds, stage.seconds if stage else (0.0, 0.0)
         return dict(
+            backbone=Path(self.options.backbone).stem,
             method=start.method,
             seed=start.seed,
             split=split,

@@ -66,26 +66,34 @@ def result_table(results: Results, compute: str) -> list[list[str]]:
     return lines
 
 
-def draw_results(results: Results, compute: str) -> 'Figure':
-    """Accuracy against the compute of pretraining, whose unit is given, for each protocol."""
+def draw_results(results: Mapping[str, Results], compute: str) -> 'Figure':
+    """Accuracy against the compute of pretraining, whose unit is given: a row of panels for each
+    backbone, a panel for each protocol.
+    """
     from matplotlib.figure import Figure  # slow to import
 
-    shown = [p for p in ('finetune', 'probe', 'knn') if any(p in r for r in results.values())]
-    figure = Figure((4.5 * len(shown), 3.4), dpi=150, layout='constrained')
-    panels = figure.subplots(1, len(shown), squeeze=False).flat
-    for axes, protocol in zip(panels, shown, strict=True):
-        axes.set(title=protocol, xlabel=f'{compute} of pretraining', ylabel='test accuracy in %')
-        for place, method in enumerate(dict.fromkeys(method for method, _ in results)):
-            found = [r for (m, _), r in results.items() if m == method and protocol in r]
-            y = [mean(r[protocol]) for r in found]
-            x = [mean(r['hours']) for r in found]
-            if any(x):
-                errors = [standard_error(r[protocol]) for r in found]
-                style = 'o-' if place < 7 else 's--'
-                axes.errorbar(x, y, errors, fmt=style, color=f'C{place % 7}', label=method)
-            elif y:  # from scratch
-                axes.axhline(y[0], color='C7', linestyle=':', label=method)
-        axes.set_xlim(left=0)
-    shown = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(*shown, loc='outside right upper', fontsize='small', frameon=False)
+    found = [measured for rows in results.values() for measured in rows.values()]
+    shown = [p for p in ('finetune', 'probe', 'knn') if any(p in measured for measured in found)]
+    methods = list(dict.fromkeys(method for rows in results.values() for method, _ in rows))
+    size = 4.5 * len(shown), 3.4 * len(results)
+    figure = Figure(size, dpi=150, layout='constrained')
+    parts = figure.subfigures(len(results), squeeze=False).flat
+    for part, (backbone, rows) in zip(parts, results.items(), strict=True):
+        part.suptitle(backbone)
+        panels = part.subplots(1, len(shown), squeeze=False).flat
+        for axes, protocol in zip(panels, shown, strict=True):
+            axes.set(xlabel=f'{compute} of pretraining', ylabel=f'{protocol}, test, %')
+            for place, method in enumerate(methods):
+                found = [r for (m, _), r in rows.items() if m == method and protocol in r]
+                y = [mean(r[protocol]) for r in found]
+                x = [mean(r['hours']) for r in found]
+                if any(x):
+                    errors = [standard_error(r[protocol]) for r in found]
+                    style = 'o-' if place < 7 else 's--'
+                    axes.errorbar(x, y, errors, fmt=style, color=f'C{place % 7}', label=method)
+                elif y:  # from scratch
+                    axes.axhline(y[0], color='C7', linestyle=':', label=method)
+            axes.set_xlim(left=0)
+        labels = axes.get_legend_handles_labels()
+        part.legend(*labels, loc='outside right upper', fontsize='small', frameon=False)
     return figure

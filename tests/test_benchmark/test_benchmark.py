@@ -509,7 +509,7 @@ def test_table_and_figure_of_several_seeds():
     results = summarised(rows)
     assert list(results) == [('scratch', 0), ('mae', 4), ('mae', 8)]
     assert result_table(results, 'CPU hours')[3] == ['mae', '4', '2', '4', '41.0 ± 1.0']
-    (axes,) = draw_results(results, 'CPU hours').axes
+    (axes,) = draw_results({'vit': results}, 'CPU hours').axes
     assert axes.get_legend_handles_labels()[1] == ['scratch', 'mae']
     assert axes.lines[0].get_ydata()[0] == 41.0
     np.testing.assert_array_equal(axes.containers[0][0].get_xdata(), [4, 8])

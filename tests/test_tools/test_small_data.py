@@ -1,0 +1,46 @@
+"""The page of measurements says what its file holds."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tools import load_tool
+
+DOCS = Path(__file__).parents[2] / 'docs'
+
+
+@pytest.fixture
+def docs(tmp_path):
+    (tmp_path / 'images').mkdir()
+    for name in ('small_data.csv', 'small_data.md'):
+        shutil.copy(DOCS / name, tmp_path)
+    return tmp_path
+
+
+def test_page_is_what_its_file_says(docs):
+    load_tool('benchmarks/small_data.py').main([], docs)
+    for name in ('small_data.csv', 'small_data.md'):
+        assert (docs / name).read_bytes() == (DOCS / name).read_bytes()
+    assert (docs / 'images/small_data.png').exists()
+
+
+def test_rows_of_another_comparison(docs):
+    with open(docs / 'small_data.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    place = next(i for i, row in enumerate(rows) if row['split'] == 'test')
+    again = dict(rows[place], accuracy='99.9', failed='')
+    new = dict(again, backbone='another', method='new', accuracy='12.5')
+    with open(docs / 'results.csv', 'w', newline='') as file:
+        writer = csv.DictWriter(file, again)
+        writer.writeheader()
+        writer.writerows([again, new, dict(new, seed='5', failed='killed')])
+    load_tool('benchmarks/small_data.py').main([str(docs / 'results.csv')], docs)
+    with open(docs / 'small_data.csv', newline='') as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == len(rows) + 1
+    assert written[place]['accuracy'] == '99.9'
+    page = (docs / 'small_data.md').read_text()
+    assert '**another**' in page
+    assert '| 12.5 |' in page

@@ -1,0 +1,47 @@
+"""Write the tables and the plot of ``docs/small_data.md`` from ``docs/small_data.csv``.
+
+python tools/benchmarks/small_data.py                           tables and plot again
+python tools/benchmarks/small_data.py work_dirs/*/results.csv   with rows of these comparisons
+"""
+
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from mmebm.benchmark.results import draw_results, result_table, summarised
+from mmebm.utils.tables import markdown_table, write_csv
+
+DOCS = Path(__file__).parents[2] / 'docs'
+BEGIN, END = '<!-- written by tools/benchmarks/small_data.py -->', '<!-- until here -->'
+SAME = 'backbone', 'method', 'seed', 'split', 'protocol', 'pretraining_epochs', 'pretraining_lr'
+SAME += 'epochs', 'lr', 'layer_decay', 'layer'
+
+
+def read(path: Path) -> list[dict]:
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def main(paths: list[str], docs: Path = DOCS) -> None:
+    """Take over rows that worked; a row that is measured again replaces the earlier one."""
+    table, page = docs / 'small_data.csv', docs / 'small_data.md'
+    new = [row for path in paths for row in read(Path(path)) if not row.pop('failed', '')]
+    rows = {tuple(row[key] for key in SAME): row for row in [*read(table), *new]}
+    write_csv(list(rows.values()), table)
+    backbones = defaultdict(list)
+    for row in rows.values():
+        backbones[row['backbone']].append(row)
+    results = {backbone: summarised(found) for backbone, found in backbones.items()}
+    tables = '\n\n'.join(
+        f'**{backbone}**\n\n{markdown_table(result_table(found, "CPU hours"))}'
+        for backbone, found in results.items()
+    )
+    before, _, rest = page.read_text('utf-8').partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f'{before}{BEGIN}\n\n{tables}\n\n{END}{after}', encoding='utf-8')
+    draw_results(results, 'CPU hours').savefig(docs / 'images/small_data.png')
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
