@@ -135,6 +135,15 @@ def _renamed(tensors: Mapping[str, Tensor], pairs: Sequence[Sequence[str]]) -> t
     return renamed, left
 
 
+def with_late_merging(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Swin's first files merge patches at the end of a stage, timm at the beginning of the next."""
+    pattern, first = r'layers\.(\d)(?=\.downsample\.)', 'layers.0.downsample.norm.weight' in tensors
+    return {
+        re.sub(pattern, lambda m: f'layers.{int(m[1]) + first}', name): tensor
+        for name, tensor in tensors.items()
+    }
+
+
 def merge_order(tensor: Tensor, to_timm: bool) -> Tensor:
     """MMCV's order of Swin's 2 × 2 patch merging ``(..., C·kh·kw)`` ↔ timm's ``(..., kw·kh·C)``."""
     channels = tensor.shape[-1] // 4

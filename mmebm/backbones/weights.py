@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.state_dict import Fit, shortened
-from .timm_families import rename
+from .timm_families import rename, with_late_merging
 
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
 # differences are legitimate: a norm before or after the average, MAE's and BEiT's mask token.
@@ -122,7 +122,7 @@ def _named_as_in(
     if inside:
         found = _as_timm_has_it(backbone.timm_model, found)
     elif len(timms & found.keys()) > len(short & found.keys()):
-        found, unnamed = rename(found, backbone, to_timm=False)
+        found, unnamed = rename(with_late_merging(found), backbone, to_timm=False)
         found = {name.removeprefix('backbone.'): tensor for name, tensor in found.items()}
         left_out += unnamed
     dropped = [n for n in found if n not in short and _NO_BACKBONE.match(n)]

@@ -2,6 +2,7 @@
 
 import inspect
 from html import escape
+from typing import NamedTuple
 
 import cv2
 import gradio as gr
@@ -30,6 +31,13 @@ STYLE = """
 #slider img { object-fit: contain !important }
 #figures { overflow-x: auto; max-width: 80vw } #figures td, #figures th { padding: 2px 8px }
 """
+
+
+class Refusal(NamedTuple):
+    """In the place of a chain: why there is none."""
+
+    asked: tuple  # as :func:`asked` gives it
+    message: str
 
 
 class Demo:
@@ -93,20 +101,37 @@ class Demo:
             chain = self.restorer(pixels, self.damage(kind, text, seed, mask), int(num_steps) + 1)
         except (OSError, TypeError, ValueError) as error:  # a message that the next result replaces
             message = f'<p role="alert"><b>{escape(str(error))}</b></p>'
-            return None, gr.skip(), message, gr.skip(), gr.skip()
+            refusal = Refusal(asked(path, kind, text, painted), message)
+            return refusal, gr.skip(), message, gr.skip(), gr.skip()
         if kind == PAINTED:
             chain.clean = pixels[..., ::-1]
         n = min(self.restorer.model.num_steps, int(num_steps))
         slider = gr.update(maximum=int(num_steps), value=n, interactive=True)
         return chain, slider, figures(chain), *self.show(chain, n)
 
-    def show(self, chain: Chain | None, n: int):
+    def message(self, chain: Chain | Refusal | None, path, kind, text, painted):
+        """A refusal's message while the same is asked for, whenever and how often this is called.
+
+        The editor also tells of a change when it has drawn its picture, seconds later.
+        """
+        if not isinstance(chain, Refusal):
+            return gr.skip()
+        return chain.message if chain.asked == asked(path, kind, text, painted) else ''
+
+    def show(self, chain: Chain | Refusal | None, n: int):
         """Step n: before and after; and where the network wants to change it next."""
-        if chain is None:
+        if not isinstance(chain, Chain):
             return gr.skip()
         before, after = (to_uint8(chain.images[m]).copy() for m in (0, n))
         heat = heat_map(chain.images[n + 1] - chain.images[n], min(self.restorer.size))
         return (before, after), overlay(after, heat, float(np.percentile(heat, 99.5)) or 1.0)
+
+
+def asked(path: str | None, kind: str, text: str, painted: dict | None) -> tuple:
+    """What a message can be about; an empty layer of the editor is none."""
+    layers = (painted or {}).get('layers') or []
+    alphas = [layer[..., 3] for layer in layers] if kind == PAINTED else []
+    return path, kind, text, *(alpha.tobytes() for alpha in alphas if alpha.any())
 
 
 def painted_mask(painted: dict | None, shape: tuple[int, int]) -> np.ndarray:
@@ -168,7 +193,8 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
         state, seed = gr.State(None, time_to_live=3600), gr.State(0)
         # Else what is chosen meanwhile would be dropped.
         quick = dict(api_visibility='private', show_progress='hidden', trigger_mode='always_last')
-        network = quick | dict(concurrency_id='network', concurrency_limit=1)
+        in_turn = quick | dict(concurrency_id='network', concurrency_limit=1)
+        network = dict(in_turn)
         network['inputs'] = [image, damage, options, editor, size, count, seed]
         network['outputs'] = [state, step, numbers, slider, where]
         canvas = dict(fn=demo.canvas, inputs=[image, damage, size], outputs=editor, **quick)
@@ -183,7 +209,7 @@ def build_page(restorer: Restorer, name: str) -> gr.Blocks:
         drawn = again.click(lambda value: value + 1, seed, seed, **quick)
         drawn.then(unless_painting, **network)
         step.input(demo.show, [state, step], [slider, where], **quick)
-        causes = [image.change, damage.input, options.input, editor.input]  # of a message
-        gr.on(causes, lambda chain: '' if chain is None else gr.skip(), state, numbers, **quick)
+        changes = [image.change, damage.input, options.input, editor.input]
+        gr.on(changes, demo.message, [state, image, damage, options, editor], numbers, **in_turn)
         page.load(demo.restore, **network)
     return page

@@ -4,6 +4,7 @@ A file gets its name only once both networks gave the same outputs for the same 
 """
 
 import contextlib
+import copy
 import inspect
 import json
 import os
@@ -94,6 +95,8 @@ def to_timm_file(
 ) -> Conversion:
     """Write a checkpoint's backbone, and its linear classifier if any, for ``timm.create_model``.
 
+    The batch norm of linear probing is folded into the classifier.
+
     Args:
         checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``, also with
             group norms.
@@ -114,6 +117,8 @@ def to_timm_file(
             model, kwargs = timm_call(backbone, MODELS.build(backbone).timm_model.state_dict())
             converted = {n.removeprefix('backbone.timm_model.'): t for n, t in tensors.items()}
         else:
+            if isinstance(getattr(source.neck, 'bn', None), nn.BatchNorm1d):
+                tensors |= _folded_batch_norm(source)
             converted, unnamed = rename(tensors, source.backbone, to_timm=True)
             left += unnamed
             kwargs = arguments_of(source.backbone) | kwargs
@@ -268,7 +273,8 @@ def _clean(config: str | Path | Mapping[str, Any] | Config) -> Config:
     parts = dict(type='ImageClassifier', backbone=dict(model['backbone']))
     parts['backbone'].pop('init_cfg', None)
     head, neck = model.get('head') or {}, model.get('neck') or {}
-    if head.get('type') == 'LinearClsHead' and neck.get('type') in (None, 'GlobalAveragePooling'):
+    necks = (None, 'GlobalAveragePooling', 'ClsBatchNormNeck')
+    if head.get('type') == 'LinearClsHead' and neck.get('type') in necks:
         parts.update(neck=model.get('neck'), head=head)
     clean = dict(model=parts)
     if size := config.get('image_size') or trained_image_size(config):
@@ -313,6 +319,16 @@ def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.
     except Exception as error:  # timm has no type of its own for wrong arguments
         raise ValueError(f'timm.create_model({model!r}, **{kwargs!r}) fails: {error}') from error
     return GroupNormBackbone(network) if group_norm else network
+
+
+@torch.no_grad()
+def _folded_batch_norm(network: ImageClassifier) -> dict[str, Tensor]:
+    """A classifier after batch norm as one linear layer."""
+    linear = copy.deepcopy(nn.Sequential(network.neck.bn, network.head.fc)).double().eval()
+    unit = torch.eye(network.head.in_channels).double()
+    bias = linear(0 * unit)[0]
+    weight = (linear(unit) - bias).T.contiguous()
+    return {'head.fc.weight': weight.float(), 'head.fc.bias': bias.float()}
 
 
 @torch.no_grad()

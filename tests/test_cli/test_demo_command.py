@@ -69,7 +69,12 @@ def test_mistakes_on_the_page_are_messages(demo, tmp_path):
     ):
         outputs = demo.restore(str(tmp_path / name), kind, options, None, 32, 1, 0)
         assert message in outputs[2]
-        assert outputs[0] is None
+        empty = dict(layers=[np.zeros((32, 32, 4), np.uint8)])  # the editor tells, late
+        same, other = [str(tmp_path / name), kind, options, empty], [name, kind, options, None]
+        assert demo.message(outputs[0], *same) == outputs[2]
+        assert demo.message(outputs[0], *other) == ''
+        drawn = dict(layers=[np.ones((32, 32, 4), np.uint8)])
+        assert (demo.message(outputs[0], *same[:3], drawn) == '') == (kind == 'painted')
 
 
 def test_restored_and_shown(demo, tmp_path):

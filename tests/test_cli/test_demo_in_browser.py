@@ -55,15 +55,14 @@ def page(url):
     assert problems == []
 
 
-def changed(page, before, what="document.querySelector('#figures').innerText"):
+def changed(page, before, what="document.querySelector('#figures table')?.innerText"):
     """Wait until a part of the page is another."""
-    page.wait_for_function(f'b => {what} !== b', arg=before)
+    page.wait_for_function(f'b => {what} && {what} !== b', arg=before)
 
 
 def figures(page):
     """What they say, once there are some."""
-    page.wait_for_selector('#figures table')
-    return page.locator('#figures').inner_text()
+    return page.locator('#figures table').inner_text()
 
 
 RESTORED = "document.querySelectorAll('#slider img')[1].getAttribute('src')"

@@ -162,6 +162,7 @@ def test_features_of_images_there_and_back(number, convert, tmp_path, capsys):
     ('name', 'neck'),
     [
         ('vit', None),
+        ('vit', dict(type='ClsBatchNormNeck', input_features=16)),  # a linear probe's
         ('convnext', None),
         ('convnext-map', dict(type='GlobalAveragePooling')),
         ('swin', dict(type='GlobalAveragePooling')),
@@ -322,3 +323,19 @@ def test_refuses_what_timm_does_not_compute(change, words, convert, tmp_path, ca
     assert exit_code(convert, [str(tmp_path / 'a.pth'), str(out), '--to', 'timm', *VIT_TIMM]) == 2
     assert words in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+def test_first_names_of_swin(tmp_path):
+    """Swin's first files merge patches at the end of a stage, timm at the beginning of the next."""
+    kwargs = dict(img_size=64, embed_dim=8, depths=[2, 2, 1, 1], num_heads=[1, 2, 2, 4])
+    theirs = randomised(timm.create_model(SWIN_TIMM[1], window_size=2, **kwargs))
+    first = {
+        re.sub(r'(\d)(?=\.downsample)', lambda m: str(int(m[1]) - 1), name): tensor
+        for name, tensor in theirs.state_dict().items()
+    }
+    torch.save(dict(model=first), tmp_path / 'first.pth')
+    ours, images = MODELS.build(SWIN), images_for(SWIN)
+    assert load_backbone(ours, tmp_path / 'first.pth').share == 1
+    with torch.no_grad():
+        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(features_of(ours, images), expected, atol=1e-5, rtol=1e-5)
