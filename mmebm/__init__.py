@@ -9,9 +9,9 @@ import os
 import sys
 
 if sys.argv[0] == '-m' and 'mmebm' in sys.orig_argv:  # python -m mmebm: look before what is slow
-    from .cli.main import check_paths, parse
+    from .cli.main import check_early, parse
 
-    check_paths(parse())
+    check_early(parse())
 
 # OpenCV reads it when it is imported; its own limit lets an image of some kB fill 3 GB. Pillow's.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2 * 89_478_485))

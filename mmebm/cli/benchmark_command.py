@@ -15,6 +15,7 @@ any config could be tested. Writes results.csv, results.md and results.png.
 """
 
 import argparse
+from pathlib import Path
 
 from ..benchmark.options import BenchmarkOptions
 from ..options import add_options, given_options
@@ -24,6 +25,14 @@ GO_ON = 'run the same command again to continue'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, BenchmarkOptions)
+
+
+def check(args: argparse.Namespace) -> None:
+    root = Path(given_options(BenchmarkOptions, args).data_root)
+    for part in ('train', 'test'):
+        if not (root / part).is_dir():
+            needed = 'train/CLASS/IMAGE and test/CLASS/IMAGE'
+            raise FileNotFoundError(f'{root} has no folder {part}: it must hold {needed}')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from .parser import at_least
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -17,9 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('images', metavar='FOLDER')
     add('--out', required=True, metavar='FILE.npz', help='file to write')
     add('--config', help='config, if the checkpoint holds none')
-    add('--batch-size', type=int, default=128, metavar='N', help='images per batch; default: 128')
-    add('--workers', type=int, default=4, metavar='N', help='data-loading processes; default: 4')
+    help = 'images per batch; default: 128'
+    add('--batch-size', type=at_least(1), default=128, metavar='N', help=help)
+    help = 'data-loading processes; default: 4, but no more than cores'
+    add('--workers', type=at_least(0), metavar='N', help=help)
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
+
+
+def check(args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    if out.suffix != '.npz' or not out.parent.is_dir():
+        raise ValueError(f'--out must be a file .npz in a folder that exists, got {out}')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,8 +39,6 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.features import FeatureExtractor, images_of
 
     out = Path(args.out)
-    if out.suffix != '.npz' or not out.parent.is_dir():
-        raise ValueError(f'--out must be a file .npz in a folder that exists, got {out}')
     network = FeatureExtractor(args.config, args.checkpoint, args.device)
     images = images_of(args.images, network.image_size)
     features, _ = network.of_images(images, args.batch_size, args.workers)

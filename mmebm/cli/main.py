@@ -13,8 +13,8 @@ from ..version import __version__
 from .errors import one_line_errors
 from .parser import HelpFormatter, OneLineParser
 
-# A module has add_arguments(parser) and run(args) → exit status; and GO_ON, how to continue it. Its
-# positional arguments are files or folders.
+# A module has add_arguments(parser) and run(args) → exit status; perhaps check(args), which raises
+# what can be told without torch, and GO_ON, how to continue it. Its positional arguments are paths.
 COMMANDS = {
     name: import_module(f'{__package__}.{name}_command')
     for name in ('pretrain', 'benchmark', 'restore', 'demo', 'embed')
@@ -45,19 +45,24 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check_paths(args: argparse.Namespace) -> None:
-    """Exit with a line if a file or folder is not there: before anything slow is imported."""
+def check_early(args: argparse.Namespace) -> None:
+    """Exit with a line on what is wrong with options or paths: before torch is imported."""
     for action in args.parser._get_positional_actions():
         value = getattr(args, action.dest)
         for path in value if isinstance(value, list) else [value]:
             if path is not None and not Path(path).expanduser().exists():
                 args.parser.error(f'{action.dest}: no such file or folder: {path}')
+    try:
+        getattr(COMMANDS[args.command], 'check', lambda _: None)(args)
+    except (ValueError, TypeError, OSError) as error:
+        args.parser.error(str(error))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit status: 2, with one line, for a mistake of the user."""
     sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no text
     args = parse(argv)
+    check_early(args)
     go_on = getattr(COMMANDS[args.command], 'GO_ON', '')
     with one_line_errors(f'mmebm {args.command}', go_on):
         return args.run(args)

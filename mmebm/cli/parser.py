@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from textwrap import fill
 from typing import Any, NoReturn
@@ -21,6 +22,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         # argparse breaks no line between options that exclude each other
         lines, wrap = super()._format_usage(*args).splitlines(), dict(subsequent_indent=' ' * 23)
         return ''.join(fill(line, self._width, **wrap) + '\n' for line in lines)
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """The type of an option that is an integer ≥ ``minimum``."""
+
+    def integer(text: str) -> int:
+        if not text.lstrip('-').isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f'must be an integer ≥ {minimum}, got {text}')
+        return int(text)
+
+    return integer
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--gpus', type=int, default=1, metavar='N', help=text)
 
 
+def check(args: argparse.Namespace) -> None:
+    given_options(PretrainOptions, args)
+
+
 def run(args: argparse.Namespace) -> int:
     options = given_options(PretrainOptions, args)
     import torch

@@ -17,13 +17,20 @@ import os
 import sys
 from collections import Counter
 from dataclasses import replace
+from difflib import get_close_matches
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
+from .parser import at_least
+
 GO_ON = 'run the same command again to continue'
 # what the restored pictures depend on
 KEPT = ('checkpoint', 'config', 'mask', 'upscale', 'colorize', 'corruption', 'seed', 'steps')
+CORRUPTIONS = (
+    *('Blur', 'Colorization', 'Fog', 'FrequencyMask', 'GaussianNoise', 'GriddedMask', 'config'),
+    *('JPEGCompression', 'MixedCorruption', 'RandomBlockMask', 'Shuffle', 'SuperResolution'),
+)
 LONGEST_NAME = 235  # bytes of 255, for .animation.webp
 SHOWN_SIDE = 640  # longest side of a step in further pictures, in pixels
 
@@ -37,17 +44,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     damage = parser.add_mutually_exclusive_group().add_argument
     help = 'fill in white or transparent pixels; in a folder, masks by the names of the images'
     damage('--mask', metavar='IMAGE|FOLDER', help=help)
-    damage('--upscale', type=int, metavar='K', help='enlarge K times')
+    damage('--upscale', type=at_least(1), metavar='K', help='enlarge K times')
     damage('--colorize', action='store_true', help='colour a grey image')
     help = 'corrupt clean images first, and measure PSNR and SSIM; "config": as in validation'
     damage('--corruption', nargs='+', metavar=('NAME', 'KEY=VALUE'), help=help)
-    add('--seed', type=int, default=0, help='seed of the corruption')
-    add('--steps', type=int, metavar='N', help='descent steps; default: as in training')
+    add('--seed', type=at_least(0), default=0, help='seed of the corruption')
+    add('--steps', type=at_least(0), metavar='N', help='descent steps; default: as in training')
     add('--strip', action='store_true', help='write IMAGE.strip.png too: every step')
     add('--animation', choices=['gif', 'webp'], help='write IMAGE.animation.gif or .webp too')
     add('--device', help='cpu, cuda, ...; default: the GPU if there is one')
-    add('--batch-size', type=int, metavar='TILES', help='tiles per batch')
+    add('--batch-size', type=at_least(1), metavar='TILES', help='tiles per batch')
     add('--overwrite', action='store_true', help='redo images whose files exist')
+
+
+def check(args: argparse.Namespace) -> None:
+    if args.mask is not None and not Path(args.mask).exists():
+        raise FileNotFoundError(f'--mask: no such file or folder: {args.mask}')
+    if args.corruption and args.corruption[0] not in CORRUPTIONS:
+        near = get_close_matches(args.corruption[0], CORRUPTIONS, n=1) or CORRUPTIONS
+        raise ValueError(f'--corruption: no {args.corruption[0]}, but {", ".join(near)}')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,16 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
     from ..datasets import find_images
     from ..restorer import Restorer, parse_corruption
-    from ..utils import checked_int
     from ..utils.tables import write_csv
 
-    for name, minimum in (('steps', 0), ('upscale', 1), ('batch_size', 1), ('seed', 0)):
-        if getattr(args, name) is not None:
-            checked_int(f'--{name.replace("_", "-")}', getattr(args, name), minimum)
     (images, notes), out = find_images(args.images), Path(args.out)
     corruption = None if args.corruption is None else parse_corruption(args.corruption)
-    if args.mask is not None and not Path(args.mask).exists():
-        raise FileNotFoundError(f'no such mask or folder of masks: {args.mask}')
     options, file = {name: getattr(args, name) for name in KEPT}, out / 'options.json'
     before = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else options
     changed = ', '.join(name for name in KEPT if before.get(name) != options[name])

@@ -20,6 +20,7 @@ from ..datasets import ImageFolder
 from ..models.features import pooled_features
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.config_text import config_inside
+from ..utils.device import usable_cores
 from .knn import nearest, vote
 
 
@@ -77,9 +78,13 @@ class FeatureExtractor:
         return pooled_features(self.model, self._preprocess(batch)['inputs'])
 
     def of_images(
-        self, images: ImageFolder, batch_size: int = 128, workers: int = 4
+        self, images: ImageFolder, batch_size: int = 128, workers: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Features ``(N, D)`` of a data set, and labels ``(N,)``; -1 without a label."""
+        """Features ``(N, D)`` of a data set, and labels ``(N,)``; -1 without a label.
+
+        ``workers`` are 4 by default, or one for each core.
+        """
+        workers = min(4, usable_cores()) if workers is None else workers
         loader = DataLoader(images, batch_size, num_workers=workers, collate_fn=default_collate)
         what, features, labels = f'features of {Path(images.img_prefix).name}', [], []
         for batch in track(loader, what, transient=True):

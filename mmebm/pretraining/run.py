@@ -33,6 +33,7 @@ from ..engine.optim_wrapper import default_dtype
 from ..engine.runner import close_process_group, runner_of
 from ..report.page import add_loading_lines
 from ..utils.checkpoint import load_checkpoint_safely
+from ..utils.device import usable_cores
 from .images import Images, look_grey, split_images
 from .network import GIVEN, Network, find_network, refused, register_module
 from .options import LENGTHS, PretrainOptions
@@ -164,15 +165,14 @@ def choose(
 ) -> tuple[PretrainOptions, Speed]:
     """Choose what was not asked for, by rules and by trying a few iterations."""
     device = get_device()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    workers = min(8, max(1, (cores - 1) // processes)) if asked.workers is None else asked.workers
+    workers = min(8, max(1, (usable_cores() - 1) // processes))
     most = min(BATCH_SIZES.get(device, 256), 1 << len(images.train).bit_length() - 1)
     chosen = replace(
         asked,
         batch_size=asked.batch_size or most,
         learning_rate=asked.learning_rate or LEARNING_RATE,
         precision=asked.precision or default_dtype(device),
-        workers=workers,
+        workers=workers if asked.workers is None else asked.workers,
         compile_step=bool(asked.compile_step),
     )
     seconds = TRIAL_SECONDS if asked.hours is None else min(60.0, asked.hours * 3600 / 40)

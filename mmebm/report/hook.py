@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..datasets import leaf_datasets
 from ..engine.hooks import UnreadableImagesHook
+from ..engine.hooks.progress import unwrapped
 from ..models.base_algorithm import BaseEnergyAlgorithm, PredictingSelfSupervisor
 from ..models.chain import Chain
 from ..models.features import pooled_features
@@ -77,7 +77,7 @@ class ReportHook(Hook):
         self._begin = time.perf_counter() - before
         self._settings = runner.cfg.pretty_text  # slow
         if not self._resumed_at:
-            model = _unwrapped(runner.model)
+            model = unwrapped(runner.model)
             judged = runner.val_loop is not None and isinstance(model, PredictingSelfSupervisor)
             if judged and is_main_process():
                 model.eval()
@@ -87,7 +87,7 @@ class ReportHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if self._begin is None or not is_main_process():  # runner.val() alone
             return
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if isinstance(model, PredictingSelfSupervisor):
             samples, now = self._look(runner)
             samples.sort(key=lambda sample: sample['data_samples'].get('corruption', ''))
@@ -102,7 +102,7 @@ class ReportHook(Hook):
     @torch.no_grad()
     def _look(self, runner: Runner) -> tuple[list[dict], float]:
         """Some held-out samples, evenly spread, and the contrast of their clean features."""
-        dataset, model, features = runner.val_dataloader.dataset, _unwrapped(runner.model), []
+        dataset, model, features = runner.val_dataloader.dataset, unwrapped(runner.model), []
         samples = [dataset[i] for i in evenly(range(len(dataset)), GALLERY)]
         for start in range(0, len(samples), BATCH):
             batch = runner.val_dataloader.collate_fn(samples[start : start + BATCH])
@@ -124,7 +124,7 @@ class ReportHook(Hook):
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         per_round = len(runner.train_dataloader) if by_epoch else None
         history = read_history(runner.work_dir, per_round, self._resumed_at)
-        borrowed = getattr(_unwrapped(runner.model), 'norm_pix', False)
+        borrowed = getattr(unwrapped(runner.model), 'norm_pix', False)
         gain = None if borrowed else last(history, 'restoration/psnr_gain')
         knn = [r.figures['knn/accuracy'] for r in history if 'knn/accuracy' in r.figures]
         images, seconds = _count(runner.val_loop), time.perf_counter() - self._begin
@@ -152,7 +152,7 @@ class ReportHook(Hook):
             runner.logger.warning(f'{self.filename} could not be written: {error}')
 
     def _facts(self, runner: Runner, name: str, seconds: float) -> dict[str, str]:
-        model, processes = _unwrapped(runner.model), get_world_size()
+        model, processes = unwrapped(runner.model), get_world_size()
         each = f'{processes} × ' if processes > 1 else ''
         size = sum(p.numel() for p in model.backbone.parameters())
         return {
@@ -180,7 +180,7 @@ def backbone_name(runner: Runner) -> str:
     config = (runner.cfg.get('model') or {}).get('backbone') or {}
     while isinstance(config.get('backbone'), Mapping):
         config = config['backbone']
-    kind = config.get('type') or type(_unwrapped(runner.model).backbone).__name__
+    kind = config.get('type') or type(unwrapped(runner.model).backbone).__name__
     return config.get('model_name') or str(kind).split('.')[-1]
 
 
@@ -188,7 +188,3 @@ def _count(loop: BaseLoop | None) -> int:
     """Images of a loop."""
     leaves = leaf_datasets(loop.dataloader.dataset) if loop is not None else []
     return sum(getattr(leaf, 'num_images', len(leaf)) for leaf in leaves)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -1,5 +1,6 @@
 """The hardware: which may be asked for, and which a measurement belongs to."""
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -29,3 +30,9 @@ def usable_device(name: str | None = None) -> torch.device:
     except (AssertionError, RuntimeError) as error:
         raise ValueError(f'device {name} cannot be used: {str(error).splitlines()[0]}') from error
     return device
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    found = hasattr(os, 'sched_getaffinity') and len(os.sched_getaffinity(0))
+    return found or os.cpu_count() or 1

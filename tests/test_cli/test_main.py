@@ -6,7 +6,9 @@ import sys
 import pytest
 
 import mmebm
+from mmebm import corruptions
 from mmebm.cli.main import COMMANDS, parse
+from mmebm.cli.restore_command import CORRUPTIONS
 from tests.tools import FOLDER
 
 QUICK = """
@@ -44,15 +46,26 @@ def test_help_is_quick():
     assert f'\n{mmebm.__version__}\n' in out
 
 
-def test_a_path_that_is_not_there_is_told_at_once():
-    commands = (
-        'pretrain no/such --backbone b --out x',
-        'demo no/such',
-        'benchmark no/such --out x',
-    )
-    out, error = without_torch(*map(str.split, commands))
-    assert out.count('exit code 2') == 3
-    assert ['no/such' in line for line in error.splitlines()] == [True] * 3
+def test_what_needs_no_torch_is_told_at_once():
+    wrong = {
+        'pretrain no/such --backbone b --out x': 'no/such',
+        'pretrain . --backbone b --out x --hours -1': 'hours must be',
+        'demo no/such': 'no/such',
+        'benchmark . --out x': 'no folder train: it must hold train/CLASS/IMAGE',
+        'restore . --out x --mask no/such': 'no/such',
+        'restore . --out x --upscale 0': '--upscale: must be an integer ≥ 1, got 0',
+        'restore . --out x --corruption GausianNoise': 'no GausianNoise, but GaussianNoise',
+        'embed . . --out x.npy': '--out must be a file .npz',
+    }
+    out, error = without_torch(*map(str.split, wrong))
+    assert out.count('exit code 2') == len(wrong)
+    for line, expected in zip(error.splitlines(), wrong.values(), strict=True):
+        assert expected in line
+
+
+def test_restore_knows_every_corruption():
+    names = {name for name in dir(corruptions) if isinstance(getattr(corruptions, name), type)}
+    assert {*CORRUPTIONS} == names - {'BaseCorruption'} | {'config'}
 
 
 def test_as_a_module_it_imports_nothing_before_it_has_looked():

@@ -76,9 +76,10 @@ def logged(out, name):
     return [record[name] for record in records if name in record]
 
 
-def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said):
+def test_a_timm_vit_is_loaded_by_timm(pretrain, photos, tmp_path, said, capsys):
     out = tmp_path / 'out'
     run = pretrain('timm/test_vit', out, iterations=4, held_out=20)
+    assert 'held-out gain' in capsys.readouterr().err
     loaded = loaded_by(run)
     assert torch.equal(loaded(pixels()), last(trained_backbone(run)(pixels())))
     assert {path.name for path in out.iterdir() if path.is_file()} == {
@@ -142,9 +143,10 @@ def test_a_network_with_batch_norm(pretrain, photos, tmp_path, keep):
         torch.testing.assert_close(torch.load(file), given['features'])
 
 
-def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path):
+def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path, capsys):
     out, options = tmp_path / 'out', dict(energy='inpainting', num_steps=2, held_out=20)
     run = pretrain('timm/test_vit', out, **options)
+    assert 'gain' not in capsys.readouterr().err  # PSNR would be borrowed from the originals
     network = loaded_by(run)
     assert torch.equal(network(pixels()), last(trained_backbone(run)(pixels())))
     start = mmebm.backbones.sincos_position_embedding((2, 2), 64)

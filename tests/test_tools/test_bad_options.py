@@ -47,7 +47,7 @@ BAD = {
         'embed {net} {images} --out a.csv': '--out must be a file .npz',
         'embed {net} {images} --out {gone}/a.npz': '--out must be a file .npz',
         'embed {net} {gone} --out a.npz': 'gone',
-        'embed {gone} {images} --out a.npz': 'does not exist',
+        'embed {gone} {images} --out a.npz': 'gone',
         'pretrain {gone} --out {out} --backbone vit': 'gone',
         'pretrain {empty} --out {out} --backbone vit': 'empty',
         'pretrain {images} --out {out} --backbone resnet-9000': 'resnet-9000',
@@ -67,7 +67,7 @@ BAD = {
         '{pretrain} --precision bfloat': 'the nearest is bfloat16',
         'benchmark {gone} --out {out}': 'gone',
         'benchmark {images} --out {out} --val-share 1': 'val',
-        'benchmark {images} --out {out} --methods dream': 'dream',
+        'benchmark {labelled} --out {out} --methods dream': 'dream',
         'demo {net} --port 70000': '--port must be at most 65535, got 70000',
         'demo {net} --max-upload nan': '--max-upload must be a finite number > 0, got nan',
         'demo {net} --host 192.0.2.1': 'cannot listen at 192.0.2.1: ',
@@ -142,12 +142,14 @@ def places(networks, tmp_path, monkeypatch):
     folder.mkdir()
     for name in 'abc':
         Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(folder / f'{name}.png')
-    (tmp_path / 'empty').mkdir()
+    for part in ('empty', 'labelled/train', 'labelled/test'):
+        (tmp_path / part).mkdir(parents=True)
     (tmp_path / 'file').write_text('neither an image nor a checkpoint')
     torch.save(dict(state_dict=dict(weight=torch.zeros(2))), tmp_path / 'weights.pth')
     (tmp_path / 'here').mkdir()
     monkeypatch.chdir(tmp_path / 'here')
-    places = {name: str(tmp_path / name) for name in ('images', 'empty', 'file', 'gone', 'out')}
+    names = ('images', 'empty', 'labelled', 'file', 'gone', 'out')
+    places = {name: str(tmp_path / name) for name in names}
     data = dict(type='ImageFolder', data_root=places['images'])
     data['pipeline'] = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     text = f"default_scope = 'mmpretrain'\ntrain_dataloader = dict(dataset={data})"

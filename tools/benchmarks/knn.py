@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--image-size', type=int, help="side in pixels; defaults to the backbone's")
     parser.add_argument('--max-images', type=int, help='number per part; defaults to all')
     parser.add_argument('--batch-size', type=int, default=128)
-    parser.add_argument('--workers', type=int, default=4, help='data-loading processes')
+    parser.add_argument('--workers', type=int, help='data-loading processes')
     parser.add_argument('--device', help="'cpu', 'cuda', ... Defaults to the GPU if there is one")
     args = parser.parse_args(argv)
     *networks, args.data_root = args.paths

@@ -8,13 +8,20 @@ from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+from torch import nn
 
 from ...utils.quiet import NOT_FOR_THE_TERMINAL, without
 
 REDRAWN = 0.5  # seconds between two changes of the line
 AVERAGED = 10  # iterations, for the speed
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where several processes train it together."""
+    return model.module if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()
@@ -52,7 +59,8 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Take over the PSNR gain; print the line where nothing is redrawn."""
-        if metrics and 'restoration/psnr_gain' in metrics:
+        borrowed = getattr(unwrapped(runner.model), 'norm_pix', False)  # inpainting, from originals
+        if metrics and 'restoration/psnr_gain' in metrics and not borrowed:
             self._gain = f'  held-out gain {metrics["restoration/psnr_gain"]:+.2f} dB'
         if is_main_process() and not self._redrawn:
             print(self._line(runner, runner.iter), file=sys.stderr)
