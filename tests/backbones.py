@@ -3,16 +3,10 @@
 import torch
 from mmpretrain.registry import MODELS
 
-import mmebm  # noqa: F401  registers what the configs below name
+from tests import zero_head
 
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
-    img_size=32,
-    patch_size=8,
-    out_type='avg_featmap',
-    final_norm=False,
-)
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+VIT = dict(zero_head.VIT, arch=ARCH, img_size=32, patch_size=8)
 # name → (config, channels)
 BACKBONES = {
     'ViT': (VIT, 32),

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,12 @@ def pytest_configure(config):
     # Each run writes its config five times, formatted by yapf: four fifths of the time of a short
     # one. Unformatted it is valid Python all the same.
     yapf.yapflib.yapf_api.FormatCode = lambda text, **options: (text, True)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say when ``make test-official`` last came to its end; with -q there would be no header."""
+    lines = Path(__file__).with_name('data').joinpath('official_stack.txt').read_text().split('\n')
+    terminalreporter.write_line(f'make test-official: {lines[0]} ({", ".join(lines[1:-1])})')
 
 
 def pytest_collection_modifyitems(items):

@@ -6,9 +6,11 @@ import torch
 from mmpretrain.registry import MODELS
 
 import mmebm  # noqa: F401  registers what the configs below name
-from tests.zero_head import CONVNEXT
+from tests.zero_head import CONVNEXT, VIT
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+DECODER = dict(embed_dim=16, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2)
+L2 = dict(type='PixelReconstructionLoss', criterion='L2')
 METHODS = ('energy', 'mae', 'beit', 'bare')
 # like CONVNEXT with 16 output channels, for images of 32²
 SWIN = dict(
@@ -25,12 +27,11 @@ def pretraining_config(method: str, arch=ARCH, img_size: int = 32, patch_size: i
     """A pretraining model."""
     size = dict(arch=arch, img_size=img_size, patch_size=patch_size)
     dims = arch['embed_dims']
+    decoder = DECODER | dict(embed_dim=dims)
     configs = {
         'energy': dict(
             type='EnergyRestorationAlgorithm',
-            backbone=dict(
-                type='VisionTransformer', out_type='avg_featmap', final_norm=False, **size
-            ),
+            backbone=VIT | size,
             head=dict(type='EnergyHead', in_channels=dims),
         ),
         'mae': dict(
@@ -40,16 +41,9 @@ def pretraining_config(method: str, arch=ARCH, img_size: int = 32, patch_size: i
                 type='MAEPretrainDecoder',
                 num_patches=(img_size // patch_size) ** 2,
                 patch_size=patch_size,
-                embed_dim=dims,
-                decoder_embed_dim=8,
-                decoder_depth=1,
-                decoder_num_heads=2,
+                **decoder,
             ),
-            head=dict(
-                type='MAEPretrainHead',
-                patch_size=patch_size,
-                loss=dict(type='PixelReconstructionLoss', criterion='L2'),
-            ),
+            head=dict(type='MAEPretrainHead', patch_size=patch_size, loss=L2),
         ),
         'beit': dict(
             type='BEiT',
@@ -61,27 +55,25 @@ def pretraining_config(method: str, arch=ARCH, img_size: int = 32, patch_size: i
                 loss=dict(type='CrossEntropyLoss'),
             ),
         ),
-        'energy of ConvNeXt': dict(
-            type='EnergyRestorationAlgorithm',
-            backbone=CONVNEXT,
-            head=dict(type='EnergyHead', in_channels=16),
-        ),
-        'energy of Swin': dict(
-            type='EnergyRestorationAlgorithm',
-            backbone=dict(**SWIN, drop_path_rate=0.0),
-            head=dict(type='EnergyHead', in_channels=16),
-        ),
     }
+    energy = dict(configs['energy'], head=dict(type='EnergyHead', in_channels=16))
+    configs['energy of ConvNeXt'] = dict(energy, backbone=CONVNEXT)
+    configs['energy of Swin'] = dict(energy, backbone=dict(**SWIN, drop_path_rate=0.0))
     return configs['energy' if method == 'bare' else method]
 
 
-def build_pretraining(method: str, **size):
-    """A pretraining model with random weights, none of them zero."""
+def built(config: dict) -> torch.nn.Module:
+    """A model with random weights, none of them zero."""
     torch.manual_seed(1)
-    model = MODELS.build(pretraining_config(method, **size))
+    model = MODELS.build(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.5, 0.1)
+    return model
+
+
+def build_pretraining(method: str, **size):
+    model = built(pretraining_config(method, **size))
     return model.backbone if method == 'bare' else model
 
 
@@ -98,14 +90,8 @@ def save_pretrained(method: str, path: Path, **size) -> dict[str, torch.Tensor]:
 
 def finetuning_config(method: str, img_size: int = 32, arch=ARCH) -> dict:
     """The backbone that a finetuning config has for a method."""
-    return dict(
-        type='BEiTViT' if method == 'beit' else 'VisionTransformer',
-        arch=arch,
-        img_size=img_size,
-        patch_size=8,
-        out_type='avg_featmap',
-        final_norm=False,
-    )
+    kind = 'BEiTViT' if method == 'beit' else 'VisionTransformer'
+    return dict(VIT, type=kind, arch=arch, img_size=img_size, patch_size=8)
 
 
 def build_finetuning(method: str, **size) -> torch.nn.Module:

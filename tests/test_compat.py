@@ -1,4 +1,6 @@
+import re
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,15 @@ from mmebm._compat import SUPPORTED, check_versions, installed_versions
 
 OFFICIAL = dict(torch='2.5.1+cu124', mmengine='0.10.7', mmcv='2.1.0', mmpretrain='1.2.0')
 FORKS = dict(torch='2.11.0+cu130', mmengine='0.10.12', mmcv='2.3.6', mmpretrain='1.3.6')
+
+
+def test_official_releases_were_run_with_what_is_pinned():
+    """tests/official_stack.sh writes the record: first when and with what result."""
+    here = Path(__file__).parent
+    record = (here / 'data/official_stack.txt').read_text().splitlines()
+    assert re.fullmatch(r'\d{4}-\d\d-\d\d, Python 3\.\d+\.\d+: .*\d passed.*', record[0])
+    pins = (here / '../requirements/official.txt').read_text().splitlines()
+    assert sorted(record[1:]) == sorted(line for line in pins if not line.startswith('#'))
 
 
 @pytest.mark.parametrize('found', [OFFICIAL, FORKS, {**FORKS, 'torch': '2.12.0a0+git1234567'}])

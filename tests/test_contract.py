@@ -16,14 +16,14 @@ import pytest
 
 import mmebm
 from mmebm.cli.main import build_parser
+from tests import pretrained
 from tests.backbones import BACKBONES, VIT
 
 CONTRACT = json.loads((Path(__file__).parent / 'data' / 'contract.json').read_text())
 HEAD = dict(type='EnergyHead', in_channels=32)
 TOKENS = VIT | dict(out_type='raw')
 L, PATCH, DIM = 16, 8, 32
-DECODER = dict(embed_dim=DIM, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2)
-PIXEL_LOSS = dict(type='PixelReconstructionLoss', criterion='L2')
+DECODER = pretrained.DECODER | dict(embed_dim=DIM)
 MODELS = {
     'restoration': dict(type='EnergyRestorationAlgorithm', backbone=VIT, head=HEAD),
     'sorting': dict(type='EnergySortingAlgorithm', backbone=VIT, head=HEAD),
@@ -48,7 +48,7 @@ MODELS = {
         type='RestorationAutoEncoder',
         backbone=TOKENS,
         neck=dict(type='MAEPretrainDecoder', num_patches=L, patch_size=PATCH, **DECODER),
-        head=dict(type='MAEPretrainHead', patch_size=PATCH, loss=PIXEL_LOSS),
+        head=dict(type='MAEPretrainHead', patch_size=PATCH, loss=pretrained.L2),
     ),
     'sorting auto-encoder': dict(
         type='SortingAutoEncoder',

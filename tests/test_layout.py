@@ -4,13 +4,11 @@ import ast
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 import mmebm
 from mmebm.cli.main import main
-from tests.tools import load_tool
+from tests.tools import load_tool, write_noise
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(mmebm.__file__).parent
@@ -140,13 +138,7 @@ def way(command, arguments: list[str]) -> list[str]:
 
 @pytest.fixture
 def photos(tmp_path):
-    rng = np.random.default_rng(0)
-    for part in ('train', 'val'):
-        (tmp_path / 'photos' / part).mkdir(parents=True)
-        for i in range(8):
-            pixels = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / 'photos' / part / f'{i}.png'), pixels)
-    return tmp_path / 'photos'
+    return write_noise(tmp_path / 'photos', dict(train=(0, 256), val=(0, 256)), 8, (64, 48))
 
 
 def test_way_from_mmebm_pretrain(photos, tmp_path, tool_process):

@@ -11,9 +11,9 @@ import timm
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from PIL import Image
 
 from mmebm.cli.main import build_parser
+from tests.tools import write_noise
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')]
@@ -36,10 +36,7 @@ def commands(name: str) -> list[str]:
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'data/photos/cats').mkdir(parents=True)
-    for i in range(2):
-        pixels = np.random.default_rng(i).integers(0, 256, (48, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(f'data/photos/cats/{i}.png')
+    write_noise(tmp_path / 'data/photos', dict(cats=(0, 256)), 2, (40, 48))
     return tmp_path
 
 

@@ -10,16 +10,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import timm
 from mmengine.config import Config
-from PIL import Image
 
 from mmebm.benchmark import training
 from tests.processes import LIMIT
-from tests.tools import FOREIGN
+from tests.tools import FOREIGN, write_images
 
 ROOT = Path(__file__).parents[1]
 # modules are hidden from ours only: other libraries ask for the system before they import them
@@ -66,11 +64,7 @@ def test_pretrain_from_a_wheel(tmp_path, monkeypatch):
     zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
     (tmp_path / 'site/sitecustomize.py').write_text(ELSEWHERE)
 
-    rng = np.random.default_rng(0)
-    (tmp_path / 'photos').mkdir()
-    for i in range(12):
-        pixels = rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f'photos/{i}.png')
+    write_images(tmp_path / 'photos', 12)
     said = run(
         *('mmebm', 'pretrain', 'photos', '--backbone', 'timm/test_vit2', '--out', 'out'),
         *('--image-size', '32', '--iterations', '1', '--batch-size', '4', '--workers', '0'),

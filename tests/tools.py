@@ -29,6 +29,17 @@ def exit_code(main: Callable[[list[str]], int], argv: list[str]) -> int:
         return stop.code
 
 
+def write_noise(folder: Path, classes: dict, number, size=(32, 32), seed=0, name='{:02}.png'):
+    """A sub-folder of ``00.png`` to ... for each class: noise from its lowest to its highest."""
+    rng = np.random.default_rng(seed)
+    for label, values in classes.items():
+        (folder / label).mkdir(parents=True)
+        for i in range(number):
+            pixels = rng.integers(*values, (*size[::-1], 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / name.format(i))
+    return folder
+
+
 def write_images(folder: Path, number: int, side: int = 40, seed: int = 0) -> list[Path]:
     """Smooth random pictures, ``0000.png`` to ..."""
     folder.mkdir(parents=True)

@@ -87,12 +87,14 @@ def _use_gloo(config: Config) -> None:
 
 
 def close_process_group(backend: str | None = None) -> None:
-    """End a distributed run, or only one over ``backend``.
+    """End a distributed run that all processes have finished, or only this one's over ``backend``.
 
     Without it gloo's threads outlive the interpreter, and occasionally one of them aborts the
     finished process (https://github.com/pytorch/pytorch/issues/190489).
     """
     if distributed.is_initialized() and backend in (None, distributed.get_backend()):
+        if backend is None and distributed.get_backend() == 'gloo':
+            distributed.barrier()  # in torch 2.5 the second to leave may wait for ever
         gc.collect()  # the runner is a reference cycle, which keeps the model and the group alive
         distributed.destroy_process_group()
 

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+import mmcv
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -26,6 +28,8 @@ CLASSIFICATION = [
     for path in CONFIGS
     if Path(path).name.startswith(('finetune_', 'linear_', 'scratch_')) and '-mini' not in path
 ]
+# there it adds Python's negative integers to uint8, where a hue is changed by Pillow
+HUE_FAILS = mmcv.__version__ < '2.2' and np.__version__ >= '2'
 # the arms of the comparison have a test of their own, test_mini.py
 PRETRAINING = [
     path for path in CONFIGS if path not in SEGMENTATION + CLASSIFICATION and '-mini' not in path
@@ -34,7 +38,7 @@ PRETRAINING = [
 
 @cache
 def _read(path: str) -> Config:
-    return Config.fromfile(ROOT / path)
+    return Config.fromfile(ROOT / path, import_custom_modules=False)  # mmseg may be missing
 
 
 def read(path: str) -> Config:
@@ -84,6 +88,19 @@ def without_memory():
         torch.device('meta'),
     ):
         yield
+
+
+def shorten(config: Config, folder: Path, work_dir: Path, sizes=None, **loader) -> None:
+    """Train in this process on the few images of a folder; ``sizes`` of steps of the pipelines."""
+    loader |= dict(num_workers=0, persistent_workers=False, pin_memory=False)
+    parts = (config.get(f'{part}_dataloader') for part in ('train', 'val', 'test'))
+    for part in filter(None, parts):
+        part.update(loader)
+        part.dataset.data_root = str(folder)
+        for step in part.dataset.pipeline:
+            step.update((sizes or {}).get(step.type, {}))
+    config.work_dir = str(work_dir)
+    config.experiment_name = config.visualizer.name = str(work_dir).replace('/', '_')
 
 
 class StartHook(Hook):

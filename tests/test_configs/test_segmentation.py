@@ -7,7 +7,9 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from .common import SEGMENTATION, read, train, without_memory
+from tests.pretrained import ARCH, built, finetuning_config
+
+from .common import SEGMENTATION, read, shorten, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -26,13 +28,7 @@ MILLIONS = {VIT: 86.4, BEIT: 86.2, MICRO: 2.9, CONVNEXT: 27.8, SWIN: 27.5, TIMM:
 # backbones of a few thousand parameters: in pretraining, and what segmentation changes
 SMALL = {
     'VisionTransformer': (
-        dict(
-            arch=dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32),
-            img_size=32,
-            patch_size=8,
-            out_type='avg_featmap',
-            final_norm=False,
-        ),
+        finetuning_config('energy', arch=ARCH | dict(num_layers=4)),
         dict(img_size=64, out_type='featmap', out_indices=[0, 1, 2, 3]),
     ),
     'ConvNeXt': (dict(arch=dict(depths=[1, 1, 3, 1], channels=[8, 8, 16, 16])), {}),
@@ -60,13 +56,9 @@ def kind_of(path):
 
 def save_pretrained(path, kind):
     """Write a checkpoint as our runs do; return the tensors of its backbone."""
-    torch.manual_seed(1)
-    backbone = dict(type=kind, **SMALL[kind][0])
     head = dict(type='EnergyHead', in_channels=CHANNELS[kind][-1])
-    model = MODELS.build(dict(type='EnergyRestorationAlgorithm', backbone=backbone, head=head))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.5, 0.1)
+    backbone = SMALL[kind][0] | dict(type=kind)
+    model = built(dict(type='EnergyRestorationAlgorithm', backbone=backbone, head=head))
     torch.save(dict(meta=dict(epoch=1), state_dict=model.state_dict()), path)
     return model.backbone.state_dict()
 
@@ -101,8 +93,8 @@ def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     """The config with a small backbone, small heads and images of 64²."""
     config = read(path)
     kind = kind_of(path)
-    config.model.backbone.update(SMALL[kind][0])
-    config.model.backbone.update(SMALL[kind][1])
+    small = SMALL[kind][0] | SMALL[kind][1]
+    config.model.backbone.update(small | dict(type=config.model.backbone.type))
     if 'neck' in config.model:
         config.model.neck.embed_dim = 16
     config.model.data_preprocessor.size = (64, 64)
@@ -110,19 +102,11 @@ def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     config.model.auxiliary_head.update(in_channels=CHANNELS[kind][2], channels=8)
     if config.model.test_cfg.mode == 'slide':
         config.model.test_cfg.update(crop_size=(64, 64), stride=(43, 43))
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.dataset.data_root = str(folder)
-        for step in loader.dataset.pipeline:
-            if step.type in ('RandomResize', 'Resize'):
-                step.scale = (256, 64)
-            elif step.type == 'RandomCrop':
-                step.crop_size = (64, 64)
+    sizes = {key: dict(scale=(256, 64)) for key in ('RandomResize', 'Resize')}
+    shorten(config, folder, work_dir, sizes | dict(RandomCrop=dict(crop_size=(64, 64))))
     config.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
     config.default_hooks.pretrained_backbone.checkpoint = str(pretrained)
     config.default_hooks.logger.interval = 1
-    config.work_dir = str(work_dir)
-    config.experiment_name = config.visualizer.name = f'{work_dir}_{max_iters}'.replace('/', '_')
     return config
 
 
@@ -141,12 +125,8 @@ def test_builds_at_full_size(path):
     assert [f.shape[2:] for f in features] == [(height // s, width // s) for s in strides]
     logits = model.decode_head(features)
     assert logits.shape == (2, 150, height // strides[0], width // strides[0])
-    assert model.auxiliary_head(features).shape == (
-        2,
-        150,
-        height // strides[2],
-        width // strides[2],
-    )
+    shape = model.auxiliary_head(features).shape
+    assert shape == (2, 150, height // strides[2], width // strides[2])
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageOps
 
-from mmebm.datasets import UnreadableImageError, read_picture, read_pixels
+from mmebm.datasets import IMAGE_EXTENSIONS, UnreadableImageError, read_picture, read_pixels
 from mmebm.datasets.reader import FEW_BITS, NO_ALPHA, SEVERAL
 
 from .conftest import encoded
@@ -25,6 +25,8 @@ MODES = dict(
     JPEG2000='L LA RGB RGBA',
     PPM='1 L RGB',
 )
+if '.heic' in IMAGE_EXTENSIONS:  # pillow-heif is installed
+    MODES['HEIF'] = 'L RGB RGBA'
 CASES = [(kind, mode) for kind, modes in MODES.items() for mode in modes.split()]
 ROTATED = ('JPEG', 'PNG', 'TIFF', 'WEBP')  # may hold an orientation
 

@@ -11,13 +11,8 @@ from torch import nn
 import mmebm  # noqa: F401
 
 LR, RATE = 2e-3, 0.5
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=16),
-    img_size=16,
-    patch_size=8,
-    layer_scale_init_value=0.1,
-)
+ARCH = dict(embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=16)
+VIT = dict(type='VisionTransformer', arch=ARCH, img_size=16, layer_scale_init_value=0.1)
 # By name: how many halvings of the learning rate, and whether its weight decays. This ViT has
 # depths 0 (embedding) to 4 (what comes after).
 EXPECTED = {

@@ -5,21 +5,18 @@ Resuming and work dirs: tests/test_tools/test_pretrained_start.py.
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from mmebm.engine.hooks import PretrainedBackboneHook
 from mmebm.engine.hooks.pretrained_backbone import backbone_fingerprint
 from tests.pretrained import ARCH, CLASSIFIER, save_pretrained
 from tests.test_configs.common import StartHook
+from tests.tools import write_noise
 
 
 @pytest.fixture
 def train(make_runner, tmp_path):
-    for name in 'ab':
-        (tmp_path / 'classes' / name).mkdir(parents=True)
-        for i in range(4):
-            Image.new('RGB', (32, 32), (40 * i,) * 3).save(tmp_path / 'classes' / name / f'{i}.png')
+    write_noise(tmp_path / 'classes', dict(a=(0, 256), b=(0, 256)), 4)
 
     def run(checkpoint, **options):
         start = StartHook()

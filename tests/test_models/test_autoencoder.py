@@ -10,25 +10,15 @@ from mmpretrain.registry import MODELS
 from mmebm import RestorationAutoEncoder, SortingAutoEncoder
 from mmebm.models.sorting_augmentation import mask_patch_edges
 from tests.derivatives import assert_gradients_equal
+from tests.pretrained import ARCH, DECODER, L2
 
-SIZE, PATCH, DIM = 24, 6, 16  # 4 × 4 patches
+SIZE, PATCH, DIM = 24, 6, ARCH['embed_dims']  # 4 × 4 patches
 L = (SIZE // PATCH) ** 2
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=DIM, num_layers=2, num_heads=2, feedforward_channels=32),
-    img_size=SIZE,
-    patch_size=PATCH,
-    out_type='raw',
-)
-DECODER = dict(embed_dim=DIM, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2)
+VIT = dict(type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=PATCH, out_type='raw')
 PIXELS = dict(
     backbone=VIT,
     neck=dict(type='MAEPretrainDecoder', num_patches=L, patch_size=PATCH, **DECODER),
-    head=dict(
-        type='MAEPretrainHead',
-        patch_size=PATCH,
-        loss=dict(type='PixelReconstructionLoss', criterion='L2'),
-    ),
+    head=dict(type='MAEPretrainHead', patch_size=PATCH, loss=L2),
     data_preprocessor=dict(mean=[10.0, 20.0, 30.0], std=[2.0, 3.0, 4.0]),
 )
 SORTING = dict(backbone=VIT, neck=dict(type='PositionDecoder', num_positions=L, **DECODER))

@@ -14,6 +14,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from mmebm import MixedPrecisionOptimWrapper
 from mmebm.autograd.compiling import why_not_compiled
+from mmebm.engine.runner import close_process_group
 from tests.backbones import VIT, build_algorithm
 from tests.processes import exit_codes
 
@@ -114,7 +115,7 @@ def work(rank: int, folder: str) -> None:
         weights = train(rank, 2, **options)
         if rank == 1:
             torch.save(weights, f'{folder}/{number}.pth')
-    torch.distributed.destroy_process_group()
+    close_process_group()
 
 
 @pytest.fixture(scope='module')

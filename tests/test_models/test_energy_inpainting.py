@@ -8,25 +8,14 @@ from torch.nn import functional as F
 
 from mmebm import EnergyInpaintingAlgorithm
 from mmebm.autograd.compiling import why_not_compiled
+from tests import zero_head
+from tests.backbones import BACKBONES
+from tests.pretrained import ARCH
 
 SIDE, PATCH, GRID = 16, 4, 4
 L = GRID * GRID
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
-    img_size=SIDE,
-    patch_size=PATCH,
-    out_type='raw',
-)
-TIMM = dict(
-    type='TIMMBackbone',
-    model_name='vit_tiny_patch16_224',
-    img_size=SIDE,
-    patch_size=PATCH,
-    depth=1,
-    embed_dim=16,
-    num_heads=2,
-)
+VIT = dict(zero_head.VIT, arch=ARCH, out_type='raw', final_norm=True)  # of 16², patches of 4²
+TIMM = dict(BACKBONES['timm ViT'][0], img_size=SIDE, patch_size=PATCH, depth=1, embed_dim=16)
 HEAD = dict(
     type='PatchEnergyHead', in_channels=16, grid=GRID, patch_size=PATCH, embed_dims=8, num_heads=2
 )

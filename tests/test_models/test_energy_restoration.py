@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mmebm import EnergyRestorationAlgorithm
 from mmebm.backbones import find_position_embedding
 from mmebm.models import energy_restoration
-from tests.backbones import BACKBONES, build_algorithm, vit_energy
+from tests.backbones import ARCH, BACKBONES, build_algorithm, vit_energy
 from tests.derivatives import OnceOnly, assert_gradients_equal
 
 
@@ -258,8 +258,7 @@ def test_a_missing_second_derivative_is_named_at_the_first_step(backbone, operat
 
 
 def test_reversible_layers_need_the_backward_of_autograd():
-    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
-    backbone = dict(type='RevVisionTransformer', arch=arch, img_size=32, patch_size=8)
+    backbone = dict(type='RevVisionTransformer', arch=ARCH, img_size=32, patch_size=8)
     head = dict(type='EnergyHead', in_channels=64)
     inputs = images(dtype=torch.float32)
     with pytest.raises(NotImplementedError, match='RevBackProp'):

@@ -21,7 +21,7 @@ from mmebm.backbones.position_embedding import (
 from mmebm.models import energy_sorting
 from mmebm.models.energy_sorting import nearest_positions, random_orders
 from mmebm.models.sorting_augmentation import mask_patch_edges
-from tests.backbones import BACKBONES, NORMALISATION, vit_energy
+from tests.backbones import ARCH, BACKBONES, NORMALISATION, vit_energy
 from tests.derivatives import assert_gradients_equal
 
 SIDE, PATCHES = 32, 16  # images of 32², patches of 8²
@@ -300,8 +300,7 @@ def test_backbones_without_an_absolute_position_embedding_are_refused(name):
 
 def test_other_vision_transformers_work_as_they_are():
     """Two extra tokens (distilled DeiT), an embedding for patches only (DeiT III, timm)."""
-    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
-    common = dict(arch=arch, img_size=32, patch_size=8)
+    common = dict(arch=ARCH, img_size=32, patch_size=8)
     timm = BACKBONES['timm ViT'][0] | dict(no_embed_class=True, reg_tokens=4)
     pooled = common | dict(out_type='avg_featmap')
     for backbone in (

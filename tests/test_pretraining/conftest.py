@@ -1,11 +1,10 @@
 """A folder of small images, and short runs on it."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import mmebm
 from mmebm.pretraining import run as module
+from tests.tools import write_noise
 
 VIT = """
 model = dict(
@@ -23,14 +22,9 @@ SHORT = dict(image_size=32, batch_size=8, workers=0)
 @pytest.fixture(scope='session')
 def photos(tmp_path_factory):
     """Two classes of images, light and dark."""
-    folder = tmp_path_factory.mktemp('photos')
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(('dark', 'light')):
-        (folder / name).mkdir()
-        for i in range(30):
-            pixels = rng.integers(120 * number, 120 * number + 120, (36, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f'{i} of {name}.png')
-    return folder
+    classes = dict(dark=(0, 120), light=(120, 240))
+    folder = tmp_path_factory.mktemp('here') / 'photos'
+    return write_noise(folder, classes, 30, (40, 36), name='{} of 30.png')
 
 
 @pytest.fixture

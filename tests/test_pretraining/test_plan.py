@@ -52,7 +52,7 @@ class TestImages:
         both = split_images([file, photos / 'dark', photos / 'light'], None, 0)
         assert len(both.train) + len(both.held_out) == 60
         with pytest.raises(ValueError, match='is a single image'):
-            split_images([photos / 'dark/0 of dark.png'], None, 0)
+            split_images([photos / 'dark/0 of 30.png'], None, 0)
         with pytest.raises(ValueError, match='60 of 60 images cannot be held out'):
             split_images([photos], 60, 0)
 

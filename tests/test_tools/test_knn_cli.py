@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -10,14 +9,8 @@ from PIL import Image
 
 from mmebm.evaluation.features import FeatureExtractor
 from tests.backbones import NORMALISATION
-from tests.pretrained import (
-    ARCH,
-    METHODS,
-    build_pretraining,
-    pretraining_config,
-    save_pretrained,
-)
-from tests.tools import exit_code, load_tool
+from tests.pretrained import ARCH, METHODS, build_pretraining, pretraining_config, save_pretrained
+from tests.tools import exit_code, load_tool, write_noise
 from tests.zero_head import CONVNEXT, SIZE, save_network
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +22,9 @@ knn = load_tool('benchmarks/knn')
 def images(tmp_path_factory):
     """Red and blue noise, 16 training and 4 validation images of 40 × 32 pixels each."""
     folder = tmp_path_factory.mktemp('images')
-    rng = np.random.default_rng(0)
-    for part, count in (('train', 16), ('val', 4)):
-        for name, channel in (('red', 0), ('blue', 2)):
-            (folder / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 100, (32, 40, 3), dtype=np.uint8)
-                pixels[..., channel] += 100
-                Image.fromarray(pixels).save(folder / part / name / f'{i}.png')
+    classes = dict(red=((100, 0, 0), (200, 100, 100)), blue=((0, 0, 100), (100, 100, 200)))
+    for seed, (part, count) in enumerate((('train', 16), ('val', 4))):
+        write_noise(folder / part, classes, count, (40, 32), seed)
     return folder
 
 
