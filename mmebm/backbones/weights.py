@@ -1,7 +1,6 @@
 """Fill a backbone from a checkpoint, and refuse one that leaves it random."""
 
 import contextlib
-import math
 import re
 import sys
 from collections import Counter
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from ..utils.checkpoint import load_checkpoint_safely
 from ..utils.state_dict import Fit, shortened
-from .position_embedding import find_position_embedding
 from .timm_families import rename, with_late_merging
 
 # Below this share, of the backbone or of the file, they are two different networks. Above it,
@@ -79,7 +77,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> Fit:
     names = list(own)
     another = f'{path} belongs to another network than {type(backbone).__name__}'
     try:
-        tensors = _with_resized_biases(backbone, _with_resized_grid(backbone, tensors))
+        tensors = _with_resized_biases(backbone, tensors)
         missing, unexpected = backbone.load_state_dict(dict(tensors), strict=False)
     except (RuntimeError, AssertionError, KeyError, ValueError) as error:
         # torch's first line is a heading, then comes a line for each tensor of the wrong shape
@@ -148,30 +146,6 @@ def _as_timm_has_it(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, T
         return dict(convert(tensors, model))
     except (AssertionError, AttributeError, KeyError, RuntimeError, ValueError):
         return tensors  # of another network: told by name later
-
-
-def _with_resized_grid(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, with the positions of a grid that is no square; others resize squares only.
-
-    Its sides are those with the proportions nearest to the backbone's own, if two are not as near.
-    """
-    from timm.layers import resample_abs_pos_embed  # slow to import
-
-    try:
-        own = find_position_embedding(backbone)
-    except ValueError:  # it has none
-        return tensors
-    given = tensors.get(own.name)
-    count = own.num_patches if given is None else given.shape[1] - own.num_extra_tokens
-    if count in (own.num_patches, math.isqrt(max(count, 0)) ** 2):
-        return tensors
-    rows = [n for n in range(1, count + 1) if count % n == 0]
-    far = {n: abs(math.log(n * n / count * own.grid[1] / own.grid[0])) for n in rows}
-    first, second = sorted(rows, key=far.get)[:2]
-    if math.isclose(far[first], far[second]):
-        return tensors
-    grid, extra = (first, count // first), own.num_extra_tokens
-    return tensors | {own.name: resample_abs_pos_embed(given, own.grid, grid, extra)}
 
 
 def _with_resized_biases(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

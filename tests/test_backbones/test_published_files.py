@@ -105,27 +105,6 @@ def test_positions_of_dinov2(tmp_path):
     torch.testing.assert_close(ours.pos_embed[:, 1:], patches)
 
 
-@pytest.mark.parametrize('kind', ['timm', 'mmpretrain'])
-def test_positions_of_a_grid_that_is_no_square(tmp_path, kind):
-    """8 × 12 patches become 4 × 6; which way they lay is not known for a square."""
-    common = dict(type='TIMMBackbone', model_name='test_vit') if kind == 'timm' else MMPRETRAINS
-
-    def build(*size):
-        return MODELS.build(dict(common, img_size=size, patch_size=16))
-
-    trained, started = build(128, 192), build(64, 96)
-    (name,) = (n for n, _ in trained.named_parameters() if n.endswith('pos_embed'))
-    positions = torch.randn_like(trained.get_parameter(name))
-    torch.save(trained.state_dict() | {name: positions}, tmp_path / 'a.pth')
-    assert load_backbone(started, tmp_path / 'a.pth').resized == [name]
-    patches = positions[:, 1:].reshape(1, 8, 12, 64).permute(0, 3, 1, 2)
-    patches = interpolate(patches, (4, 6), mode='bicubic', antialias=True).flatten(2).mT
-    expected = torch.cat([positions[:, :1], patches], 1)
-    torch.testing.assert_close(started.get_parameter(name).data, expected)
-    with pytest.raises(ValueError, match=r'a\.pth belongs to another network.*pos_embed'):
-        load_backbone(build(64, 64), tmp_path / 'a.pth')
-
-
 def test_relative_positions_of_swin(tmp_path):
     name = 'swin_tiny_patch4_window7_224'
     options = dict(embed_dim=8, depths=[1, 1], num_heads=[1, 2])
