@@ -90,6 +90,19 @@ def without_memory():
         yield
 
 
+def shorten(config: Config, folder: Path, work_dir: Path, sizes=None, **loader) -> None:
+    """Train in this process on the few images of a folder; ``sizes`` of steps of the pipelines."""
+    loader |= dict(num_workers=0, persistent_workers=False, pin_memory=False)
+    parts = (config.get(f'{part}_dataloader') for part in ('train', 'val', 'test'))
+    for part in filter(None, parts):
+        part.update(loader)
+        part.dataset.data_root = str(folder)
+        for step in part.dataset.pipeline:
+            step.update((sizes or {}).get(step.type, {}))
+    config.work_dir = str(work_dir)
+    config.experiment_name = config.visualizer.name = str(work_dir).replace('/', '_')
+
+
 class StartHook(Hook):
     """Keep the weights that the first iteration starts from."""
 

@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from tests.pretrained import ARCH, CONVNEXT, SWIN, expected_start, save_pretrained
 from tests.tools import write_images
 
-from .common import CLASSIFICATION, one_of_each, read, structure, train, without_memory
+from .common import CLASSIFICATION, one_of_each, read, shorten, structure, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -69,18 +69,11 @@ def reduced(path, folder, tmp_path):
         necks[-1].input_features = ARCH['embed_dims']
     config.model.head.in_channels = ARCH['embed_dims']
     for loader, part in ((config.train_dataloader, 'train'), (config.val_dataloader, 'val')):
-        loader.update(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.dataset.data_root = str(folder)
         if loader.dataset.type == 'ImageNet':  # the folder does not have its thousand classes
             loader.dataset.ann_file = f'{part}.txt'
-        for step in loader.dataset.pipeline:
-            if step.type in ('RandomResizedCrop', 'ResizeEdge'):
-                step.scale = 32
-            elif step.type == 'CenterCrop':
-                step.crop_size = 32
+    sizes = {key: dict(scale=32) for key in ('RandomResizedCrop', 'ResizeEdge')}
+    shorten(config, folder, tmp_path, sizes | dict(CenterCrop=dict(crop_size=32)), batch_size=4)
     config.train_cfg.max_epochs = 1
-    config.work_dir = str(tmp_path)
-    config.experiment_name = config.visualizer.name = str(tmp_path).replace('/', '_')
     return config
 
 

@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from tests.tools import write_images
 
-from .common import PRETRAINING, one_of_each, read, structure, train, without_memory
+from .common import PRETRAINING, one_of_each, read, shorten, structure, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -127,13 +127,9 @@ def shrink(model: Config) -> None:
 def test_trains_one_iteration_at_reduced_size(path, folder, tmp_path):
     config = read(path)
     shrink(config.model)
-    for loader in filter(None, (config.train_dataloader, config.get('val_dataloader'))):
-        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        loader.dataset.data_root = str(folder)
+    shorten(config, folder, tmp_path, batch_size=2)
     config.train_cfg.max_epochs = 1
     config.train_dataloader.dataset.repeats = 1
-    config.work_dir = str(tmp_path)
-    config.experiment_name = config.visualizer.name = path
     runner, before, after = train(config)
     assert runner.iter == len(runner.train_dataloader) > 0
     # the energy's head starts at zero, and so do the gradients of the backbone behind it

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.pretrained import ARCH, built, finetuning_config
 
-from .common import SEGMENTATION, read, train, without_memory
+from .common import SEGMENTATION, read, shorten, train, without_memory
 
 pytestmark = pytest.mark.slow  # all configs
 
@@ -102,19 +102,11 @@ def reduced(path, folder, work_dir, pretrained='none', max_iters=1):
     config.model.auxiliary_head.update(in_channels=CHANNELS[kind][2], channels=8)
     if config.model.test_cfg.mode == 'slide':
         config.model.test_cfg.update(crop_size=(64, 64), stride=(43, 43))
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.dataset.data_root = str(folder)
-        for step in loader.dataset.pipeline:
-            if step.type in ('RandomResize', 'Resize'):
-                step.scale = (256, 64)
-            elif step.type == 'RandomCrop':
-                step.crop_size = (64, 64)
+    sizes = {key: dict(scale=(256, 64)) for key in ('RandomResize', 'Resize')}
+    shorten(config, folder, work_dir, sizes | dict(RandomCrop=dict(crop_size=(64, 64))))
     config.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
     config.default_hooks.pretrained_backbone.checkpoint = str(pretrained)
     config.default_hooks.logger.interval = 1
-    config.work_dir = str(work_dir)
-    config.experiment_name = config.visualizer.name = f'{work_dir}_{max_iters}'.replace('/', '_')
     return config
 
 
