@@ -111,7 +111,7 @@ def test_the_restorer_restores(photos):
     checkpoint = ROOT / 'tests/data/restoration_0.1.pth'
     code = code.replace('work_dirs/quickstart/run/checkpoint.pth', str(checkpoint))
     names = {}
-    exec(code.replace('photo.jpg', 'data/photos/cats/0.png'), names)
+    exec(code.replace('photo.jpg', 'data/photos/cats/00.png'), names)
     chain = names['chain']
     assert chain.images[-1].shape == (48, 40, 3)
     assert len(chain.energies) == len(chain.images) == len(chain.psnr)
