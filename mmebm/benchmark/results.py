@@ -93,7 +93,7 @@ def draw_results(results: Mapping[str, Results], compute: str) -> 'Figure':
                     axes.errorbar(x, y, errors, fmt=style, color=f'C{place % 7}', label=method)
                 elif y:  # from scratch
                     axes.axhline(y[0], color='C7', linestyle=':', label=method)
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.05 * axes.get_xlim()[1])
         labels = axes.get_legend_handles_labels()
         part.legend(*labels, loc='outside right upper', fontsize='small', frameon=False)
     return figure
