@@ -15,6 +15,7 @@ from mmebm.utils.shipped_files import shipped
 from tests.processes import LIMIT
 
 ROOT = Path(__file__).parent.parent
+QUICKSTART = 'energy-mixed_plain-convnet-small_1xb16-amp-coslr-20e_photos'
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in ROOT.glob('configs/**/*.py')
@@ -57,7 +58,7 @@ def test_the_hub_has_every_config():
 @pytest.mark.parametrize(
     ('name', 'kind'),
     [
-        ('energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos', 'EnergyRestorationAlgorithm'),
+        (QUICKSTART, 'EnergyRestorationAlgorithm'),
         ('finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32', 'ImageClassifier'),
     ],
 )
@@ -73,7 +74,7 @@ def test_mmpretrains_feature_extractor():
     name = 'finetune_convnext-micro-p2_1xb128-amp-coslr-40e_small32'
     (features,) = FeatureExtractor(name, **given)(image)
     assert features[-1].ndim == 1
-    extractor = FeatureExtractor('energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos', **given)
+    extractor = FeatureExtractor(QUICKSTART, **given)
     with pytest.raises(ValueError, match="`mmebm embed` in place of MMPretrain's FeatureExtractor"):
         extractor(image)
 

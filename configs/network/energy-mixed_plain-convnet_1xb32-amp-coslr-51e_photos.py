@@ -9,13 +9,20 @@ The file in the wheel took the same steps in two parts: 1,000 iterations of a co
 new optimizer, of a cosine to zero.
 """
 
-_base_ = '../quickstart/energy-mixed_vit-nano-p6_1xb32-coslr-10e_photos.py'
+_base_ = ['../_base_/default_runtime.py', '../_base_/schedules/adamw_bs256_100e.py']
 
 size, epochs = 64, 51  # of 35 iterations: 1,785
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
+
 model = dict(
-    backbone=dict(_delete_=True, type='PlainConvNet', dims=(48, 96, 128, 160)),
-    head=dict(in_channels=160),
+    type='EnergyRestorationAlgorithm',
+    backbone=dict(type='PlainConvNet', dims=(48, 96, 128, 160)),
+    head=dict(type='EnergyHead', in_channels=160),
+    num_steps=1,  # the paper's 2 takes twice as long per iteration
+    data_preprocessor=dict(type='SelfSupDataPreprocessor', mean=mean, std=std, to_rgb=True),
 )
+
 corruption = dict(
     type='MixedCorruption',
     corruptions=[
@@ -28,35 +35,60 @@ corruption = dict(
     ],
     probs=[0.2, 0.1, 0.15, 0.15, 0.25, 0.15],
 )
+pack = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'corruption'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.16, 1.0)),
     dict(type='RandomFlip', prob=0.5),
     corruption,
-    _base_.pack,
+    pack,
 ]
 val_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='CenterCrop', crop_size=size),
     dict(**corruption, seed=0),
-    _base_.pack,
+    pack,
 ]
 data_root = '{{$DATA_ROOT:data/photos}}'
-train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='ImageFolder', data_root=data_root, data_prefix='train', pipeline=train_pipeline
+    ),
+)
 val_dataloader = dict(
+    batch_size=32,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(data_root=data_root, pipeline=val_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='ImageFolder',
+        data_root=data_root,
+        data_prefix='held_out',
+        test_mode=True,
+        pipeline=val_pipeline,
+    ),
 )
+val_evaluator = [dict(type='RestorationMetric'), dict(type='EnergyMetric')]
+val_cfg = dict()
 test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+test_cfg = dict()
 
 # With 2e-3 it diverged after 700 iterations.
 optim_wrapper = dict(
-    type='MixedPrecisionOptimWrapper',
     dtype='bfloat16',
     optimizer=dict(lr=7e-4),
+    clip_grad=dict(max_norm=0.3),
     paramwise_cfg=dict(custom_keys=dict(log_step_size=dict(lr_mult=5, decay_mult=0))),
 )
+auto_scale_lr = dict(base_batch_size=32)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=6, convert_to_iter_based=True),
     dict(
@@ -69,5 +101,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=epochs, val_interval=10)
-auto_scale_lr = dict(base_batch_size=32)
-custom_hooks = _base_.custom_hooks[:-1]  # without position embeddings
+default_hooks = dict(logger=dict(interval=10))

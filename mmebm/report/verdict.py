@@ -42,7 +42,7 @@ def verdict(
     ``hours`` were asked for; ``gain`` is PSNR of restored minus PSNR of corrupted held-out
     ``images`` in dB; ``features`` their contrast at the start and now; ``knn`` accuracies in 0..1.
     """
-    asked = '' if hours is None else f' of {duration(hours * 3600)} asked for'
+    asked = '' if hours is None else f' ({duration(hours * 3600)} were asked for)'
     said = [f'{updates:,} weight updates in {duration(seconds)}{asked}.']
     few = f' Held-out images: {images}, too few to trust.' if images < FEW_IMAGES else ''
     features = features if images > 1 else None  # one image differs from nothing

@@ -30,7 +30,7 @@ MILLIONS = {
     'vit-small': 21.7,
     'vit-base': 85.8,
     'vit-large': 303.3,
-    'vit-nano': 0.42,
+    'plain-convnet-small': 0.88,
     'vit-micro': 2.7,
     'swin-base': 86.7,
     'swin-micro': 2.64,
@@ -76,8 +76,8 @@ def test_samples_fit_the_network(path, folder):
         dataset = DATASETS.build(dict(loader.dataset, data_root=str(folder)))
         inputs = dataset[0]['inputs']
         images = inputs if isinstance(inputs, list) else [inputs]
-        size = 32 if 'small32' in path else 64 if 'plain-convnet' in path else 224
-        size = config.model.backbone.get('img_size', size)
+        size = config.model.backbone.get('img_size', 32 if 'small32' in path else 224)
+        size = config.get('size', size)  # of crops, where the network takes any
         # BEiT's second image is the tokenizer's
         assert images[0].shape == (3, size, size)
         assert all(torch.isfinite(image.float()).all() for image in images)
@@ -85,7 +85,8 @@ def test_samples_fit_the_network(path, folder):
 
 def test_every_combination_of_classes_is_trained():
     trained = set(map(structure, TRAINED))
-    assert [path for path in PRETRAINING if structure(path) not in trained] == []
+    others = (path for path in PRETRAINING if 'quickstart' not in path)  # its tool has a test
+    assert [path for path in others if structure(path) not in trained] == []
 
 
 VIT = dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16))

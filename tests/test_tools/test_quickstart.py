@@ -13,15 +13,16 @@ def test_quickstart_draws_and_measures_every_task(tmp_path, capsys, tool_process
     write_images(folder, 7, side=60)
     write_images(folder / 'nested', 7, side=90, seed=1)
     (folder / 'broken.jpg').write_text('not an image')
-    argv = ['--data', str(folder), '--work-dir', str(work_dir), '--hours', '0.0001']
-    load_tool('quickstart').main(argv)
+    argv = ['--data', str(folder), '--work-dir', str(work_dir)]
+    load_tool('quickstart').main([*argv, '--iterations', '20'])
     assert np.asarray(Image.open(work_dir / 'restored.png')).std() > 10
     printed = capsys.readouterr().out
-    for task in ('GriddedMask', 'SuperResolution', 'GaussianNoise', 'Colorization'):
+    for task in ('GriddedMask', 'SuperResolution', 'GaussianNoise'):
         (row,) = (line for line in printed.splitlines() if line.strip().startswith(task))
-        before, after, gain = map(float, row.split()[1:])
-        assert after - before == pytest.approx(gain, abs=0.02)
+        assert all(0 < float(figure) < 60 for figure in row.split()[1:])
     assert (work_dir / 'run/backbone.pth').is_file()
+    with pytest.raises(ValueError, match='holds another run: choose a new --work-dir'):
+        load_tool('quickstart').main([*argv, '--iterations', '40'])
 
 
 def test_sample_photographs_are_cut_into_squares(tmp_path):
