@@ -60,8 +60,8 @@ def result_table(results: Results, compute: str) -> list[list[str]]:
     shown = [p for p in PROTOCOLS if any(p in found for found in results.values())]
     lines = [['method', 'epochs', 'seeds', compute, *shown], ['---', *['---:'] * (3 + len(shown))]]
     for (method, epochs), found in results.items():
-        seeds = max(len(found[p]) for p in shown)
-        cells = [cell(p, found[p]) for p in shown]
+        cells = [cell(p, found.get(p, [])) for p in shown]
+        seeds = max(len(found.get(p, [])) for p in shown)
         lines.append([method, str(epochs), str(seeds), f'{mean(found["hours"]):.3g}', *cells])
     return lines
 

@@ -490,10 +490,11 @@ def test_table_and_figure_of_several_seeds():
         for method, epochs in (('scratch', 0), ('mae', 4), ('mae', 8))
         for seed in (0, 1)
     ]  # fmt: skip
+    rows.append(dict(rows[-1], method='other', protocol='probe'))  # and not by kNN
     results = summarised(rows)
-    assert list(results) == [('scratch', 0), ('mae', 4), ('mae', 8)]
-    assert result_table(results, 'CPU hours')[3] == ['mae', '4', '2', '4', '41.0 ± 1.0']
-    (axes,) = draw_results({'vit': results}, 'CPU hours').axes
+    assert list(results) == [('scratch', 0), ('mae', 4), ('mae', 8), ('other', 8)]
+    assert result_table(results, 'CPU hours')[3] == ['mae', '4', '2', '4', '', '41.0 ± 1.0']
+    _, axes = draw_results({'vit': results}, 'CPU hours').axes
     assert axes.get_legend_handles_labels()[1] == ['scratch', 'mae']
     assert axes.lines[0].get_ydata()[0] == 41.0
     np.testing.assert_array_equal(axes.containers[0][0].get_xdata(), [4, 8])
