@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from mmebm.pretraining import run
 from mmebm.pretraining.options import PretrainOptions
 from tests.processes import CONTEXT, LIMIT
 
-COMMAND = 'pretrain a b --backbone timm/test_vit --out out'
+DATA = str(Path(__file__).parent), str(Path(__file__).parents[1])  # folders that exist
+COMMAND = f'pretrain {" ".join(DATA)} --backbone timm/test_vit --out out'
 
 
 def test_options_are_handed_on(monkeypatch):
@@ -20,7 +22,7 @@ def test_options_are_handed_on(monkeypatch):
     monkeypatch.setattr(run, 'pretrain', lambda **options: got.update(options))
     assert main(COMMAND.split()) == 0
     assert callable(got.pop('say'))
-    plain = dict(data=('a', 'b'), backbone='timm/test_vit', out='out')
+    plain = dict(data=DATA, backbone='timm/test_vit', out='out')
     assert PretrainOptions(**got) == PretrainOptions(**plain)
     assert main(f'{COMMAND} --lr 0.1 --steps 2 --no-compile --corruption masking'.split()) == 0
     got.pop('say')
@@ -66,7 +68,9 @@ def test_gpus_starts_torchrun(tmp_path, then, code, last):
     process = CONTEXT.Process(target=command, args=(str(script), str(said)))
     process.start()
     if code == 130:
-        while not all((tmp_path / f'said{rank}').exists() for rank in range(2)):
+        while process.is_alive() and not all(
+            (tmp_path / f'said{rank}').exists() for rank in range(2)
+        ):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
     process.join(LIMIT)
