@@ -20,7 +20,7 @@ def docs(tmp_path):
 
 
 def test_page_is_what_its_file_says(docs):
-    load_tool('benchmarks/small_data.py').main([], docs)
+    load_tool('benchmarks/small_data').main([], docs)
     for name in ('small_data.csv', 'small_data.md'):
         assert (docs / name).read_bytes() == (DOCS / name).read_bytes()
     assert (docs / 'images/small_data.png').exists()
@@ -36,7 +36,7 @@ def test_rows_of_another_comparison(docs):
         writer = csv.DictWriter(file, again)
         writer.writeheader()
         writer.writerows([again, new, dict(new, seed='5', failed='killed')])
-    load_tool('benchmarks/small_data.py').main([str(docs / 'results.csv')], docs)
+    load_tool('benchmarks/small_data').main([str(docs / 'results.csv')], docs)
     with open(docs / 'small_data.csv', newline='') as file:
         written = list(csv.DictReader(file))
     assert len(written) == len(rows) + 1
