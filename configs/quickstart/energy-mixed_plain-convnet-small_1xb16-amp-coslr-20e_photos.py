@@ -2,11 +2,10 @@
 
 make quickstart                      # or: python tools/quickstart.py [--data FOLDER]
 
-No row of the paper: a first look. Expect on 24 held-out squares of 96²: masks 13.8 → 23.2 dB (SSIM 0.33 → 0.65),
-super-resolution 22.5 → 23.5 (0.69 → 0.71), noise 17.7 → 24.2 (0.32 → 0.64). All of it took 245 CPU seconds on an AMD
-EPYC (Zen 4) in bfloat16; with AVX2 alone, in float32, an iteration takes 143 ms of one core in place of 79. Not colour,
-in which the network that comes with mmebm gains 0.2 dB. Measured with a
-warm-up of one epoch, which fails where a round is one iteration; it is two now.
+No row of the paper: a first look. Expect on 24 held-out squares of 96²: masks 13.8 → 23.7 dB (SSIM 0.33 → 0.71),
+super-resolution 22.5 → 23.6 (0.69 → 0.72), noise 17.7 → 24.4 (0.32 → 0.66). All of it took 2:51 minutes on two idle
+cores of an AMD EPYC (Zen 4), in bfloat16; with AVX2 alone, in float32, an iteration takes 1.8 times as long. Not colour,
+in which the network that comes with mmebm gains 0.2 dB.
 """
 
 _base_ = '../network/energy-mixed_plain-convnet_1xb32-amp-coslr-51e_photos.py'
