@@ -25,7 +25,7 @@ from ._quiet_import import import_quietly
 import_quietly()  # before anything below imports the same and the user sees warnings
 
 from ._model_index import register_models
-from .backbones import GroupNormBackbone, PlainConvNet, load_backbone
+from .backbones import PlainConvNet, load_backbone
 from .corruptions import (
     BaseCorruption,
     Blur,

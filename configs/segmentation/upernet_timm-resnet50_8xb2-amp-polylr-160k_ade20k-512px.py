@@ -1,4 +1,4 @@
-"""UperNet on a ResNet-50 of timm with group norms, ADE20K at 512², 160,000 iterations.
+"""UperNet on a ResNet-50 of timm, ADE20K at 512², 160,000 iterations.
 
 PRETRAINED=FILE bash tools/dist_train.sh configs/segmentation/upernet_timm-resnet50_8xb2-amp-polylr-160k_ade20k-512px.py 8 --work-dir work_dirs/ROW/segmentation
 
@@ -16,13 +16,10 @@ _base_ = './upernet_convnext-tiny_8xb2-amp-polylr-160k_ade20k-512px.py'
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='mmpretrain.GroupNormBackbone',
-        backbone=dict(
-            type='mmpretrain.TIMMBackbone',
-            model_name='resnet50',
-            features_only=True,
-            out_indices=(1, 2, 3, 4),
-        ),
+        type='mmpretrain.TIMMBackbone',
+        model_name='resnet50',
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
     ),
     decode_head=dict(in_channels=[256, 512, 1024, 2048]),
     auxiliary_head=dict(in_channels=1024),

@@ -1,6 +1,7 @@
 """What makes a gradient trainable and fast. Nothing here knows a model or a loss of this project.
 
 ``second_derivative``               where PyTorch has none
+``batch_norm``                      each image's gradient its own
 ``gradient_collection``             many partial losses, one ``backward``
 ``compiling``, ``onednn_linear``    speed
 """

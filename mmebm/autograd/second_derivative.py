@@ -17,6 +17,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from .batch_norm import batch_norm
 from .onednn_linear import linear
 
 # B batch, H heads, L queries, S keys, D channels of a head. In formulas: Q, K, V, O the rows of one
@@ -277,12 +278,14 @@ def _multi_head_attention(*args, need_weights: bool = True, **options) -> tuple:
 _REPLACEMENTS = {
     F.scaled_dot_product_attention: scaled_dot_product_attention,
     F.multi_head_attention_forward: _multi_head_attention,
+    F.batch_norm: batch_norm,
     F.hardsigmoid: lambda x, inplace=False: F.relu6(x + 3) / 6,
 }
 
 
 class TwiceDifferentiableFunctions(TorchFunctionMode):
-    """Within the context, replace functions without a second derivative by equivalent ones.
+    """Within the context, replace functions without a second derivative by equivalent ones, and
+    batch norm by one whose statistics are constants.
 
     In this thread, and in calls from any code.
     """

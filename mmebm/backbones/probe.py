@@ -14,8 +14,6 @@ from mmpretrain.models import backbones as mmpretrain_backbones
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..utils.batch_norm import training_batch_norms
-
 IMAGE_SIZE = 224  # in pixels, of classes that name none
 _NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
@@ -30,7 +28,6 @@ class Probe(NamedTuple):
     shape: str  # of all outputs
     channels: int  # D of the features, the ``in_channels`` of an ``EnergyHead``
     parameters: int  # number of them
-    batch_norms: int  # number of those that couple the images of a batch in training
 
 
 def probe(config: Mapping[str, Any], image_size: int | tuple[int, int] | None = None) -> Probe:
@@ -77,8 +74,7 @@ def _found(backbone: nn.Module, config: dict, size: tuple[int, int], features: A
         raise TypeError(f'it returns {type(last).__name__}, no tensor')
     shape += str(tuple(last.shape))
     count = sum(p.numel() for p in backbone.parameters())
-    norms = len(training_batch_norms(backbone))
-    return Probe(backbone, config, size, last, shape, channels(backbone, last), count, norms)
+    return Probe(backbone, config, size, last, shape, channels(backbone, last), count)
 
 
 def own_image_size(config: Mapping[str, Any]) -> int:

@@ -24,7 +24,6 @@ from mmpretrain.registry import MODELS
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..backbones.group_norm import GroupNormBackbone
 from ..backbones.probe import channels, own_image_size, trained_image_size
 from ..backbones.timm_families import Options, arguments_of, for_transformers, rename
 from ..utils.checkpoint import load_checkpoint_safely
@@ -98,8 +97,7 @@ def to_timm_file(
     The batch norm of linear probing is folded into the classifier.
 
     Args:
-        checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``, also with
-            group norms.
+        checkpoint: with a ViT, ConvNeXt or Swin of MMPretrain, or a ``TIMMBackbone``.
         out: file to write, ends in ``.safetensors``.
         model: name in timm's registry, such as ``vit_small_patch16_224``; None for a
             ``TIMMBackbone``, which knows it.
@@ -109,8 +107,6 @@ def to_timm_file(
     with _proven(out, '.safetensors', overwrite) as file:
         config, source, tensors, left = _read_ours(checkpoint, config)
         backbone, kwargs = config.model.backbone, dict(model_kwargs or {})
-        group_norm = backbone.type == 'GroupNormBackbone'
-        backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
         if backbone.type == 'TIMMBackbone':
             if model or kwargs:
                 raise ValueError(f'{checkpoint} holds {backbone.model_name} of timm: give no model')
@@ -133,7 +129,7 @@ def to_timm_file(
             overlay['input_size'] = _image_shape(config)
         if overlay:
             kwargs['pretrained_cfg_overlay'] = overlay
-        target = _create(model, kwargs, group_norm)
+        target = _create(model, kwargs)
         if order < 0:
             name = next(n for n, m in target.named_modules() if isinstance(m, nn.Conv2d))
             converted[f'{name}.weight'] = converted[f'{name}.weight'].flip(1)
@@ -143,15 +139,10 @@ def to_timm_file(
         target.load_state_dict(load_file(file))
         shape, timms = _image_shape(config), _timms_pixels(target)
         difference = _difference(source, target, shape, pixels or timms, timms)
-        if not group_norm:
-            overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
-            kwargs |= dict(pretrained=True, pretrained_cfg_overlay=overlay)
+        overlay |= dict(file=str(out), num_classes=kwargs['num_classes'])
+        kwargs |= dict(pretrained=True, pretrained_cfg_overlay=overlay)
         text = ', '.join([repr(model), *(f'{key}={value!r}' for key, value in kwargs.items())])
         lines = ['import timm, torch', f'network = timm.create_model({text})']
-        if group_norm:
-            lines[0] += ', mmebm, safetensors.torch'
-            lines.append('network = mmebm.GroupNormBackbone(network)')
-            lines.append(f'network.load_state_dict(safetensors.torch.load_file({str(out)!r}))')
         usage = _usage(lines, target, shape)
     return Conversion(left, len(converted), kwargs['num_classes'], difference, usage)
 
@@ -311,14 +302,13 @@ def _usage(build: list[str], network: nn.Module, shape: tuple[int, int, int]) ->
     return [*build, 'network.eval()', features]
 
 
-def _create(model: str | None, kwargs: Options, group_norm: bool = False) -> nn.Module:
+def _create(model: str | None, kwargs: Options) -> nn.Module:
     if not model or ':' in model or not timm.is_model(model):
         raise ValueError(f'timm has no model {model!r}: --model must be in timm.list_models()')
     try:
-        network = timm.create_model(model, **kwargs)
+        return timm.create_model(model, **kwargs)
     except Exception as error:  # timm has no type of its own for wrong arguments
         raise ValueError(f'timm.create_model({model!r}, **{kwargs!r}) fails: {error}') from error
-    return GroupNormBackbone(network) if group_norm else network
 
 
 @torch.no_grad()
@@ -371,7 +361,6 @@ def _outputs(network: nn.Module, pixels: Mapping[str, Any], images: Tensor) -> T
 def _image_shape(config: Config) -> tuple[int, int, int]:
     """Channels, height and width of the images of the backbone in this config."""
     backbone = config.model.backbone.to_dict()
-    backbone = backbone.get('backbone', backbone)  # inside of one that changes norms
     side = backbone.get('img_size') or config.get('image_size') or own_image_size(backbone)
     return backbone.get('in_channels', 3), *to_2tuple(side)
 

@@ -15,7 +15,6 @@ from ..autograd import (
     differentiate,
     twice_differentiable,
 )
-from ..backbones import warn_of_batch_norm
 from ..utils import checked_bool, checked_int, checked_number
 from .chain import Chain, split_chains
 
@@ -90,7 +89,6 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         super().__init__(
             backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        warn_of_batch_norm(self.backbone)
         self.num_steps = num_steps
         log_step_size = torch.tensor(step_size).log()
         if learnable_step_size:

@@ -37,14 +37,13 @@ class Network(NamedTuple):
     channels: int  # D of its features, which the energy head takes
     features: str  # their shape, in words
     parameters: int  # number of them
-    norms: str  # what was done to its batch norms, in words
     sincos: bool  # whether it has an absolute position embedding to start as sin-cos
     patch_size: int | None  # of a ViT whose square patches cover the image; None of other networks
 
     def __str__(self) -> str:
         return (
             f'{self.name}: {self.parameters / 1e6:.1f} million parameters, features '
-            f'{self.features} of images of {" × ".join(map(str, self.image_size))}{self.norms}'
+            f'{self.features} of images of {" × ".join(map(str, self.image_size))}'
         )
 
 
@@ -66,7 +65,7 @@ def find_network(options: PretrainOptions) -> Network:
     Raises:
         ValueError: there is no such backbone, or it does not take such images; says why.
     """
-    name, norms, config = options.backbone, '', config_of(options.backbone)
+    name, config = options.backbone, config_of(options.backbone)
     arguments, _ = constructor_arguments(MODELS.get(config['type']))
     if 'out_type' in arguments and 'avg_featmap' in MODELS.get(config['type']).OUT_TYPES:
         is_raw = options.energy == 'inpainting'  # all patches; else their average, no class token
@@ -80,16 +79,9 @@ def find_network(options: PretrainOptions) -> Network:
     except ValueError as error:
         raise refused(name, size, error) from error
     config, patches = found.config, _patches(found.backbone, size)
-    buffers = found.backbone.named_buffers() if config['type'] == GIVEN else ()
-    trained = options.start or any(t for n, t in buffers if n.endswith('num_batches_tracked'))
-    coupled = 0 if options.keep_batch_norm else found.batch_norms
-    if config['type'] == 'TIMMBackbone' and (trained or not coupled):
+    if config['type'] == 'TIMMBackbone':
         timm_call(config, found.backbone.timm_model.state_dict())  # refused now, not at the end
-    if coupled:
-        kind, change = ('FixedBatchNorm', 'keep') if trained else ('GroupNorm', 'lose')
-        config = dict(type=f'{kind}Backbone', backbone=config)
-        norms = f', {coupled} batch norms {change} their statistics ({kind}Backbone)'
-    facts = (found.channels, found.shape, found.parameters, norms)
+    facts = (found.channels, found.shape, found.parameters)
     image_channels = found.config.get('in_channels', found.config.get('in_chans', 3))
     return Network(name, config, size, image_channels, *facts, *patches)
 

@@ -33,7 +33,6 @@ class PretrainOptions:
     energy: str = option('restoration', 'energy of images, or of patches', choices=ENERGIES)
     corruption: str | None = option(None, 'to restore (default: mixed)', choices=CORRUPTIONS)
     num_steps: int = option(1, 'descent steps; 2 in the paper', ('--steps', '--num-steps'), low=1)
-    keep_batch_norm: bool = option(False, 'keep batch norm; group norm replaces it otherwise')
     held_out: int | None = option(None, 'images for validation only (default: 5 %)', low=1)
     seed: int = option(0, 'seed of weights, image order and corruptions', low=0)
     batch_size: int | None = option(

@@ -312,20 +312,16 @@ def finish(config: Config, out: Path, say: Say, learnt: str) -> PretrainingRun:
 def export(checkpoint: Path, config: Config, out: Path) -> tuple[Path, list[str]]:
     """Write the backbone alone, for timm or MMPretrain; its path and lines that load it."""
     backbone, file = config.model.backbone, out / 'backbone.safetensors'
-    if backbone.type == 'FixedBatchNormBackbone':  # no other network once it is trained
-        config.model.backbone = backbone = backbone.backbone
-    kind = backbone.get('backbone', backbone).type
-    if kind == 'TIMMBackbone':
+    if backbone.type == 'TIMMBackbone':
         return file, to_timm_file(checkpoint, file, None, config=config, overwrite=True).usage
-    if kind != GIVEN:
+    if backbone.type != GIVEN:
         file = out / 'backbone.pth'
         return file, to_mmpretrain_file(checkpoint, file, config, overwrite=True).usage
     tensors = read_backbone_tensors(checkpoint)
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     save_file(tensors, file, metadata={'format': 'pt'})
-    build = ['network = mmebm.GroupNormBackbone(network)'] if 'backbone' in backbone else []
     load = f'network.load_state_dict(safetensors.torch.load_file({str(file)!r}))'
-    return file, ['import mmebm, safetensors.torch', *build, load]
+    return file, ['import safetensors.torch', load]
 
 
 @contextlib.contextmanager

@@ -34,10 +34,9 @@ SMALL = {
     'ConvNeXt': (dict(arch=dict(depths=[1, 1, 3, 1], channels=[8, 8, 16, 16])), {}),
     'SwinTransformer': (dict(arch=dict(embed_dims=8, depths=[2] * 4, num_heads=[1] * 4)), {}),
 }
-RESNET = dict(type='mmpretrain.TIMMBackbone', model_name='test_resnet')
-SMALL['GroupNormBackbone'] = (
-    dict(backbone=RESNET),
-    dict(backbone=dict(RESNET, features_only=True, out_indices=(1, 2, 3, 4))),
+SMALL['TIMMBackbone'] = (
+    dict(model_name='test_resnet'),
+    dict(features_only=True, out_indices=(1, 2, 3, 4)),
 )
 SMALL['BEiTViT'] = SMALL['VisionTransformer']
 CHANNELS = {
@@ -45,7 +44,7 @@ CHANNELS = {
     'VisionTransformer': [16] * 4,
     'ConvNeXt': [8, 8, 16, 16],
     'SwinTransformer': [8, 16, 32, 64],
-    'GroupNormBackbone': [32, 48, 192, 96],
+    'TIMMBackbone': [32, 48, 192, 96],
 }
 NEW_NORMS = [f'norm{i}.{name}' for i in range(3) for name in ('weight', 'bias')]
 

@@ -193,7 +193,7 @@ def test_inpainting_is_that_of_the_configs(name, size):
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0, '',
+        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0,
         sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = options_of(energy='inpainting', image_size=None)
@@ -214,7 +214,7 @@ def test_inpainting_is_that_of_the_configs(name, size):
 @pytest.mark.slow
 def test_names_of_mmpretrain(vit):
     for backbone, energy, key, value in (
-        ('mmpretrain/ShuffleNetV2', 'restoration', 'type', 'GroupNormBackbone'),
+        ('mmpretrain/ShuffleNetV2', 'restoration', 'type', 'ShuffleNetV2'),
         (vit, 'restoration', 'out_type', 'avg_featmap'),
         (vit, 'inpainting', 'out_type', 'raw'),
     ):

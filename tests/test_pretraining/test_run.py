@@ -126,21 +126,18 @@ def test_a_timm_convnext_and_the_other_commands(pretrain, photos, tmp_path):
     assert len(list(restored.glob('*.restored.png'))) == 30
 
 
-@pytest.mark.parametrize('keep', [False, True])
-def test_a_network_with_batch_norm(pretrain, photos, tmp_path, keep):
+def test_batch_norm_stays_and_the_printed_lines_load_it(pretrain, photos, tmp_path):
     sources = [photos / 'dark', photos / 'light']
-    options = dict(keep_batch_norm=keep, corruption='masking', data=sources)
-    run = pretrain('timm/test_resnet', tmp_path / 'out', **options)
+    run = pretrain('timm/test_resnet', tmp_path / 'out', corruption='masking', data=sources)
     expected = last(trained_backbone(run)(pixels()))  # (B, C, H, W)
     network = loaded_by(run)
-    assert any(isinstance(m, torch.nn.GroupNorm) for m in network.modules()) != keep
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
     torch.testing.assert_close(network(pixels()).flatten(1), expected.flatten(1))
-    if not keep:  # the lines import all that they need
-        lines, file = '\n'.join(run.usage), tmp_path / 'features.pt'
-        code = f'{lines}\ntorch.save(features, {str(file)!r})'
-        subprocess.run([sys.executable, '-c', code], check=True)
-        exec(lines, given := {})
-        torch.testing.assert_close(torch.load(file), given['features'])
+    lines, file = '\n'.join(run.usage), tmp_path / 'features.pt'
+    code = f'{lines}\ntorch.save(features, {str(file)!r})'  # the lines import all that they need
+    subprocess.run([sys.executable, '-c', code], check=True)
+    exec(lines, given := {})
+    torch.testing.assert_close(torch.load(file), given['features'])
 
 
 def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path, capsys):
@@ -163,7 +160,7 @@ def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('given', [False, True])
-def test_a_start_keeps_batch_norms_and_their_statistics(pretrain, tmp_path, given):
+def test_a_start_with_batch_norms(pretrain, tmp_path, given):
     source = timm.create_model('test_resnet', num_classes=0)
     for _ in range(20):
         source.train()(torch.randn(8, 3, 64, 64) + 1)  # statistics
@@ -180,8 +177,10 @@ def test_a_start_keeps_batch_norms_and_their_statistics(pretrain, tmp_path, give
     loaded = safetensors.torch.load_file(run.backbone)
     timm.create_model('test_resnet', num_classes=0).load_state_dict(loaded)
     for name, tensor in loaded.items():
-        if not name.endswith('bias'):  # with ReLU no gradient of an energy depends on it
-            assert torch.equal(tensor, state[name]) != name.endswith('weight'), name
+        if name.endswith('num_batches_tracked'):
+            assert tensor == state[name] + 3  # begun with the weights' own statistics
+        elif not name.endswith('bias'):  # with ReLU no gradient of an energy depends on it
+            assert not torch.equal(tensor, state[name]), name
 
 
 class Signals(Hook):

@@ -57,11 +57,6 @@ NETWORKS = {
     'timm ViT': (dict(type='TIMMBackbone', model_name='test_vit', img_size=32), 64, []),
     # its last norm comes after pooling
     'fc_norm': (dict(type='TIMMBackbone', model_name='test_vit2', img_size=32), 64, []),
-    'group norm': (
-        dict(type='GroupNormBackbone', backbone=dict(type='TIMMBackbone', model_name='resnet10t')),
-        512,
-        [],
-    ),
 }
 
 
