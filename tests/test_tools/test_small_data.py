@@ -30,7 +30,7 @@ def test_rows_of_another_comparison(docs):
     with open(docs / 'small_data.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     place = next(i for i, row in enumerate(rows) if row['split'] == 'test')
-    again = dict(rows[place], accuracy='99.9', failed='')
+    again = dict(rows[place], accuracy='99.9', lr='0.5', failed='')
     new = dict(again, backbone='another', method='new', accuracy='12.5')
     with open(docs / 'results.csv', 'w', newline='') as file:
         writer = csv.DictWriter(file, again)

@@ -14,8 +14,8 @@ from mmebm.utils.tables import markdown_table, write_csv
 
 DOCS = Path(__file__).parents[2] / 'docs'
 BEGIN, END = '<!-- written by tools/benchmarks/small_data.py -->', '<!-- until here -->'
-SAME = 'backbone', 'method', 'seed', 'split', 'protocol', 'pretraining_epochs', 'pretraining_lr'
-SAME += 'epochs', 'lr', 'layer_decay', 'layer'
+SAME = 'backbone', 'method', 'seed', 'split', 'protocol', 'pretraining_epochs'
+CHOSEN = 'pretraining_lr', 'epochs', 'lr', 'layer_decay', 'layer'  # by validation
 
 
 def read(path: Path) -> list[dict]:
@@ -24,10 +24,15 @@ def read(path: Path) -> list[dict]:
 
 
 def main(paths: list[str], docs: Path = DOCS) -> None:
-    """Take over rows that worked; a row that is measured again replaces the earlier one."""
+    """Take over rows that worked; a row that is measured again replaces the earlier one, one of the
+    test images also if other values were chosen.
+    """
     table, page = docs / 'small_data.csv', docs / 'small_data.md'
     new = [row for path in paths for row in read(Path(path)) if not row.pop('failed', '')]
-    rows = {tuple(row[key] for key in SAME): row for row in [*read(table), *new]}
+    rows = {}
+    for row in [*read(table), *new]:
+        keys = SAME if row['split'] == 'test' else SAME + CHOSEN
+        rows[tuple(row[key] for key in keys)] = row
     write_csv(list(rows.values()), table)
     backbones = defaultdict(list)
     for row in rows.values():
