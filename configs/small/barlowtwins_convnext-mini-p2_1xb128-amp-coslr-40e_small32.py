@@ -6,7 +6,7 @@ a batch; views without blur, as usual at 32².
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/barlowtwins_convnext-mini-p2_1xb128-amp-coslr-40e_small32.py
 
-Paper: no row; an arm of the comparison in docs/small_data.md: after 6 epochs linear probe 43.2 %, finetuned 57.5 %.
+Paper: no row; an arm of the comparison in docs/small_data.md: after 6 epochs linear probe 43.2 %, finetuned 61.6 %.
 """
 
 _base_ = '../_base_/models/barlowtwins_small.py'

@@ -1,4 +1,4 @@
-"""MMPretrain's Barlow Twins on 32² images, on the ResNet with batch norm of 0.5 M parameters.
+"""MMPretrain's Barlow Twins on 32² images, on the ResNet of 0.5 M parameters.
 
 Ours: a projector of 512, AdamW and the schedule of all methods; batches of 128, since it compares the images of
 a batch; views without blur, as usual at 32².

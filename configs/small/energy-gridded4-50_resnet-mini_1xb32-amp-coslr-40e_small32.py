@@ -1,4 +1,4 @@
-"""Masking 50 % of the 4×4 squares of a grid, on a ResNet with batch norm of 0.5 M parameters, 32² images.
+"""Masking 50 % of the 4×4 squares of a grid, on a ResNet of 0.5 M parameters, 32² images.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-gridded4-50_resnet-mini_1xb32-amp-coslr-40e_small32.py

@@ -1,4 +1,4 @@
-"""One of masking, super-resolution, denoising and colorization per image, on a ResNet with batch norm of 0.5 M parameters, 32² images.
+"""One of masking, super-resolution, denoising and colorization per image, on a ResNet of 0.5 M parameters, 32² images.
 
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/energy-mixed_resnet-mini_1xb32-amp-coslr-40e_small32.py

@@ -14,3 +14,5 @@ model = dict(
     backbone=dict(arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(2,)),
     head=dict(in_channels=128),
 )
+# above 1e-3 and 3e-3 on validation images
+optim_wrapper = dict(optimizer=dict(lr=1e-2), paramwise_cfg=dict(layer_decay_rate=1.0))

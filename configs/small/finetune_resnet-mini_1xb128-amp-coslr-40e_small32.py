@@ -1,4 +1,4 @@
-"""Finetuning the pretrained ResNet with batch norm of 0.5 M parameters, 32² images, 40 epochs.
+"""Finetuning the pretrained ResNet of 0.5 M parameters, 32² images, 40 epochs.
 
 Any pretraining config of this backbone.
 
@@ -29,6 +29,6 @@ model = dict(
 optim_wrapper = dict(
     _delete_=True,
     type='MixedPrecisionOptimWrapper',
-    optimizer=_base_.optim_wrapper.optimizer,
+    optimizer={**_base_.optim_wrapper.optimizer, 'lr': 1e-2},  # above 3e-3 on validation images
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )

@@ -7,6 +7,7 @@ import torch
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # 1-d to 3-d, synchronised, and timm's
 
 from ..autograd import (
     CompiledDifferentiation,
@@ -65,6 +66,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         compile_step: compile each training step as one graph (``torch.compile``). The first
             iteration then takes minutes; ``'gpu'`` does so on a GPU only. A step that cannot be
             compiled runs as usual, and the log gives the reason.
+        norm_eval: keep the running statistics of batch norms, as for weights to start from.
 
     Raises:
         TypeError, ValueError: an option of the wrong type or out of range.
@@ -81,6 +83,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list | None = None,
         compile_step: bool | str = False,
+        norm_eval: bool = False,
     ):
         num_steps = checked_int('num_steps', num_steps, minimum=0)
         step_size = checked_number('step_size', step_size, above=0)
@@ -89,7 +92,7 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         super().__init__(
             backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        self.num_steps = num_steps
+        self.num_steps, self.norm_eval = num_steps, checked_bool('norm_eval', norm_eval)
         log_step_size = torch.tensor(step_size).log()
         if learnable_step_size:
             self.log_step_size = nn.Parameter(log_step_size)
@@ -99,6 +102,14 @@ class BaseEnergyAlgorithm(PredictingSelfSupervisor):
         self._graph_checked, self._differentiate = False, None  # set at the first iteration
         # For float16: the loss scale that the last backward saw. 2**16 is GradScaler's first one.
         self.register_buffer('_loss_scale', torch.tensor(2.0**16), persistent=False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if self.norm_eval:
+            for norm in self.backbone.modules():
+                if isinstance(norm, _BatchNorm):
+                    norm.eval()
+        return self
 
     @property
     def step_size(self) -> Tensor:

@@ -37,6 +37,7 @@ class Network(NamedTuple):
     channels: int  # D of its features, which the energy head takes
     features: str  # their shape, in words
     parameters: int  # number of them
+    norm_eval: bool  # it starts with batch norms that were trained, and keeps their statistics
     sincos: bool  # whether it has an absolute position embedding to start as sin-cos
     patch_size: int | None  # of a ViT whose square patches cover the image; None of other networks
 
@@ -81,7 +82,10 @@ def find_network(options: PretrainOptions) -> Network:
     config, patches = found.config, _patches(found.backbone, size)
     if config['type'] == 'TIMMBackbone':
         timm_call(config, found.backbone.timm_model.state_dict())  # refused now, not at the end
-    facts = (found.channels, found.shape, found.parameters)
+    buffers = dict(found.backbone.named_buffers())
+    counts = [value for key, value in buffers.items() if key.endswith('num_batches_tracked')]
+    norm_eval = bool(counts) and bool(options.start or any(counts))
+    facts = (found.channels, found.shape, found.parameters, norm_eval)
     image_channels = found.config.get('in_channels', found.config.get('in_chans', 3))
     return Network(name, config, size, image_channels, *facts, *patches)
 

@@ -130,6 +130,8 @@ def config_of(
     pack = config.pop('pack')
     is_random = options.start is None and not network.name.startswith(GIVEN)
     steps = dict(num_steps=options.num_steps, compile_step=options.compile_step)
+    if network.norm_eval:
+        steps['norm_eval'] = True
     if options.energy == 'inpainting':
         model = inpainting_model(network)
         corruption = dict(type='GriddedMask', patch_size=network.patch_size, ratio=MASKED_SHARE)

@@ -109,6 +109,18 @@ def test_training_and_evaluation_descend_alike():
     torch.testing.assert_close(F.smooth_l1_loss(restored, clean), log['distance_step1'])
 
 
+def test_norm_eval_keeps_the_statistics():
+    backbone, channels = BACKBONES['ResNet']
+    head = dict(type='EnergyHead', in_channels=channels)
+    model = EnergyRestorationAlgorithm(backbone, head, norm_eval=True).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    model.loss([torch.randn(2, 3, 32, 32)] * 2)['loss'].backward()
+    assert all(norm.num_batches_tracked == 0 for norm in norms)
+    assert model.backbone.training
+    with pytest.raises(TypeError, match='norm_eval must be True or False, got 1'):
+        EnergyRestorationAlgorithm(backbone, head, norm_eval=1)
+
+
 def test_a_single_value_per_channel_is_refused_as_pytorch_does():
     norm = nn.BatchNorm2d(3).train()
     with pytest.raises(ValueError, match='more than 1 value'), twice_differentiable(norm):

@@ -21,7 +21,7 @@ from tests.tools import write_images
 
 from .common import CONFIGS, HUE_FAILS
 
-BACKBONES = ('vit-mini-p4', 'swin-mini-p2', 'convnext-mini-p2', 'resnet-mini', 'resnet-gn-mini')
+BACKBONES = ('vit-mini-p4', 'swin-mini-p2', 'convnext-mini-p2', 'resnet-mini')
 
 
 @pytest.fixture(scope='module')

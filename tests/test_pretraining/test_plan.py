@@ -193,7 +193,7 @@ def test_inpainting_is_that_of_the_configs(name, size):
     expected = mmengine.Config.fromfile(path)
     backbone = config_of(str(path))  # not built: ViT-B takes long
     network = Network(
-        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0,
+        name, backbone, (size, size), 3, expected.model.head.in_channels, 'features', 0, False,
         sincos=True, patch_size=backbone['patch_size'],
     )  # fmt: skip
     options = options_of(energy='inpainting', image_size=None)

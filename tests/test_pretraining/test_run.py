@@ -160,7 +160,7 @@ def test_inpainting_leaves_a_vit_that_timm_loads(pretrain, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('given', [False, True])
-def test_a_start_with_batch_norms(pretrain, tmp_path, given):
+def test_a_start_keeps_batch_norms_and_their_statistics(pretrain, tmp_path, given):
     source = timm.create_model('test_resnet', num_classes=0)
     for _ in range(20):
         source.train()(torch.randn(8, 3, 64, 64) + 1)  # statistics
@@ -177,10 +177,8 @@ def test_a_start_with_batch_norms(pretrain, tmp_path, given):
     loaded = safetensors.torch.load_file(run.backbone)
     timm.create_model('test_resnet', num_classes=0).load_state_dict(loaded)
     for name, tensor in loaded.items():
-        if name.endswith('num_batches_tracked'):
-            assert tensor == state[name] + 3  # begun with the weights' own statistics
-        elif not name.endswith('bias'):  # with ReLU no gradient of an energy depends on it
-            assert not torch.equal(tensor, state[name]), name
+        if not name.endswith('bias'):  # with ReLU no gradient of an energy depends on it
+            assert torch.equal(tensor, state[name]) != name.endswith('weight'), name
 
 
 class Signals(Hook):
