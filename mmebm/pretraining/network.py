@@ -45,6 +45,7 @@ class Network(NamedTuple):
         return (
             f'{self.name}: {self.parameters / 1e6:.1f} million parameters, features '
             f'{self.features} of images of {" × ".join(map(str, self.image_size))}'
+            f'{", batch norms keep their statistics" * self.norm_eval}'
         )
 
 

@@ -27,7 +27,6 @@ def test_weights_and_configs(tmp_path, monkeypatch):
     finetune, energy = (Config.fromfile(tmp_path / f'out/{n}.py') for n in ('finetune', 'energy'))
     assert {str(tmp_path / 'out/finetune.py'), str(tmp_path / 'out/energy.py')} < set(asked)
     images = torch.rand(1, 3, 64, 64)
-    backbone = MODELS.build(finetune.model.backbone)
-    backbone.eval()  # not chained: MMPretrain's returns None
+    (backbone := MODELS.build(finetune.model.backbone)).eval()
     assert torch.equal(backbone(images)[-1], network.eval().forward_features(images))
     assert MODELS.build(energy.model).restore(images).shape == (2, 1, 3, 64, 64)
