@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 LAST_LAYER = 'probe-last'  # the probe of the last layer, not of the best one
 CONTRAST = 'contrast'  # of the last layer's features; no accuracy
+LEAST_HEIGHT = 10  # of a panel, in %: a difference within the error shall not look large
 PROTOCOLS = 'finetune', 'probe', LAST_LAYER, 'knn', CONTRAST  # in the order of columns
 # (method, epochs of pretraining) → protocol → accuracies in %, one per seed; 'hours' of pretraining
 Results = dict[tuple[str, int], dict[str, list[float]]]
@@ -93,7 +94,12 @@ def draw_results(results: Mapping[str, Results], compute: str) -> 'Figure':
                     axes.errorbar(x, y, errors, fmt=style, color=f'C{place % 7}', label=method)
                 elif y:  # from scratch
                     axes.axhline(y[0], color='C7', linestyle=':', label=method)
+                    error = standard_error(found[0][protocol])
+                    axes.axhspan(y[0] - error, y[0] + error, color='C7', alpha=0.2)
             axes.set_xlim(0, 1.05 * axes.get_xlim()[1])
+            low, high = axes.get_ylim()
+            space = max(0.0, LEAST_HEIGHT - (high - low)) / 2
+            axes.set_ylim(low - space, high + space)
         labels = axes.get_legend_handles_labels()
         part.legend(*labels, loc='outside right upper', fontsize='small', frameon=False)
     return figure
