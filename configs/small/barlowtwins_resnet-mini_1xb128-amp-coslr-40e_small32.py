@@ -6,7 +6,7 @@ a batch; views without blur, as usual at 32².
 DATA_ROOT=data/cifar10 python tools/train.py \
     configs/small/barlowtwins_resnet-mini_1xb128-amp-coslr-40e_small32.py
 
-Paper: no row; an arm of the comparison in docs/small_data.md. Not yet measured here.
+Paper: no row; an arm of the comparison in docs/small_data.md: after 6 epochs linear probe 48.7 %, finetuned 67.7 %.
 """
 
 _base_ = '../_base_/models/barlowtwins_small.py'

@@ -8,6 +8,7 @@ import csv
 import sys
 from collections import defaultdict
 from pathlib import Path
+from statistics import mean
 
 from mmebm.benchmark.results import draw_results, result_table, summarised
 from mmebm.utils.tables import markdown_table, write_csv
@@ -31,13 +32,13 @@ def main(paths: list[str], docs: Path = DOCS) -> None:
                 if not row.pop('failed', ''):
                     rows[tuple(row[key] for key in keys)] = row
     write_csv(list(rows.values()), table)
-    seconds, backbones = {}, defaultdict(list)
+    seconds, backbones = defaultdict(dict), defaultdict(list)
     for row in rows.values():
         if (row['method'], row['pretraining_epochs']) == REFERENCE:
-            seconds[row['backbone'], row['seed']] = float(row['pretraining_cpu_s'])
+            seconds[row['backbone'], row['device']][row['seed']] = float(row['pretraining_cpu_s'])
     for row in rows.values():
         cost = float(row['pretraining_cpu_s'])
-        cost = cost and cost / seconds[row['backbone'], row['seed']]
+        cost = cost and cost / mean(seconds[row['backbone'], row['device']].values())
         backbones[row['backbone']].append(dict(row, cost=cost * 3600))  # which summarised() divides
     results = {backbone: summarised(found, 'cost') for backbone, found in backbones.items()}
     tables = '\n\n'.join(
@@ -45,8 +46,7 @@ def main(paths: list[str], docs: Path = DOCS) -> None:
         for backbone, found in results.items()
     )
     before, _, rest = page.read_text('utf-8').partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f'{before}{BEGIN}\n\n{tables}\n\n{END}{after}', encoding='utf-8')
+    page.write_text(f'{before}{BEGIN}\n\n{tables}\n\n{END}{rest.partition(END)[2]}', 'utf-8')
     draw_results(results, 'CPU time').savefig(docs / 'images/small_data.png')
 
 
