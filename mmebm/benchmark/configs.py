@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..utils import nearest_name
 from ..utils.shipped_files import shipped
 from .options import BenchmarkOptions
 
@@ -24,14 +23,14 @@ def find_configs(options: BenchmarkOptions) -> tuple[dict[str, Path | None], Pat
     files = {tuple(path.stem.split('_')[:2]): path for path in shipped(SMALL).glob('*.py')}
     backbone, own = options.backbone, options.backbone.endswith('.py')
     if not own and ('finetune', backbone) not in files:
-        near = nearest_name(backbone, [name for _, name in files])
-        raise ValueError(f'backbone must be of {SMALL} or a config file, got {backbone}{near}')
+        names = ', '.join(sorted(name for method, name in files if method == 'finetune'))
+        raise ValueError(f'backbone must be one of {names} or a config file, got {backbone}')
     known = {m: files[m, b] for m, b in sorted(files) if b == backbone and m not in NO_METHODS}
     known = {SCRATCH: None} | known
     found = {}
     for name in options.methods or known:
         if not name.endswith('.py') and name not in known:
-            raise ValueError(f'{backbone} has no method {name}{nearest_name(name, known)}')
+            raise ValueError(f'{backbone} has no method {name}, but {", ".join(known)}')
         found[Path(name).stem] = Path(name) if name.endswith('.py') else known[name]
     return found, Path(backbone) if own else files['finetune', backbone]
 
