@@ -15,7 +15,7 @@ from mmebm.utils.tables import markdown_table, write_csv
 
 DOCS = Path(__file__).parents[2] / 'docs'
 BEGIN, END = '<!-- written by tools/benchmarks/small_data.py -->', '<!-- until here -->'
-REFERENCE = 'energy-sr8', '6'  # method and epochs that cost 1: machines differ, ratios less
+REFERENCE = 'energy-sr8', '6'  # cost 1 on each `device`: name machines apart
 SAME = 'backbone', 'method', 'seed', 'split', 'protocol', 'pretraining_epochs'
 CHOSEN = 'pretraining_lr', 'epochs', 'lr', 'layer_decay', 'layer'  # by validation
 
