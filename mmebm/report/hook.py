@@ -97,7 +97,8 @@ class ReportHook(Hook):
                 chains = model.validation_chains(data['inputs'], data['data_samples'])
                 files = (Path(sample['data_samples'].get('img_path', '')) for sample in shown)
                 self._chains = [(chain, f.name) for chain, f in zip(chains, files, strict=False)]
-        self._write(runner)
+        if runner.iter < runner.max_iters:  # else after_train() follows
+            self._write(runner)
 
     @torch.no_grad()
     def _look(self, runner: Runner) -> tuple[list[dict], float]:
@@ -112,7 +113,7 @@ class ReportHook(Hook):
         return samples, contrast(torch.cat(features))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        if runner.val_loop is None:
+        if runner.val_loop is None and runner.iter < runner.max_iters:
             self._write(runner)
 
     def after_train(self, runner: Runner) -> None:

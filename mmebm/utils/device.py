@@ -9,13 +9,16 @@ import torch
 
 
 def device_name(device: str | torch.device = 'cpu') -> str:
-    """The model name of a GPU, or of this machine's processor."""
+    """The model name of a GPU, or of this machine's processor with its vector instructions, which
+    several processors of one name lack.
+    """
     device = torch.device(device)
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     info = Path('/proc/cpuinfo')
     models = re.findall(r'model name\s*: (.*)', info.read_text('utf-8')) if info.exists() else []
-    return models[0] if models else platform.processor() or platform.machine()
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f'{name}, {torch.backends.cpu.get_cpu_capability()}'
 
 
 def usable_device(name: str | None = None) -> torch.device:

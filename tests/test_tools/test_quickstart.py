@@ -14,7 +14,7 @@ def test_quickstart_draws_and_measures_every_task(tmp_path, capsys, tool_process
     write_images(folder / 'nested', 7, side=90, seed=1)
     (folder / 'broken.jpg').write_text('not an image')
     argv = ['--data', str(folder), '--work-dir', str(work_dir)]
-    load_tool('quickstart').main([*argv, '--iterations', '20'])
+    load_tool('quickstart').main([*argv, '--iterations', '8'])
     assert np.asarray(Image.open(work_dir / 'restored.png')).std() > 10
     printed = capsys.readouterr().out
     for task in ('GriddedMask', 'SuperResolution', 'GaussianNoise'):
