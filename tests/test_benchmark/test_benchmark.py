@@ -372,6 +372,7 @@ def test_chooses_then_tests_and_runs_nothing_twice(images, tmp_path, capsys, tra
     seconds = pretrained['message_hub']['runtime_info']['benchmark_seconds']
     assert [f'{x:.1f}' for x in seconds] == written
     assert rows[-1]['pretraining_cpu_s'] == written[1]
+    assert rows[-1]['device'].endswith(torch.backends.cpu.get_cpu_capability())
     weights = [
         torch.load(path, weights_only=False)['state_dict']['backbone.pos_embed'][0, 1:]
         for path in (

@@ -1,21 +1,14 @@
 """``tools/visualization/figures.py``: what it reads, and that it draws it."""
 
-import csv
-
 import pytest
 from PIL import Image
 
+from mmebm.utils.tables import write_csv
 from tests.tools import load_tool, write_images
 from tests.zero_head import save_network
 
 figures = load_tool('visualization/figures')
 COLUMNS = ('method', 'seed', 'split', 'protocol', 'accuracy', 'pretraining_epochs')
-
-
-def write_results(folder, *rows):
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'results.csv', 'w', newline='') as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
 
 
 def curves(draw, *argv):
@@ -30,7 +23,9 @@ def test_figure_a_from_benchmarks(tmp_path):
         rows = [('energy-sr4', s, 'test', 'knn', 50 + n + 2 * s, 40) for s in range(2)]
         rows += [('energy-sr4', 0, 'test', 'knn', 1, 20), ('energy-sr4', 0, 'val', 'knn', 2, 40)]
         rows += [('energy-sr4', 0, 'test', 'probe', 3, 40), ('scratch', 0, 'test', 'knn', 4, 0)]
-        write_results(tmp_path / f'n{n}', *rows)
+        (tmp_path / f'n{n}').mkdir()
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        write_csv(rows, tmp_path / f'n{n}/results.csv')
     (points,), axes = curves(figures.figure_a, 'A', tmp_path, '--protocol', 'knn')
     assert points == [(0, 51), (2, 53), (10, 61)]
     bars = axes.collections[0].get_segments()

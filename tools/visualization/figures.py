@@ -96,9 +96,8 @@ def figure_3(args: argparse.Namespace) -> list[Chain]:
     chains = []
     for title, corruption in corruptions.items():
         for chain in chains_of(networks.get(corruption['type'], usual), corruption, args):
-            first_and_last = [chain.images[0], chain.images[-1]]
-            energies = chain.energies[[0, -1]]
-            chains.append(replace(chain, images=first_and_last, energies=energies, title=title))
+            ends, energies = [chain.images[0], chain.images[-1]], chain.energies[[0, -1]]
+            chains.append(replace(chain, images=ends, energies=energies, title=title))
     return chains
 
 
@@ -132,16 +131,14 @@ def figure_a(args: argparse.Namespace) -> Figure:
 
 def figure_b(args: argparse.Namespace) -> Figure:
     """Loss against the iterations of training."""
-    history = [r for r in read_history(args.source, iterations_per_epoch=1) if r.training]
-    history = [r for r in history if r.get('loss') is not None]
+    history = [r for r in read_history(args.source, 1) if r.training and r.get('loss') is not None]
     if not history:
         raise FileNotFoundError(f'{args.source} has no TIME/vis_data/scalars.json with a loss')
     axes = Figure((5.6, 3.8), layout='constrained').subplots()
-    axes.set(xlabel='iterations', ylabel='loss')
     for key, label in (('loss', 'loss'), ('distance_step0', 'of the corrupted images themselves')):
         axes.plot([r.iteration for r in history], [r.get(key) for r in history], label=label)
     axes.legend(frameon=False)
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel='iterations', ylabel='loss', ylim=(0, None))
     return axes.figure
 
 
