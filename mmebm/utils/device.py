@@ -9,8 +9,8 @@ import torch
 
 
 def device_name(device: str | torch.device = 'cpu') -> str:
-    """The model name of a GPU, or of this machine's processor with its vector instructions, which
-    several processors of one name lack.
+    """The model name of a GPU, or of this machine's processor, and the vector instructions that
+    PyTorch uses there: processors of one name differ in them.
     """
     device = torch.device(device)
     if device.type == 'cuda':

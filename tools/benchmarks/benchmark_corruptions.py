@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument('folder', help='folder of images, searched at any depth')
     parser.add_argument('configs', nargs='*', help="configs; default: the paper's on ImageNet")
-    parser.add_argument('--repeats', type=at_least(1), default=5, help='crops per image (5)')
+    parser.add_argument('--repeats', type=at_least(1), default=5, help='crops each (default: 5)')
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

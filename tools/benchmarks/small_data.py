@@ -31,7 +31,6 @@ def main(paths: list[str], docs: Path = DOCS) -> None:
                 keys = SAME if row['split'] == 'test' else SAME + CHOSEN
                 if not row.pop('failed', ''):
                     rows[tuple(row[key] for key in keys)] = row
-    write_csv(list(rows.values()), table)
     seconds, backbones = defaultdict(dict), defaultdict(list)
     for row in rows.values():
         reference = REFERENCE.get(row['backbone'], 'energy-sr8'), '6'
@@ -43,6 +42,7 @@ def main(paths: list[str], docs: Path = DOCS) -> None:
             raise ValueError(f'{place} has no row of the method whose cost is 1')
         cost = cost and cost / mean(seconds[place].values())
         backbones[row['backbone']].append(dict(row, cost=cost * 3600))  # which summarised() divides
+    write_csv(list(rows.values()), table)
     results = {backbone: summarised(found, 'cost') for backbone, found in backbones.items()}
     tables = '\n\n'.join(
         f'**{backbone}**\n\n{markdown_table(result_table(found, "CPU time"))}'

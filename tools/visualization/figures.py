@@ -131,7 +131,8 @@ def figure_a(args: argparse.Namespace) -> Figure:
 
 def figure_b(args: argparse.Namespace) -> Figure:
     """Loss against the iterations of training."""
-    history = [r for r in read_history(args.source, 1) if r.training and r.get('loss') is not None]
+    history = [r for r in read_history(args.source, iterations_per_epoch=1) if r.training]
+    history = [r for r in history if r.get('loss') is not None]
     if not history:
         raise FileNotFoundError(f'{args.source} has no TIME/vis_data/scalars.json with a loss')
     axes = Figure((5.6, 3.8), layout='constrained').subplots()
